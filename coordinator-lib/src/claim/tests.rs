@@ -1,0 +1,202 @@
+use std::time::Duration;
+
+use super::*;
+use crate::identity::{AccountId, WorkerIdentity};
+use crate::store::{Fields, Write};
+
+const NOW: StoreTime = StoreTime::from_micros(1_000_000_000_000);
+
+fn session(name: &str) -> WorkerSessionId {
+    WorkerSessionId::from_text(name)
+}
+
+fn document(write: Write, update_time: StoreTime) -> Document {
+    match write {
+        Write::Set { path, fields, .. } => Document {
+            path,
+            fields,
+            update_time,
+        },
+        other => panic!("not a whole document: {other:?}"),
+    }
+}
+
+fn fresh() -> (Document, Document) {
+    let account = AccountId::new("a1").unwrap();
+    let [stored, head] = lease::create_account(&account, Fields::new(), Fields::new());
+    (document(stored, NOW), document(head, NOW))
+}
+
+/// An account that `owner` holds in epoch 3 until `until`.
+fn held(owner: &str, until: StoreTime) -> (Document, Document) {
+    let (mut account, mut head) = fresh();
+    let owner = WorkerIdentity {
+        name: owner.to_owned(),
+        session_id: session(owner),
+    };
+    account
+        .fields
+        .extend(lease::claimed(&owner, 3, "nonce", NOW, until));
+    head.fields.extend(lease::head(&owner, 3));
+    (account, head)
+}
+
+fn decide_as(
+    me: &str,
+    owner: OwnerSession,
+    at: StoreTime,
+    pair: &(Document, Document),
+) -> Decision {
+    decide(
+        Some(&pair.0),
+        Some(&pair.1),
+        &session(me),
+        owner,
+        at,
+        &LeaseConfig::default(),
+    )
+}
+
+fn later(time: StoreTime, seconds: u64) -> StoreTime {
+    time.saturating_add(Duration::from_secs(seconds))
+}
+
+const HELD: Decision = Decision::Leave(NotClaimable::Held);
+
+fn epoch(epoch: i64) -> Decision {
+    Decision::Claim {
+        epoch,
+        disagreement: false,
+    }
+}
+
+#[test]
+fn an_account_that_nobody_ever_owned_is_free() {
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, NOW, &fresh()),
+        epoch(1)
+    );
+}
+
+#[test]
+fn a_lease_that_runs_belongs_to_its_owner_alone() {
+    let pair = held("bob", later(NOW, 300));
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, later(NOW, 299), &pair),
+        HELD
+    );
+    // Even past its end, for the lock delay.
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, later(NOW, 302), &pair),
+        HELD
+    );
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, later(NOW, 303), &pair),
+        epoch(4)
+    );
+}
+
+#[test]
+fn what_an_ended_session_held_is_free_at_once() {
+    let pair = held("bob", later(NOW, 300));
+    assert_eq!(
+        decide_as("alice", OwnerSession::Ended, NOW, &pair),
+        epoch(4)
+    );
+}
+
+#[test]
+fn what_my_session_holds_without_knowing_is_claimed_anew() {
+    let pair = held("alice", later(NOW, 300));
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, NOW, &pair),
+        epoch(4)
+    );
+}
+
+#[test]
+fn a_release_frees_only_the_epoch_that_it_names() {
+    let mut pair = held("bob", later(NOW, 300));
+    pair.0.fields.extend(lease::released(3));
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, NOW, &pair),
+        epoch(4)
+    );
+    pair.0.fields.extend(lease::released(2));
+    assert_eq!(decide_as("alice", OwnerSession::MayLive, NOW, &pair), HELD);
+}
+
+#[test]
+fn a_claim_that_a_person_nulled_proves_nothing_until_the_lease_would_be_over() {
+    let mut pair = held("bob", later(NOW, 300));
+    for field in [
+        LEASE_UNTIL_FIELD,
+        LEASE_SESSION_FIELD,
+        lease::CLAIMED_BY_FIELD,
+    ] {
+        pair.0.fields.insert(field.to_owned(), Value::Null);
+    }
+    assert_eq!(
+        decide_as("alice", OwnerSession::Ended, later(NOW, 300), &pair),
+        HELD
+    );
+    assert_eq!(
+        decide_as("alice", OwnerSession::Ended, later(NOW, 303), &pair),
+        epoch(4)
+    );
+}
+
+#[test]
+fn an_end_far_ahead_is_read_as_the_longest_lease() {
+    let pair = held("bob", later(NOW, 1_000_000));
+    assert_eq!(
+        decide_as("alice", OwnerSession::MayLive, later(NOW, 303), &pair),
+        epoch(4)
+    );
+}
+
+#[test]
+fn epochs_only_grow_even_where_the_documents_disagree() {
+    let mut pair = held("bob", NOW);
+    pair.1.fields.insert(EPOCH_FIELD.to_owned(), Value::Int(9));
+    assert_eq!(
+        decide_as("alice", OwnerSession::Ended, NOW, &pair),
+        Decision::Claim {
+            epoch: 10,
+            disagreement: true
+        }
+    );
+}
+
+#[test]
+fn what_is_missing_not_ours_or_not_wanted_is_left() {
+    let (mut account, head) = fresh();
+    let me = session("alice");
+    let config = LeaseConfig::default();
+    let ask = |account: Option<&Document>, head: Option<&Document>| {
+        decide(account, head, &me, OwnerSession::Ended, NOW, &config)
+    };
+    assert_eq!(
+        ask(None, Some(&head)),
+        Decision::Leave(NotClaimable::Missing)
+    );
+    assert_eq!(
+        ask(Some(&account), None),
+        Decision::Leave(NotClaimable::NeedsImport)
+    );
+    for (desired, wanted) in [
+        ("running", true),
+        ("deleting", true),
+        ("stopped", false),
+        ("logged_out", false),
+    ] {
+        account
+            .fields
+            .insert(DESIRED_FIELD.to_owned(), desired.into());
+        assert_eq!(
+            ask(Some(&account), Some(&head)) == epoch(1),
+            wanted,
+            "{desired}"
+        );
+    }
+}
