@@ -1,0 +1,388 @@
+//! The cluster's key ring: the X25519 keys that accounts' data keys are wrapped
+//! for.
+//!
+//! A key is named by its *fingerprint*, 16 hexadecimal digits of a hash of the
+//! public key. A data key is wrapped for every key of the ring, so that a key
+//! can be added first and dropped later. Wrapping: a fresh ephemeral X25519 key
+//! for each recipient, HKDF-SHA256 over the shared secret (salted with both
+//! public keys), AES-256-GCM with the account and the recipient as associated
+//! data.
+//!
+//! Losing the ring loses every session: nothing else opens a data key.
+//!
+//! The file that holds a ring is [`file`]'s business.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use coordinator_lib::rng::Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::datakey::{DataKey, KEY_BYTES, derive, open, push_text, seal};
+
+mod file;
+mod wrapped;
+
+pub use file::KeyRingError;
+pub use wrapped::{WrappedKey, WrappedKeys};
+
+/// The version of the ring's JSON that is written, and the newest that is read.
+const SCHEMA_VERSION: u32 = 1;
+/// More than any rotation needs; a ring with more is a mistake.
+const KEYS_MAX: usize = 32;
+const WRAP_INFO: &[u8] = b"leasehold/wrap/v1";
+
+/// Names a key of the ring without telling anything about it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    fn of(public: &PublicKey) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"leasehold/fingerprint/v1")
+            .chain_update(public.as_bytes())
+            .finalize();
+        Self(hex::encode(&digest[..8]))
+    }
+
+    /// The 16 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What is wrong with the text of a key ring. Never quotes the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not JSON, or not of the ring's shape.
+    #[error("it is not a key ring's JSON (line {line}, column {column})")]
+    Json {
+        /// Where the reader gave up.
+        line: usize,
+        /// Where the reader gave up.
+        column: usize,
+    },
+    /// Written by a newer program.
+    #[error("its schema version is {found}, and this program reads up to {SCHEMA_VERSION}")]
+    Schema {
+        /// The version that it says.
+        found: u32,
+    },
+    /// No key, or more than a ring may hold.
+    #[error("it holds {found} keys, not 1 to {KEYS_MAX}")]
+    Count {
+        /// How many it holds.
+        found: usize,
+    },
+    /// A secret is not 32 bytes of base64.
+    #[error("the secret of key number {position} is not 32 bytes in base64")]
+    Secret {
+        /// Counted from 1.
+        position: usize,
+    },
+    /// A key's id is not its fingerprint: id or secret were altered.
+    #[error("the id of key number {position} is not the fingerprint of its secret ({actual})")]
+    Id {
+        /// Counted from 1.
+        position: usize,
+        /// What the id should be.
+        actual: Fingerprint,
+    },
+    /// Twice the same key.
+    #[error("it holds the key {0} twice")]
+    Twice(Fingerprint),
+    /// `active` names none of the keys.
+    #[error("its active key is not among its keys")]
+    Active,
+}
+
+/// No key of the ring opens these wrapped keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnwrapError {
+    /// The data key was wrapped for other rings.
+    #[error(
+        "the key ring of this worker lacks the key for account {account}: it is wrapped for {}, the ring holds {}; \
+         give this worker the key ring that the account was created with",
+        list(.wanted), list(.held)
+    )]
+    MissingKey {
+        /// The account.
+        account: String,
+        /// Whom the data key is wrapped for.
+        wanted: Vec<Fingerprint>,
+        /// What the ring holds.
+        held: Vec<Fingerprint>,
+    },
+    /// Wrapped for a key of this ring, but altered, or moved from another account.
+    #[error(
+        "the wrapped data key of account {account} does not open with key {recipient}: it was altered, or belongs to another account"
+    )]
+    Altered {
+        /// The account.
+        account: String,
+        /// The key that should open it.
+        recipient: Fingerprint,
+    },
+}
+
+fn list(fingerprints: &[Fingerprint]) -> String {
+    let texts: Vec<&str> = fingerprints.iter().map(Fingerprint::as_str).collect();
+    if texts.is_empty() {
+        "nobody".to_owned()
+    } else {
+        texts.join(", ")
+    }
+}
+
+/// The keys that data keys are wrapped for.
+#[derive(Clone)]
+pub struct KeyRing {
+    keys: Vec<RingKey>,
+    active: Fingerprint,
+}
+
+#[derive(Clone)]
+struct RingKey {
+    fingerprint: Fingerprint,
+    secret: StaticSecret,
+}
+
+impl RingKey {
+    fn new(secret: StaticSecret) -> Self {
+        Self {
+            fingerprint: Fingerprint::of(&PublicKey::from(&secret)),
+            secret,
+        }
+    }
+}
+
+/// The ring's JSON. Private, since it is the one form that shows secrets.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RingJson {
+    schema_version: u32,
+    keys: Vec<KeyJson>,
+    active: Fingerprint,
+}
+
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct KeyJson {
+    id: String,
+    secret: String,
+}
+
+/// Read before the rest, which a newer program may have shaped otherwise.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SchemaJson {
+    schema_version: u32,
+}
+
+impl KeyRing {
+    /// Draws a ring of one key.
+    pub fn generate(rng: &dyn Rng) -> Self {
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        rng.fill(secret.as_mut());
+        let key = RingKey::new(StaticSecret::from(*secret));
+        Self {
+            active: key.fingerprint.clone(),
+            keys: vec![key],
+        }
+    }
+
+    /// Reads a ring from its JSON, as from a mounted secret.
+    ///
+    /// # Errors
+    /// [`ParseError`] says what is wrong, without quoting.
+    pub fn from_json(text: &str) -> Result<Self, ParseError> {
+        let malformed = |error: serde_json::Error| ParseError::Json {
+            line: error.line(),
+            column: error.column(),
+        };
+        let SchemaJson { schema_version } = serde_json::from_str(text).map_err(malformed)?;
+        if schema_version != SCHEMA_VERSION {
+            return Err(ParseError::Schema {
+                found: schema_version,
+            });
+        }
+        let ring: RingJson = serde_json::from_str(text).map_err(malformed)?;
+        if !(1..=KEYS_MAX).contains(&ring.keys.len()) {
+            return Err(ParseError::Count {
+                found: ring.keys.len(),
+            });
+        }
+        let mut keys: Vec<RingKey> = Vec::with_capacity(ring.keys.len());
+        for (index, json) in ring.keys.iter().enumerate() {
+            let position = index + 1;
+            let key =
+                RingKey::new(decode_secret(&json.secret).ok_or(ParseError::Secret { position })?);
+            if key.fingerprint.as_str() != json.id {
+                return Err(ParseError::Id {
+                    position,
+                    actual: key.fingerprint,
+                });
+            }
+            if keys
+                .iter()
+                .any(|other| other.fingerprint == key.fingerprint)
+            {
+                return Err(ParseError::Twice(key.fingerprint));
+            }
+            keys.push(key);
+        }
+        if !keys.iter().any(|key| key.fingerprint == ring.active) {
+            return Err(ParseError::Active);
+        }
+        Ok(Self {
+            keys,
+            active: ring.active,
+        })
+    }
+
+    /// The ring's JSON: shows every secret.
+    pub(crate) fn to_json(&self) -> Zeroizing<String> {
+        let ring = RingJson {
+            schema_version: SCHEMA_VERSION,
+            keys: self
+                .keys
+                .iter()
+                .map(|key| KeyJson {
+                    id: key.fingerprint.0.clone(),
+                    secret: BASE64.encode(key.secret.as_bytes()),
+                })
+                .collect(),
+            active: self.active.clone(),
+        };
+        Zeroizing::new(serde_json::to_string_pretty(&ring).expect("strings and numbers are JSON"))
+    }
+
+    /// The fingerprints of all keys.
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.keys
+            .iter()
+            .map(|key| key.fingerprint.clone())
+            .collect()
+    }
+
+    /// The fingerprint of the newest key: a data key that is not wrapped for it
+    /// is due for wrapping again.
+    pub fn active(&self) -> &Fingerprint {
+        &self.active
+    }
+
+    /// Wraps a data key for every key of the ring.
+    pub fn wrap(&self, rng: &dyn Rng, data_key: &DataKey, account: &str) -> WrappedKeys {
+        let wrap_one = |key: &RingKey| {
+            let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+            rng.fill(bytes.as_mut());
+            let ephemeral = StaticSecret::from(*bytes);
+            let recipient = PublicKey::from(&key.secret);
+            let public = PublicKey::from(&ephemeral);
+            let shared = ephemeral.diffie_hellman(&recipient);
+            WrappedKey {
+                recipient: key.fingerprint.clone(),
+                ephemeral: public.to_bytes().to_vec().into(),
+                sealed: seal(
+                    &wrapping_key(&shared, &public, &recipient),
+                    rng,
+                    &wrapping_data(account, &key.fingerprint),
+                    data_key.root(),
+                )
+                .into(),
+            }
+        };
+        WrappedKeys::from_keys(self.keys.iter().map(wrap_one).collect())
+    }
+
+    /// Opens an account's data key.
+    ///
+    /// # Errors
+    /// - none of the recipients is in the ring → [`UnwrapError::MissingKey`]
+    /// - one is, but the bytes are not its → [`UnwrapError::Altered`]
+    pub fn unwrap(&self, wrapped: &WrappedKeys, account: &str) -> Result<DataKey, UnwrapError> {
+        let pair = wrapped.iter().find_map(|entry| {
+            let key = self
+                .keys
+                .iter()
+                .find(|key| key.fingerprint == entry.recipient)?;
+            Some((entry, key))
+        });
+        let Some((entry, key)) = pair else {
+            return Err(UnwrapError::MissingKey {
+                account: account.to_owned(),
+                wanted: wrapped.recipients(),
+                held: self.fingerprints(),
+            });
+        };
+        open_entry(entry, key, account).ok_or_else(|| UnwrapError::Altered {
+            account: account.to_owned(),
+            recipient: key.fingerprint.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("KeyRing")
+            .field("fingerprints", &self.fingerprints())
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_entry(entry: &WrappedKey, key: &RingKey, account: &str) -> Option<DataKey> {
+    let ephemeral = PublicKey::from(<[u8; KEY_BYTES]>::try_from(&*entry.ephemeral).ok()?);
+    let shared = key.secret.diffie_hellman(&ephemeral);
+    // A low-order point would make a shared secret that anybody knows.
+    if !shared.was_contributory() {
+        return None;
+    }
+    let wrapping = wrapping_key(&shared, &ephemeral, &PublicKey::from(&key.secret));
+    let root = open(
+        &wrapping,
+        &wrapping_data(account, &key.fingerprint),
+        &entry.sealed,
+    )
+    .ok()?;
+    let root = <[u8; KEY_BYTES]>::try_from(root.as_slice()).ok()?;
+    Some(DataKey::from_root(Zeroizing::new(root)))
+}
+
+fn wrapping_key(
+    shared: &SharedSecret,
+    ephemeral: &PublicKey,
+    recipient: &PublicKey,
+) -> Zeroizing<[u8; KEY_BYTES]> {
+    let salt = [ephemeral.to_bytes(), recipient.to_bytes()].concat();
+    derive(shared.as_bytes(), &salt, &[WRAP_INFO])
+}
+
+fn wrapping_data(account: &str, recipient: &Fingerprint) -> Vec<u8> {
+    let mut data = Vec::with_capacity(64);
+    push_text(&mut data, "leasehold/wrapped-key/v1");
+    push_text(&mut data, account);
+    push_text(&mut data, recipient.as_str());
+    data
+}
+
+fn decode_secret(text: &str) -> Option<StaticSecret> {
+    let bytes = Zeroizing::new(BASE64.decode(text).ok()?);
+    let secret = Zeroizing::new(<[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok()?);
+    Some(StaticSecret::from(*secret))
+}
+
+#[cfg(test)]
+mod tests;
