@@ -1,0 +1,114 @@
+//! Where decrypted messages go before they are acknowledged to WhatsApp.
+//!
+//! [`Inbox::commit`] is the one awaited write of the receiving path. The
+//! server forgets a message once it is acknowledged, and the engine
+//! acknowledges a batch only after `commit` returned `Ok`. A batch that failed
+//! comes again, whole, with the same ids: a commit must be repeatable.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+/// Stores inbound messages durably.
+#[async_trait]
+pub trait Inbox: Send + Sync + 'static {
+    /// Stores the whole batch, in order, or nothing. One message while the
+    /// account is online, up to 400 while it catches up.
+    ///
+    /// Must not wait for anything of the same engine instance, such as a send:
+    /// the receiving lane is held meanwhile.
+    ///
+    /// # Errors
+    /// Any error leaves the batch unacknowledged; WhatsApp sends it again on
+    /// the next connection.
+    async fn commit(&self, batch: Vec<Inbound>) -> Result<(), InboxError>;
+}
+
+/// Why a batch could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    /// Another worker owns the account by now, or this one is stopping.
+    #[error("no longer the owner of the account")]
+    NotOwner,
+    /// The store failed.
+    #[error("storing inbound messages failed")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a message holds, as far as this worker reads it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum InboundKind {
+    /// A text.
+    Text {
+        /// The text itself.
+        body: String,
+    },
+    /// Anything else, under the protocol's name, such as `imageMessage`.
+    Other {
+        /// The name.
+        name: &'static str,
+        /// Its caption or other short text to show, if it has one.
+        caption: Option<String>,
+    },
+}
+
+/// One decrypted message. (chat, sender, id) is its identity: an id alone is
+/// only unique within a sender. All three are the same in every redelivery.
+///
+/// People have two addresses, a phone number and an alias (LID). `chat` and
+/// `sender` are the phone number's wherever the message tells it, so that a
+/// conversation is one whichever way its messages came.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Inbound {
+    /// The WhatsApp id.
+    pub id: String,
+    /// The conversation's JID, without a device.
+    pub chat: String,
+    /// Who wrote it, without a device.
+    pub sender: String,
+    /// The sender's other address, if the message tells it.
+    pub sender_alt: Option<String>,
+    /// The conversation's address as the message came: receipts for it go there
+    /// ([`Engine::mark_read`](crate::Engine::mark_read)).
+    pub wire_chat: String,
+    /// The sender's address as the message came.
+    pub wire_sender: String,
+    /// The conversation is a group.
+    pub is_group: bool,
+    /// Written by another device of this account.
+    pub from_me: bool,
+    /// The name that the sender shows; may be empty.
+    pub push_name: String,
+    /// When the server took it.
+    pub timestamp: DateTime<Utc>,
+    /// What it holds.
+    pub kind: InboundKind,
+    /// The message itself as it was decrypted: an encoded `Message`.
+    pub payload: Bytes,
+    /// It waited at the server while the account was offline.
+    pub offline: bool,
+}
+
+// Texts, names and numbers are people's own and stay out of logs.
+impl fmt::Debug for InboundKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text { .. } => f.write_str("Text"),
+            Self::Other { name, .. } => write!(f, "Other({name})"),
+        }
+    }
+}
+
+impl fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbound")
+            .field("id", &self.id)
+            .field("from_me", &self.from_me)
+            .field("kind", &self.kind)
+            .field("timestamp", &self.timestamp)
+            .field("offline", &self.offline)
+            .finish_non_exhaustive()
+    }
+}

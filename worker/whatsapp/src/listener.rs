@@ -1,0 +1,178 @@
+//! Translates the engine's events.
+//!
+//! Called by the engine from within its own tasks, in order: nothing here waits.
+//! An event becomes a notice for the owner, a clue to why the connection will
+//! end, or both. Decrypted messages come by the [`hook`](crate::hook) and not
+//! from here; the few that pass it by are told apart by `hook_committed`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wacore::types::events::{
+    ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, InboundMessage, Receipt,
+    ServerAck,
+};
+use wacore::types::presence::ReceiptType;
+
+use crate::disconnect::DisconnectReason;
+use crate::events::{EngineEvent, QrCode, ReceiptKind};
+use crate::monitor::{Monitor, Phase};
+
+/// What is done with messages that did not come by the hook.
+pub(crate) type Stray = Box<dyn Fn(Vec<InboundMessage>) + Send + Sync>;
+
+/// Receives the engine's events.
+pub(crate) struct Listener {
+    monitor: Arc<Monitor>,
+    stray: Stray,
+}
+
+impl Listener {
+    pub(crate) fn new(monitor: Arc<Monitor>, stray: Stray) -> Self {
+        Self { monitor, stray }
+    }
+
+    fn ended_by(&self, reason: DisconnectReason) {
+        self.monitor.clue(|clues, _| clues.said(reason));
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's enum, which grows"
+    )]
+    fn handle(&self, event: &Event) {
+        match event {
+            Event::Connected(_) => {
+                self.monitor.set_phase(Phase::Connected);
+                self.monitor.emit(EngineEvent::Connected);
+            }
+            Event::PairingQrCode(qr) => self.monitor.emit(EngineEvent::Qr {
+                code: QrCode::new(qr.code.clone()),
+                valid_for: qr.timeout,
+            }),
+            Event::PairingQrCodesExhausted(_) => {
+                self.ended_by(DisconnectReason::QrExpired);
+                self.monitor.emit(EngineEvent::QrExhausted);
+            }
+            Event::PairSuccess(pair) => self.monitor.paired(EngineEvent::Paired {
+                pn: pair.id.to_string(),
+                lid: pair.lid.to_string(),
+                name: pair.business_name.clone(),
+                platform: pair.platform.clone(),
+            }),
+            Event::QrScannedWithoutMultidevice(_) => {
+                self.ended_by(DisconnectReason::MultideviceMismatch);
+                self.monitor.hang_up();
+            }
+            Event::LoggedOut(logout) => self.ended_by(failure(logout.reason)),
+            Event::StreamReplaced(_) => self.ended_by(DisconnectReason::ConnectionReplaced),
+            Event::TemporaryBan(ban) => {
+                let expires_in = ban.expire.to_std().unwrap_or(Duration::ZERO);
+                self.ended_by(DisconnectReason::TemporaryBan {
+                    expires_in: Some(expires_in),
+                });
+            }
+            Event::ClientOutdated(_) => self.ended_by(DisconnectReason::ClientOutdated),
+            Event::ConnectFailure(refusal) => self.ended_by(failure(refusal.reason)),
+            Event::Receipt(receipt) => self.receipt(receipt),
+            Event::ServerAck(ack) => self.server_ack(ack),
+            Event::UndecryptableMessage(message) => {
+                let source = &message.info.source;
+                self.monitor.emit(EngineEvent::Undecryptable {
+                    chat: source.chat.to_non_ad().to_string(),
+                    sender: source.sender.to_non_ad().to_string(),
+                    id: message.info.id.clone(),
+                });
+            }
+            Event::Messages(batch) if !batch.hook_committed => {
+                (self.stray)(batch.messages.to_vec());
+            }
+            // The engine has many more, and may get others: none that this
+            // worker acts on.
+            _ => {}
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's enum, which grows"
+    )]
+    fn receipt(&self, receipt: &Receipt) {
+        let kind = match receipt.r#type {
+            ReceiptType::Delivered => ReceiptKind::Delivered,
+            ReceiptType::Inactive => ReceiptKind::Inactive,
+            ReceiptType::Read => ReceiptKind::Read,
+            ReceiptType::Played => ReceiptKind::Played,
+            ReceiptType::Retry => ReceiptKind::Retry,
+            ReceiptType::ReadSelf | ReceiptType::PlayedSelf => ReceiptKind::ReadSelf,
+            ReceiptType::Sender => ReceiptKind::Sender,
+            ReceiptType::Sent | ReceiptType::ServerError => ReceiptKind::Undeliverable,
+            // Calls, history, messages between own devices, and what will come.
+            _ => return,
+        };
+        self.monitor.emit(EngineEvent::Receipt {
+            chat: receipt.source.chat.to_non_ad().to_string(),
+            sender: receipt.source.sender.to_non_ad().to_string(),
+            ids: receipt.message_ids.clone(),
+            kind,
+            at: receipt.timestamp,
+        });
+    }
+
+    fn server_ack(&self, ack: &ServerAck) {
+        // Every stanza of ours is acknowledged; without a class it may be a message.
+        if !matches!(ack.class.as_deref(), None | Some("message")) {
+            return;
+        }
+        self.monitor.emit(EngineEvent::ServerAck {
+            id: ack.id.clone(),
+            error: ack.error.as_deref().map(|code| code.parse().unwrap_or(0)),
+        });
+    }
+}
+
+impl EventHandler for Listener {
+    fn handle_event(&self, event: Arc<Event>) {
+        self.handle(&event);
+    }
+
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(&[
+            EventKind::Connected,
+            EventKind::PairingQrCode,
+            EventKind::PairingQrCodesExhausted,
+            EventKind::PairSuccess,
+            EventKind::QrScannedWithoutMultidevice,
+            EventKind::LoggedOut,
+            EventKind::StreamReplaced,
+            EventKind::TemporaryBan,
+            EventKind::ClientOutdated,
+            EventKind::ConnectFailure,
+            EventKind::Receipt,
+            EventKind::ServerAck,
+            EventKind::UndecryptableMessage,
+            EventKind::Messages,
+        ])
+    }
+}
+
+/// The reason for a refused login.
+fn failure(reason: ConnectFailureReason) -> DisconnectReason {
+    DisconnectReason::from_failure_code(match reason {
+        ConnectFailureReason::Generic => 400,
+        ConnectFailureReason::LoggedOut => 401,
+        ConnectFailureReason::TempBanned => 402,
+        ConnectFailureReason::AccountLocked => 403,
+        ConnectFailureReason::ClientOutdated => 405,
+        ConnectFailureReason::UnknownLogout => 406,
+        ConnectFailureReason::BadUserAgent => 409,
+        ConnectFailureReason::CatExpired => 413,
+        ConnectFailureReason::CatInvalid => 414,
+        ConnectFailureReason::NotFound => 415,
+        ConnectFailureReason::ClientUnknown => 418,
+        ConnectFailureReason::InternalServerError => 500,
+        ConnectFailureReason::Experimental => 501,
+        ConnectFailureReason::ServiceUnavailable => 503,
+        ConnectFailureReason::Unknown(code) => u16::try_from(code).unwrap_or(0),
+    })
+}
