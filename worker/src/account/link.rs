@@ -1,0 +1,124 @@
+//! The engine, as an account's task sees it.
+//!
+//! A small trait, so that a simulation can run the real task on virtual time
+//! with a peer of its own. [`EngineLinks`] is the real one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::gate::Gates;
+use coordinator_lib::rng::SharedRng;
+use session::SessionFiles;
+use tokio::sync::mpsc;
+use whatsapp::{
+    Engine, EngineConfig, EngineError, EngineEvent, EngineStats, Inbox, OutboundMessage,
+    OwnIdentity, SendError, ShutdownReport,
+};
+
+/// A running connection to WhatsApp: one instance, under one epoch. See
+/// [`Engine`] for what each call promises.
+#[async_trait]
+pub trait Link: Send + Sync + 'static {
+    /// Sends a message; returns once its frame has left.
+    async fn send(&self, message: &OutboundMessage) -> Result<(), SendError>;
+
+    /// Tells the senders that their messages were read.
+    async fn mark_read(
+        &self,
+        chat: &str,
+        sender: Option<&str>,
+        ids: &[String],
+    ) -> Result<(), SendError>;
+
+    /// Resolves when the session's state as of now is durable.
+    async fn flush_after_inbound(&self) -> Result<(), SendError>;
+
+    /// The account's addresses, once paired.
+    fn own_jid(&self) -> Option<OwnIdentity>;
+
+    /// Counters.
+    fn stats(&self) -> EngineStats;
+
+    /// Ends the instance, within the limit.
+    async fn shutdown(&self, limit: Duration) -> ShutdownReport;
+}
+
+/// What an instance is started with.
+pub struct LinkParts {
+    /// The session, read after the claim.
+    pub files: SessionFiles,
+    /// The gates of this instance.
+    pub gates: Gates,
+    /// Where messages go before they are acknowledged.
+    pub inbox: Arc<dyn Inbox>,
+    /// Where everything else goes.
+    pub events: mpsc::Sender<EngineEvent>,
+}
+
+/// Starts instances.
+#[async_trait]
+pub trait Links: Send + Sync + 'static {
+    /// Starts one; it connects by itself.
+    async fn start(&self, parts: LinkParts) -> Result<Arc<dyn Link>, EngineError>;
+}
+
+/// Starts real engines.
+pub struct EngineLinks {
+    /// Settings of every instance.
+    pub config: EngineConfig,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: SharedRng,
+}
+
+#[async_trait]
+impl Links for EngineLinks {
+    async fn start(&self, parts: LinkParts) -> Result<Arc<dyn Link>, EngineError> {
+        let engine = Engine::start(
+            self.config.clone(),
+            parts.files,
+            parts.gates,
+            parts.inbox,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+            parts.events,
+        )
+        .await?;
+        Ok(Arc::new(engine))
+    }
+}
+
+#[async_trait]
+impl Link for Engine {
+    async fn send(&self, message: &OutboundMessage) -> Result<(), SendError> {
+        Engine::send(self, message).await
+    }
+
+    async fn mark_read(
+        &self,
+        chat: &str,
+        sender: Option<&str>,
+        ids: &[String],
+    ) -> Result<(), SendError> {
+        Engine::mark_read(self, chat, sender, ids).await
+    }
+
+    async fn flush_after_inbound(&self) -> Result<(), SendError> {
+        Engine::flush_after_inbound(self).await
+    }
+
+    fn own_jid(&self) -> Option<OwnIdentity> {
+        Engine::own_jid(self)
+    }
+
+    fn stats(&self) -> EngineStats {
+        Engine::stats(self)
+    }
+
+    async fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        Engine::shutdown(self, limit).await
+    }
+}

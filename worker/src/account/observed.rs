@@ -1,0 +1,355 @@
+//! What others see of a running account: its handlers and what they have seen,
+//! the trail of its state machine, its lease.
+//!
+//! Shared between the account's task, which writes, and `/health` and `/debug`,
+//! which read; nobody waits for anybody. It also holds what must be ended when
+//! the task itself cannot do it any more, after a panic.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coordinator_lib::gate::Gates;
+use coordinator_lib::lease::AccountLease;
+use coordinator_lib::store::StoreTime;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::{Value, json};
+use session::SessionFiles;
+use whatsapp::EngineEvent;
+
+use super::link::Link;
+use crate::events::Journal;
+use crate::health::{LeaseState, OwnedAccount, OwnedLease};
+use crate::messages::inbox::InboxCounters;
+use crate::model::{LastError, Status};
+use crate::outbox::pump::PumpStatus;
+
+/// Transitions that the trail remembers.
+const TRAIL_MAX: usize = 64;
+
+/// Every handler of an engine's events, by the event's name. All of them are
+/// attached by the one path that starts an engine.
+pub const HANDLERS: [&str; 11] = [
+    "connected",
+    "disconnected",
+    "message",
+    "paired",
+    "qr",
+    "qr_exhausted",
+    "receipt",
+    "server_ack",
+    "stage",
+    "stopped",
+    "undecryptable",
+];
+
+/// What others see of one account.
+#[derive(Default)]
+pub struct Observed {
+    view: Mutex<View>,
+    /// What its inbox has seen.
+    pub inbox: Arc<InboxCounters>,
+    /// What its outbox is doing.
+    pub pump: Arc<PumpStatus>,
+    /// Receipts that were not looked at because too many waited.
+    pub receipts_dropped: AtomicU64,
+    /// Engines started.
+    pub engines: AtomicU64,
+}
+
+#[derive(Default)]
+struct View {
+    status: Status,
+    status_at: Option<StoreTime>,
+    stage: Option<&'static str>,
+    last_error: Option<LastError>,
+    disconnect_counts: BTreeMap<String, i64>,
+    seen: BTreeMap<&'static str, u64>,
+    trail: VecDeque<Transition>,
+    lease: Option<Lease>,
+    running: Option<Running>,
+    term: Option<TermView>,
+}
+
+/// One step of the state machine that changed the status.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Transition {
+    /// When.
+    pub at: StoreTime,
+    /// The status before.
+    pub from: Status,
+    /// The status after.
+    pub to: Status,
+    /// What happened.
+    pub reason: String,
+}
+
+struct Lease {
+    lease: AccountLease,
+    state: LeaseState,
+    renewal_failed: bool,
+}
+
+/// An engine that runs.
+#[derive(Clone)]
+pub struct Running {
+    /// The engine.
+    pub link: Arc<dyn Link>,
+    /// What stands in its way.
+    pub gates: Gates,
+}
+
+/// What a claim brought with it.
+#[derive(Clone)]
+pub struct TermView {
+    /// The session.
+    pub files: SessionFiles,
+    /// The journal.
+    pub journal: Journal,
+    /// What stands in the way of every write.
+    pub gates: Gates,
+}
+
+/// What is left of an account whose task has ended without a word.
+pub struct Remains {
+    /// Its engine, if it had one.
+    pub running: Option<Running>,
+    /// What stood in the way of its writes.
+    pub gates: Option<Gates>,
+    /// Its lease.
+    pub lease: Option<AccountLease>,
+}
+
+impl Observed {
+    /// An event was handled.
+    pub fn saw(&self, event: &EngineEvent) {
+        *self.view.lock().seen.entry(event.name()).or_default() += 1;
+    }
+
+    /// The status changed.
+    pub fn moved(&self, transition: Transition) {
+        let mut view = self.view.lock();
+        view.status = transition.to;
+        view.status_at = Some(transition.at);
+        if view.trail.len() >= TRAIL_MAX {
+            view.trail.pop_front();
+        }
+        view.trail.push_back(transition);
+    }
+
+    /// The attempt came so far.
+    pub fn reached(&self, stage: Option<&'static str>) {
+        self.view.lock().stage = stage;
+    }
+
+    /// What went wrong so far.
+    pub fn failed(&self, last_error: Option<LastError>, disconnect_counts: BTreeMap<String, i64>) {
+        let mut view = self.view.lock();
+        view.last_error = last_error;
+        view.disconnect_counts = disconnect_counts;
+    }
+
+    /// The status that the last owner left.
+    pub fn begins_with(&self, status: Status, status_at: Option<StoreTime>) {
+        let mut view = self.view.lock();
+        view.status = status;
+        view.status_at = status_at;
+    }
+
+    /// The account was claimed.
+    pub fn claimed(&self, term: TermView, lease: AccountLease) {
+        let mut view = self.view.lock();
+        view.term = Some(term);
+        view.lease = Some(Lease {
+            lease,
+            state: LeaseState::Held,
+            renewal_failed: false,
+        });
+    }
+
+    /// The lease was renewed, or that failed.
+    pub fn renewed(&self, lease: &AccountLease, failed: bool) {
+        if let Some(held) = &mut self.view.lock().lease {
+            held.lease = lease.clone();
+            held.renewal_failed = failed;
+        }
+    }
+
+    /// What is happening to the lease.
+    pub fn lease_is(&self, state: LeaseState) {
+        if let Some(held) = &mut self.view.lock().lease {
+            held.state = state;
+        }
+    }
+
+    /// An engine runs, or none does.
+    pub fn runs(&self, running: Option<Running>) {
+        if running.is_some() {
+            self.engines.fetch_add(1, Ordering::Relaxed);
+        }
+        self.view.lock().running = running;
+    }
+
+    /// The claim is over.
+    pub fn ended(&self) {
+        let mut view = self.view.lock();
+        view.term = None;
+        view.lease = None;
+        view.running = None;
+    }
+
+    /// What the task left behind; it will not end it any more.
+    pub fn take_remains(&self) -> Remains {
+        let mut view = self.view.lock();
+        Remains {
+            running: view.running.take(),
+            gates: view.term.take().map(|term| term.gates),
+            lease: view.lease.take().map(|held| held.lease),
+        }
+    }
+
+    /// The account as `/health` shows it; nothing until it is claimed.
+    pub fn snapshot(&self, account_id: &str) -> Option<OwnedAccount> {
+        let view = self.view.lock();
+        let held = view.lease.as_ref()?;
+        Some(OwnedAccount {
+            account_id: account_id.to_owned(),
+            status: view.status,
+            status_at: view.status_at,
+            stage: view.stage.map(str::to_owned),
+            last_error: view.last_error.clone(),
+            disconnect_counts: view.disconnect_counts.clone(),
+            lease: OwnedLease {
+                epoch: held.lease.epoch,
+                claimed_at: held.lease.claimed_at,
+                lease_until: held.lease.lease_until,
+                deadline: held.lease.deadline,
+                state: held.state,
+                renewal_failed: held.renewal_failed,
+            },
+            last_flush_seq: view
+                .term
+                .as_ref()
+                .map_or(0, |term| term.files.stats().commits),
+            debug: self.debug(&view),
+        })
+    }
+
+    fn debug(&self, view: &View) -> Value {
+        let engine = view.running.as_ref().map(|running| {
+            let stats = running.link.stats();
+            json!({
+                "framesIn": stats.frames_in,
+                "framesOut": stats.frames_out,
+                "events": stats.events,
+                "eventsDropped": stats.events_dropped,
+                "inboundMessages": stats.inbound_messages,
+                "tasks": stats.tasks,
+                "gates": { "wire": format!("{:?}", running.gates.wire.state()), "store": format!("{:?}", running.gates.store.state()) },
+            })
+        });
+        let session = view.term.as_ref().map(|term| {
+            let (records, bytes) = term.files.size();
+            let flushes = term.files.stats();
+            json!({
+                "records": records,
+                "bytes": bytes,
+                "dirty": term.files.is_dirty(),
+                "commits": flushes.commits,
+                "filesWritten": flushes.files_written,
+                "bytesWritten": flushes.bytes_written,
+                "failuresInARow": flushes.failures_in_a_row,
+            })
+        });
+        let journal = view.term.as_ref().map(|term| {
+            let (commits, losses) = term.journal.counts();
+            json!({ "seq": term.journal.seq(), "commits": commits, "lostRaces": losses })
+        });
+        json!({
+            "handlers": self.handlers(view),
+            "trail": view.trail,
+            "engines": self.engines.load(Ordering::Relaxed),
+            "engine": engine,
+            "session": session,
+            "journal": journal,
+            "inbox": {
+                "stored": self.inbox.stored.load(Ordering::Relaxed),
+                "repeated": self.inbox.repeated.load(Ordering::Relaxed),
+            },
+            "outbox": {
+                "queued": self.pump.queued.load(Ordering::Relaxed),
+                "inFlight": self.pump.in_flight.load(Ordering::Relaxed),
+                "attempts": self.pump.attempts.load(Ordering::Relaxed),
+                "sent": self.pump.sent.load(Ordering::Relaxed),
+                "failed": self.pump.failed.load(Ordering::Relaxed),
+            },
+            "receiptsDropped": self.receipts_dropped.load(Ordering::Relaxed),
+        })
+    }
+
+    fn handlers(&self, view: &View) -> Value {
+        let attached = view.running.is_some();
+        let handlers: BTreeMap<&str, Value> = HANDLERS
+            .into_iter()
+            .map(|name| {
+                let events = if name == "message" {
+                    self.inbox.stored.load(Ordering::Relaxed)
+                        + self.inbox.repeated.load(Ordering::Relaxed)
+                } else {
+                    view.seen.get(name).copied().unwrap_or(0)
+                };
+                (name, json!({ "attached": attached, "events": events }))
+            })
+            .collect();
+        json!(handlers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trail_is_bounded_and_keeps_the_latest() {
+        let observed = Observed::default();
+        for n in 0..TRAIL_MAX * 2 {
+            observed.moved(Transition {
+                at: StoreTime::from_micros(n as i64),
+                from: Status::Connecting,
+                to: Status::Connected,
+                reason: "connected".to_owned(),
+            });
+        }
+        let view = observed.view.lock();
+        assert_eq!(view.trail.len(), TRAIL_MAX);
+        assert_eq!(
+            view.trail.back().unwrap().at,
+            StoreTime::from_micros(TRAIL_MAX as i64 * 2 - 1)
+        );
+    }
+
+    #[test]
+    fn every_event_of_the_engine_has_its_handler_in_the_list() {
+        use whatsapp::{DisconnectReason, Stage};
+        let events = [
+            EngineEvent::Stage(Stage::Dns),
+            EngineEvent::QrExhausted,
+            EngineEvent::Connected,
+            EngineEvent::Disconnected(DisconnectReason::TimedOut),
+            EngineEvent::ServerAck {
+                id: String::new(),
+                error: None,
+            },
+            EngineEvent::Undecryptable {
+                chat: String::new(),
+                sender: String::new(),
+                id: String::new(),
+            },
+            EngineEvent::Stopped,
+        ];
+        for event in events {
+            assert!(HANDLERS.contains(&event.name()), "{}", event.name());
+        }
+    }
+}

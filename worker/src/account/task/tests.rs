@@ -1,0 +1,532 @@
+use std::sync::atomic::Ordering;
+
+use coordinator_lib::store::{Fields, Precondition, Value, Write};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use whatsapp::{DisconnectReason, ReceiptKind};
+
+use super::*;
+use crate::model::{EventKind, MessageDoc, MessageState, ThreadDoc, WaOutboxDoc, collections, ids};
+use crate::outbox::AcceptOutcome;
+use crate::testing::{ANNA, BEN, Bench, FakeLink, FakeLinks, inbound, until};
+
+/// One account's task over a fake engine.
+struct Scene {
+    bench: Bench,
+    account: AccountId,
+    links: UnboundedReceiver<Arc<FakeLink>>,
+    wishes: watch::Sender<Option<AccountDoc>>,
+    drain: CancellationToken,
+    observed: Arc<Observed>,
+    task: JoinHandle<TaskEnd>,
+}
+
+fn quick() -> AccountConfig {
+    AccountConfig {
+        connecting_timeout: Duration::from_millis(300),
+        backoff_base: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(50),
+        shutdown_limit: Duration::from_secs(1),
+        ..AccountConfig::default()
+    }
+}
+
+fn unpaced() -> OutboxConfig {
+    OutboxConfig {
+        rate: 0.0,
+        retry_base: Duration::from_millis(10),
+        retry_max: Duration::from_millis(20),
+        ack_timeout: Duration::from_millis(100),
+        ..OutboxConfig::default()
+    }
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let bench = Bench::new();
+        let account = bench.account("a1").await;
+        Self::over(bench, account, unpaced()).await
+    }
+
+    async fn over(bench: Bench, account: AccountId, outbox: OutboxConfig) -> Self {
+        let (links, started) = FakeLinks::new();
+        let (wishes, receiver) = watch::channel(None);
+        let drain = CancellationToken::new();
+        let observed = Arc::new(Observed::default());
+        let task = AccountTask {
+            parts: Arc::new(AccountParts {
+                term: bench.term_parts("alice"),
+                links,
+                account: quick(),
+                outbox,
+                connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
+            }),
+            account: account.clone(),
+            wishes: receiver,
+            drain: drain.clone(),
+            observed: Arc::clone(&observed),
+        };
+        let task = bench.tracker.spawn(task.run());
+        Self {
+            bench,
+            account,
+            links: started,
+            wishes,
+            drain,
+            observed,
+            task,
+        }
+    }
+
+    async fn link(&mut self) -> Arc<FakeLink> {
+        tokio::time::timeout(crate::testing::DEADLINE, self.links.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn connected(&mut self) -> Arc<FakeLink> {
+        let link = self.link().await;
+        link.emit(EngineEvent::Connected).await;
+        self.status(Status::Connected).await;
+        link
+    }
+
+    async fn doc(&self) -> AccountDoc {
+        self.bench.read_account(&self.account).await
+    }
+
+    async fn status(&self, status: Status) -> AccountDoc {
+        until(status.as_str(), || async {
+            let doc = self.doc().await;
+            (doc.status == status).then_some(doc)
+        })
+        .await
+    }
+
+    /// Ends it as a worker that drains does; gives what was next.
+    async fn drained(self) -> (Bench, AccountId, TaskEnd) {
+        self.drain.cancel();
+        let end = tokio::time::timeout(crate::testing::DEADLINE, self.task)
+            .await
+            .unwrap()
+            .unwrap();
+        (self.bench, self.account, end)
+    }
+
+    async fn send(&self, to: &str, text: &str) -> crate::outbox::accept::Accepted {
+        match self.bench.accept(&self.account, to, text).await {
+            AcceptOutcome::Accepted(accepted) | AcceptOutcome::Repeated(accepted) => accepted,
+        }
+    }
+
+    async fn sending(&self, id: &str, state: MessageState) -> WaOutboxDoc {
+        until(state.as_str(), || async {
+            let doc: WaOutboxDoc = self
+                .bench
+                .read(collections::wa_outbox(id).unwrap())
+                .await
+                .unwrap();
+            (doc.state == state).then_some(doc)
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_linked_account_connects_and_says_who_it_is() {
+    let mut scene = Scene::new().await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Paired {
+        pn: "491709999999:3@s.whatsapp.net".into(),
+        lid: "77@lid".into(),
+        name: String::new(),
+        platform: "android".into(),
+    })
+    .await;
+    scene.status(Status::Pairing).await;
+    link.emit(EngineEvent::Disconnected(DisconnectReason::RestartRequired))
+        .await;
+    link.emit(EngineEvent::Stage(Stage::Login)).await;
+    link.emit(EngineEvent::Connected).await;
+    let doc = scene.status(Status::Connected).await;
+    assert_eq!(doc.phone.as_deref(), Some("+491709999999"));
+    assert_eq!(doc.lid.as_deref(), Some("77@lid"));
+    assert!(doc.paired_at.is_some() && doc.last_error.is_none());
+    let trail: Vec<(String, String)> = scene
+        .bench
+        .events(&scene.account)
+        .await
+        .into_iter()
+        .filter(|event| {
+            event.kind == EventKind::AccountStatus && event.data["from"] != event.data["to"]
+        })
+        .map(|event| (event.data["from"].clone(), event.data["to"].clone()))
+        .collect();
+    let names = ["idle", "connecting", "pairing", "connecting", "connected"];
+    let expected: Vec<(String, String)> = names
+        .windows(2)
+        .map(|pair| (pair[0].into(), pair[1].into()))
+        .collect();
+    assert_eq!(trail, expected);
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_is_disconnected_with_text_time_and_stage() {
+    let mut scene = Scene::new().await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Stage(Stage::Handshake)).await;
+    let doc = scene.status(Status::Disconnected).await;
+    let error = doc.last_error.unwrap();
+    assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
+    assert_eq!(error.stage.as_deref(), Some("handshake"));
+    assert!(error.retry_at.is_some() && doc.retry_at.is_some());
+    assert_eq!(doc.disconnect_counts["408 timedOut"], 1);
+    // The engine was ended, and another is begun.
+    let second = scene.link().await;
+    assert!(link.ended.load(Ordering::SeqCst));
+    assert!(!second.ended.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_counted_and_tried_again_with_the_same_session() {
+    let mut scene = Scene::new().await;
+    let first = scene.connected().await;
+    first
+        .files
+        .put(session::Kind::Device, b"k", bytes::Bytes::from_static(b"v"))
+        .unwrap();
+    first
+        .emit(EngineEvent::Disconnected(
+            DisconnectReason::ConnectionClosed,
+        ))
+        .await;
+    first.emit(EngineEvent::Stopped).await;
+    let second = scene.connected().await;
+    assert!(first.ended.load(Ordering::SeqCst));
+    assert!(!first.gates.wire.is_open() && !first.gates.store.is_open());
+    assert!(second.files.contains(session::Kind::Device, b"k"));
+    let doc = scene.doc().await;
+    assert_eq!(doc.disconnect_counts["428 connectionClosed"], 1);
+    assert_eq!(doc.lease_epoch, 1, "a reconnect is no new claim");
+    let snapshot = scene.observed.snapshot("a1").unwrap();
+    assert_eq!(snapshot.debug["handlers"]["connected"]["attached"], true);
+    assert_eq!(snapshot.debug["handlers"]["connected"]["events"], 2);
+}
+
+#[tokio::test]
+async fn a_replaced_connection_freezes_before_anything_else() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.emit(EngineEvent::Disconnected(
+        DisconnectReason::ConnectionReplaced,
+    ))
+    .await;
+    let doc = scene.status(Status::Disconnected).await;
+    assert!(!link.gates.wire.is_open() && !link.gates.store.is_open());
+    assert!(link.ended.load(Ordering::SeqCst));
+    let wait = doc.retry_at.unwrap().since(doc.status_at.unwrap());
+    assert!((4..=16).contains(&wait.as_secs()), "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_logged_out_account_is_released_and_keeps_its_session() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.files
+        .put(session::Kind::Device, b"k", bytes::Bytes::from_static(b"v"))
+        .unwrap();
+    link.acks.store(false, Ordering::SeqCst);
+    link.emit(EngineEvent::Disconnected(DisconnectReason::LoggedOut))
+        .await;
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Released), "{end:?}");
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!((doc.status, doc.claimed_by), (Status::LoggedOut, None));
+    assert_eq!(doc.disconnect_counts["401 loggedOut"], 1);
+    let term = scene.bench.term(&scene.account).await;
+    assert!(term.files.contains(session::Kind::Device, b"k"));
+    // Linked anew it begins with an empty session; the old one is archived.
+    term.archive_session().await.unwrap();
+    assert_eq!(term.files.size().0, 0);
+    let archive = coordinator_lib::store::Collection::new("wa_sessions/a1/archive").unwrap();
+    let query = coordinator_lib::store::Query::new(archive);
+    assert!(scene.bench.store.count(&query).await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_stop_that_a_client_asks_for_ends_the_engine_and_gives_the_lease_back() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    let doc = AccountDoc {
+        desired: Desired::Stopped,
+        ..scene.doc().await
+    };
+    scene.wishes.send_replace(Some(doc));
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Released));
+    assert!(link.ended.load(Ordering::SeqCst));
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!(
+        (doc.status, doc.claimed_by, doc.released_epoch),
+        (Status::Stopped, None, Some(1))
+    );
+}
+
+#[tokio::test]
+async fn a_drained_account_keeps_its_status_and_comes_back() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    let (bench, account, end) = scene.drained().await;
+    assert!(matches!(end, TaskEnd::Released));
+    assert!(link.ended.load(Ordering::SeqCst));
+    let doc = bench.read_account(&account).await;
+    assert_eq!((doc.status, doc.claimed_by), (Status::Connected, None));
+    let mut scene = Scene::over(bench, account, unpaced()).await;
+    scene.connected().await;
+    assert_eq!(scene.doc().await.lease_epoch, 2);
+}
+
+#[tokio::test]
+async fn a_fenced_account_ends_without_a_word() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    let before = scene.bench.events(&scene.account).await.len();
+    // Somebody takes it over: the head says another epoch.
+    let fields = Fields::from([
+        ("epoch".to_owned(), Value::Int(99)),
+        ("workerSession".to_owned(), Value::Text("bob".into())),
+    ]);
+    let write = Write::Update {
+        path: scene.account.head_path(),
+        fields,
+        precondition: Precondition::Exists,
+    };
+    let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+    let refused = link
+        .inbox
+        .commit(vec![inbound("ID1", ANNA, "too late")])
+        .await;
+    assert!(refused.is_err());
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Lost(CloseReason::Fenced)), "{end:?}");
+    assert!(link.ended.load(Ordering::SeqCst));
+    assert!(!link.gates.wire.is_open());
+    assert_eq!(scene.bench.events(&scene.account).await.len(), before);
+}
+
+#[tokio::test]
+async fn a_queued_message_leaves_on_connect_and_follows_its_receipts() {
+    let mut scene = Scene::new().await;
+    let accepted = scene.send(ANNA, "hello").await;
+    let link = scene.connected().await;
+    let sent = scene
+        .sending(&accepted.message_id, MessageState::Sent)
+        .await;
+    assert_eq!(link.sent_ids(), [accepted.wa_message_id.as_str()]);
+    assert!(sent.sent_at.is_some() && !sent.open);
+    for (kind, state) in [
+        (ReceiptKind::Read, MessageState::Read),
+        // Late, and no step back.
+        (ReceiptKind::Delivered, MessageState::Read),
+    ] {
+        link.emit(EngineEvent::Receipt {
+            chat: ANNA.into(),
+            sender: ANNA.into(),
+            ids: vec![accepted.wa_message_id.clone()],
+            kind,
+            at: scene.bench.clock.wall(),
+        })
+        .await;
+        scene.sending(&accepted.message_id, state).await;
+    }
+    let sent = until("both times", || async {
+        let sent: WaOutboxDoc = scene
+            .bench
+            .read(collections::wa_outbox(&accepted.message_id).unwrap())
+            .await
+            .unwrap();
+        (sent.delivered_at.is_some() && sent.read_at.is_some()).then_some(sent)
+    })
+    .await;
+    assert_eq!(sent.state, MessageState::Read);
+    let path = collections::message(&accepted.thread_id, &accepted.stored_message_id).unwrap();
+    assert_eq!(
+        scene.bench.read::<MessageDoc>(path).await.unwrap().state,
+        MessageState::Read
+    );
+    let states: Vec<String> = scene
+        .bench
+        .events(&scene.account)
+        .await
+        .into_iter()
+        .filter(|event| event.kind == EventKind::MessageUpdated)
+        .map(|event| event.data["state"].clone())
+        .collect();
+    assert_eq!(states, ["sending", "sent", "read"]);
+}
+
+#[tokio::test]
+async fn a_conversation_keeps_its_order_through_failures_and_lost_answers() {
+    let mut scene = Scene::new().await;
+    let mut expected = Vec::new();
+    for n in 0..5 {
+        expected.push(scene.send(ANNA, &format!("{n}")).await);
+    }
+    let link = scene.link().await;
+    *link.failures.lock() = vec![whatsapp::SendError::TimedOut, whatsapp::SendError::Query];
+    link.emit(EngineEvent::Connected).await;
+    for accepted in &expected {
+        scene
+            .sending(&accepted.message_id, MessageState::Sent)
+            .await;
+    }
+    let ids: Vec<String> = expected
+        .iter()
+        .map(|accepted| accepted.wa_message_id.clone())
+        .collect();
+    assert_eq!(link.sent_ids(), ids);
+    let first: WaOutboxDoc = scene
+        .bench
+        .read(collections::wa_outbox(&expected[0].message_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(first.attempts, 3);
+}
+
+#[tokio::test]
+async fn what_was_on_the_wire_unanswered_is_sent_again_under_the_same_id() {
+    let mut scene = Scene::new().await;
+    let accepted = scene.send(ANNA, "hello").await;
+    let link = scene.link().await;
+    link.acks.store(false, Ordering::SeqCst);
+    link.emit(EngineEvent::Connected).await;
+    until("it left", || async {
+        (link.sent_ids().len() == 1).then_some(())
+    })
+    .await;
+    // The worker ends before the answer; another goes on.
+    let (bench, account, _) = scene.drained().await;
+    let mut scene = Scene::over(bench, account, unpaced()).await;
+    let link = scene.connected().await;
+    scene
+        .sending(&accepted.message_id, MessageState::Sent)
+        .await;
+    assert_eq!(link.sent_ids(), [accepted.wa_message_id]);
+}
+
+#[tokio::test]
+async fn a_message_is_given_up_after_its_attempts_and_holds_nobody_else_up() {
+    let outbox = OutboxConfig {
+        attempts_max: 2,
+        ..unpaced()
+    };
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let mut scene = Scene::over(bench, account, outbox).await;
+    let lost = scene.send(ANNA, "lost").await;
+    let link = scene.link().await;
+    *link.failures.lock() = vec![whatsapp::SendError::TimedOut; 2];
+    link.emit(EngineEvent::Connected).await;
+    let failed = scene.sending(&lost.message_id, MessageState::Failed).await;
+    assert_eq!(failed.error.unwrap().code, "timed_out");
+    assert!(!failed.open);
+    let next = scene.send(ANNA, "next").await;
+    scene.sending(&next.message_id, MessageState::Sent).await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_server_fails_the_message_with_its_code() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.acks.store(false, Ordering::SeqCst);
+    let refused = scene.send(BEN, "hello").await;
+    until("it left", || async {
+        (link.sent_ids().len() == 1).then_some(())
+    })
+    .await;
+    link.emit(EngineEvent::ServerAck {
+        id: refused.wa_message_id.clone(),
+        error: Some(463),
+    })
+    .await;
+    let failed = scene
+        .sending(&refused.message_id, MessageState::Failed)
+        .await;
+    let error = failed.error.unwrap();
+    assert_eq!(
+        (error.code.as_str(), error.wa_code),
+        ("reach_out_restricted", Some(463))
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_first_wins() {
+    let mut scene = Scene::new().await;
+    let accepted = scene.send(ANNA, "never").await;
+    let path = collections::wa_outbox(&accepted.message_id).unwrap();
+    let fields = Fields::from([
+        ("state".to_owned(), Value::Text("cancelled".into())),
+        ("open".to_owned(), Value::Bool(false)),
+    ]);
+    let write = Write::Update {
+        path,
+        fields,
+        precondition: Precondition::Exists,
+    };
+    let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+    let link = scene.connected().await;
+    let other = scene.send(BEN, "hello").await;
+    scene.sending(&other.message_id, MessageState::Sent).await;
+    assert_eq!(link.sent_ids(), [other.wa_message_id]);
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_session_of_its_conversation_to_be_durable() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.inbox
+        .commit(vec![inbound("ID1", ANNA, "a question")])
+        .await
+        .unwrap();
+    let stranger = scene.send(BEN, "not an answer").await;
+    scene
+        .sending(&stranger.message_id, MessageState::Sent)
+        .await;
+    assert_eq!(*link.flushes.lock(), 0);
+    let answer = scene.send(ANNA, "an answer").await;
+    scene.sending(&answer.message_id, MessageState::Sent).await;
+    assert_eq!(*link.flushes.lock(), 1);
+    let second = scene.send(ANNA, "and another").await;
+    scene.sending(&second.message_id, MessageState::Sent).await;
+    assert_eq!(*link.flushes.lock(), 1);
+}
+
+#[tokio::test]
+async fn a_thread_is_marked_as_read_when_a_client_asks() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.inbox
+        .commit(vec![
+            inbound("ID1", ANNA, "one"),
+            inbound("ID2", ANNA, "two"),
+        ])
+        .await
+        .unwrap();
+    let path = collections::thread(&ids::thread("a1", ANNA)).unwrap();
+    let fields = Fields::from([("readPending".to_owned(), Value::Bool(true))]);
+    let write = Write::Update {
+        path: path.clone(),
+        fields,
+        precondition: Precondition::Exists,
+    };
+    let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+    until("read", || async {
+        let thread: ThreadDoc = scene.bench.read(path.clone()).await.unwrap();
+        (thread.unread == 0 && !thread.read_pending).then_some(())
+    })
+    .await;
+    let mut read: Vec<String> = link.read.lock().concat();
+    read.sort();
+    assert_eq!(read, ["ID1", "ID2"]);
+}

@@ -1,0 +1,326 @@
+//! One claim of an account: everything that belongs to its epoch.
+//!
+//! The order is the protocol's (LEASES): the session files are read *after* the
+//! claim was acknowledged; at the end the store gate closes before the release
+//! is committed. The session stays in memory for the whole claim, across
+//! engines: what one engine has not made durable is not lost to the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::coordinator::{
+    ClaimOutcome, Coordinator, NotClaimable, ReleaseOutcome, RenewOutcome,
+};
+use coordinator_lib::fence::{FenceLimits, FencedWriter, FencedWriterParts};
+use coordinator_lib::gate::{CloseReason, Gates};
+use coordinator_lib::identity::AccountId;
+use coordinator_lib::lease::AccountLease;
+use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::{Precondition, Store, StoreError, Write, limits, query_all};
+use session::{
+    DataKey, FLUSH_DELAY, Flusher, HeadDoc, KeyRing, Kind, SessionError, SessionFiles,
+    SessionParts, UnwrapError,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::events::{Journal, JournalParts};
+use crate::messages::receipts::SentIndex;
+use crate::messages::threads::ThreadBook;
+use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
+use crate::outbox::pump::InboundMarks;
+
+/// Session files that one archive holds at most: far more than there are.
+const ARCHIVE_FILES_MAX: usize = 10_000;
+
+/// After a lease's deadline has passed without proof of a loss, everything
+/// waits for so long before it is given up.
+pub const OUTAGE_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a claim needs.
+#[derive(Clone)]
+pub struct TermParts {
+    /// The documents.
+    pub store: Store,
+    /// Claims and releases.
+    pub coordinator: Coordinator,
+    /// Opens data keys.
+    pub keys: Arc<KeyRing>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: SharedRng,
+    /// How long writes are tried.
+    pub limits: FenceLimits,
+    /// Owns the tasks.
+    pub tracker: TaskTracker,
+}
+
+/// One claim.
+pub struct Term {
+    /// The account.
+    pub account: AccountId,
+    /// The account document, as it was after the claim.
+    pub doc: AccountDoc,
+    /// What stands in the way of every write of this epoch.
+    pub gates: Gates,
+    /// Through which everything but session files is written.
+    pub journal: Journal,
+    /// The session.
+    pub files: SessionFiles,
+    /// The account's data key.
+    pub data_key: Arc<DataKey>,
+    /// Which thread a chat belongs to.
+    pub threads: Arc<ThreadBook>,
+    /// What was sent lately.
+    pub sent: Arc<SentIndex>,
+    /// Who has just written here.
+    pub marks: Arc<InboundMarks>,
+    /// The lease.
+    pub lease: AccountLease,
+    writer: FencedWriter,
+    flusher: Flusher,
+    parts: TermParts,
+}
+
+/// Why there is no term.
+#[derive(Debug, thiserror::Error)]
+pub enum TermError {
+    /// The account cannot be claimed now.
+    #[error("account cannot be claimed: {0:?}")]
+    NotClaimable(NotClaimable),
+    /// A newer worker wrote the account.
+    #[error("account was written by a newer worker (schema version {0})")]
+    Newer(i64),
+    /// The store failed.
+    #[error("store failed")]
+    Store(#[from] StoreError),
+    /// The data key does not open.
+    #[error("data key of the account does not open with this key ring")]
+    Keys(#[from] UnwrapError),
+    /// The session cannot be read.
+    #[error("session of the account cannot be read")]
+    Session(#[from] SessionError),
+    /// The claim was lost before anything began.
+    #[error("another epoch owns the account")]
+    Lost,
+}
+
+/// What a claim proved, before anything is built on it.
+struct Facts {
+    doc: AccountDoc,
+    data_key: DataKey,
+    seq: i64,
+}
+
+impl Term {
+    /// Claims the account, then reads everything that belongs to it.
+    ///
+    /// # Errors
+    /// [`TermError`]; what was claimed is released again.
+    pub async fn begin(parts: TermParts, account: AccountId) -> Result<Self, TermError> {
+        let (lease, fence) = match parts.coordinator.claim(&account).await? {
+            ClaimOutcome::Claimed { lease, fence } => (lease, fence),
+            ClaimOutcome::NotClaimable(reason) => return Err(TermError::NotClaimable(reason)),
+        };
+        let read = match read_account(&parts, &account).await {
+            Ok(read) => read,
+            Err(error) => return Err(give_back(&parts, lease, error).await),
+        };
+        let gates = Gates::new(Arc::clone(&parts.clock));
+        gates.set_deadline(lease.deadline);
+        let writer = FencedWriter::spawn(
+            FencedWriterParts {
+                store: Arc::clone(&parts.store),
+                fence,
+                gates: gates.clone(),
+                clock: Arc::clone(&parts.clock),
+                rng: Arc::clone(&parts.rng),
+                limits: parts.limits.clone(),
+            },
+            &parts.tracker,
+        );
+        let loaded = SessionFiles::load(SessionParts {
+            account: account.clone(),
+            store: Arc::clone(&parts.store),
+            writer: writer.clone(),
+            data_key: read.data_key.clone(),
+            clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
+        });
+        let files = match loaded.await {
+            Ok(files) => files,
+            Err(error) => {
+                gates.freeze(CloseReason::Stopped);
+                return Err(give_back(&parts, lease, error.into()).await);
+            }
+        };
+        let journal = Journal::spawn(
+            JournalParts {
+                account_id: account.to_string(),
+                store: Arc::clone(&parts.store),
+                writer: writer.clone(),
+                clock: Arc::clone(&parts.clock),
+                rng: Arc::clone(&parts.rng),
+                seq: read.seq,
+            },
+            &parts.tracker,
+        );
+        let flusher = files.spawn_flusher(&parts.tracker, FLUSH_DELAY);
+        let threads = ThreadBook::new(account.to_string(), Arc::clone(&parts.store));
+        Ok(Self {
+            account,
+            doc: read.doc,
+            gates,
+            journal,
+            files,
+            data_key: Arc::new(read.data_key),
+            threads: Arc::new(threads),
+            sent: Arc::default(),
+            marks: Arc::default(),
+            lease,
+            writer,
+            flusher,
+            parts,
+        })
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &SharedClock {
+        &self.parts.clock
+    }
+
+    /// Runs something that belongs to the claim and that nobody waits for.
+    pub fn track(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.parts.tracker.spawn(work);
+    }
+
+    /// Renews the lease, and moves the deadline of the gates with it.
+    ///
+    /// # Errors
+    /// The store failed; the lease stands as it was.
+    pub async fn renew(&mut self) -> Result<RenewOutcome, StoreError> {
+        let outcome = self.parts.coordinator.renew(&mut self.lease).await?;
+        if outcome == RenewOutcome::Renewed {
+            self.gates.set_deadline(self.lease.deadline);
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps the stored session under another name and begins an empty one: the
+    /// old link is gone and the account will be linked anew.
+    ///
+    /// # Errors
+    /// [`SessionError`] or the store's; the session is as it was.
+    pub async fn archive_session(&self) -> Result<(), TermError> {
+        let files = session::files_collection(&self.account);
+        let archive = self.account.head_path().collection_below("archive")?;
+        let query = coordinator_lib::store::Query::new(files);
+        let stored = query_all(self.parts.store.as_ref(), &query, ARCHIVE_FILES_MAX).await?;
+        let mut batch: Vec<Write> = Vec::new();
+        let mut bytes = 0;
+        for document in stored {
+            let name = format!("{}-{}", self.lease.epoch, document.path.id());
+            let write = Write::Set {
+                path: archive.doc(&name)?,
+                fields: document.fields,
+                precondition: Precondition::Absent,
+            };
+            bytes += limits::write_bytes(&write);
+            batch.push(write);
+            if bytes > limits::COMMIT_BYTES_MAX / 2 {
+                self.copy(std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            self.copy(batch).await?;
+        }
+        for kind in Kind::ALL {
+            self.files.retain(kind, |_, _| false);
+        }
+        self.files.flush().await?;
+        tracing::info!(account.id = %self.account, "old session archived");
+        Ok(())
+    }
+
+    async fn copy(&self, batch: Vec<Write>) -> Result<(), TermError> {
+        use coordinator_lib::fence::{FencedError, FencedOutcome};
+        match self.writer.commit(batch).await {
+            // Lost: it was copied before, and the clearing was interrupted.
+            Ok(FencedOutcome::Committed(_) | FencedOutcome::Lost) => Ok(()),
+            Err(FencedError::Fenced | FencedError::GateClosed(_)) => Err(TermError::Lost),
+            Err(FencedError::Invalid { reason }) => Err(StoreError::Invalid { reason }.into()),
+            Err(FencedError::Unavailable(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ends the claim in order: flush, close, release. There is no engine any
+    /// more.
+    ///
+    /// # Errors
+    /// The store failed; the lease stands until it ends by itself.
+    pub async fn release(self, limit: Duration) -> Result<ReleaseOutcome, StoreError> {
+        let clock = &self.parts.clock;
+        let orderly = async {
+            self.journal.settled().await;
+            if let Err(error) = self.flusher.stop().await {
+                tracing::warn!(account.id = %self.account, %error, "session was not flushed before the release");
+            }
+            self.writer.idle().await;
+        };
+        tokio::select! {
+            biased;
+            () = orderly => {}
+            () = clock.sleep(limit) => {
+                tracing::warn!(account.id = %self.account, "writes did not settle before the release");
+            }
+        }
+        self.gates.freeze(CloseReason::Released);
+        tokio::select! {
+            biased;
+            () = self.gates.store.drained() => {}
+            () = clock.sleep(limit) => {}
+        }
+        self.parts.coordinator.release(self.lease).await
+    }
+
+    /// Ends a claim that was lost, or must be taken for lost: nothing more is
+    /// written.
+    pub fn abandon(self, reason: CloseReason) {
+        self.gates.freeze(reason);
+    }
+}
+
+async fn read_account(parts: &TermParts, account: &AccountId) -> Result<Facts, TermError> {
+    let snapshot = parts
+        .store
+        .get(&[account.account_path(), account.head_path()])
+        .await?;
+    let [Some(document), Some(head)] = &snapshot.documents[..] else {
+        return Err(TermError::NotClaimable(NotClaimable::Missing));
+    };
+    let doc = match AccountDoc::read(document)? {
+        Read::Known(record) => record.value,
+        Read::Newer(version) => return Err(TermError::Newer(version)),
+    };
+    let head: HeadDoc = head.decode()?;
+    let data_key = parts.keys.unwrap(&head.wrapped_keys, account.as_str())?;
+    let page = parts
+        .store
+        .query(&queries::event_last(account.as_str())?)
+        .await?;
+    let last = page.documents.first().and_then(EventDoc::read_or_skip);
+    let seq = last.map_or(0, |record| record.value.seq).max(doc.event_seq);
+    Ok(Facts { doc, data_key, seq })
+}
+
+async fn give_back(parts: &TermParts, lease: AccountLease, error: TermError) -> TermError {
+    match parts.coordinator.release(lease).await {
+        Ok(ReleaseOutcome::Released | ReleaseOutcome::Lost) => {}
+        Err(failure) => {
+            tracing::warn!(error = %failure, "claim was not given back; it ends by itself")
+        }
+    }
+    error
+}

@@ -1,0 +1,291 @@
+//! The worker as a whole: what is built in which order, and how it ends.
+//!
+//! Start: program check → data folder → key ring → store lock → store → port →
+//! supervisor. Each step's failure ends the program with a line that says what
+//! to do; nothing that comes later has happened then. Requests are answered
+//! only once the accounts may start.
+//!
+//! End ([`App::drain`]): not ready → accounts stop and leases are given back →
+//! the API stops → the store closes.
+
+pub mod data_dir;
+pub mod key_ring;
+pub mod lifecycle;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use coordinator_lib::clock::{Boottime, Clock, SharedClock, SystemClock};
+use coordinator_lib::identity::{WorkerIdentity, WorkerSessionId};
+use coordinator_lib::lease::LeaseConfig;
+use coordinator_lib::rng::{SharedRng, SystemRng};
+use coordinator_lib::store::{SqliteOptions, SqliteStore, Store, StoreError};
+use coordinator_lib::store_lock::{StoreLock, StoreLockError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::lifecycle::{Lifecycle, Phase};
+use crate::account::link::EngineLinks;
+use crate::config::Config;
+use crate::config::duration::format_duration;
+use crate::exit::{self, Failure};
+use crate::health::monitor::StoreMonitor;
+use crate::http::{self, Api, ApiParts, Server};
+use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts};
+
+/// Who this worker is. Nothing in it changes.
+#[derive(Debug, Clone)]
+pub struct WorkerInfo {
+    /// The name that people know it by.
+    pub worker_name: String,
+    /// This boot of it.
+    pub session_id: String,
+    /// The deployment it belongs to.
+    pub deployment_id: String,
+    /// Most accounts that it owns.
+    pub capacity: u32,
+    /// How long an idempotency key is remembered.
+    pub idempotency_ttl: Duration,
+    /// Durations of its leases.
+    pub lease: LeaseConfig,
+    /// The store's kind.
+    pub store_backend: &'static str,
+    /// Where its data is, for people.
+    pub data_dir: PathBuf,
+    /// Where its key ring is, for people.
+    pub key_ring: String,
+    /// When it began, by the monotonic clock.
+    pub started: Boottime,
+    /// When it began, by the wall clock.
+    pub started_wall: DateTime<Utc>,
+}
+
+/// A running worker.
+pub struct App {
+    info: Arc<WorkerInfo>,
+    lifecycle: Lifecycle,
+    address: SocketAddr,
+    is_local: bool,
+    supervisor: SupervisorHandle,
+    store: SqliteStore,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Held until the store is closed.
+    _lock: StoreLock,
+}
+
+impl App {
+    /// Builds everything, in the order of the module's description.
+    ///
+    /// # Errors
+    /// What went wrong, in a line that says what to do, and the exit code.
+    pub async fn start(config: Config) -> Result<Self, Failure> {
+        check_program(&config)?;
+        let clock = SystemClock::shared();
+        let rng = SystemRng::shared();
+        let identity = identity(&config, &rng);
+        data_dir::prepare(&config.store.data_dir)?;
+        let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
+        let database = config.store.database_path();
+        let lock = StoreLock::acquire(&database, &identity.name).map_err(lock_failure)?;
+        let sqlite = open_store(&config, &clock).await?;
+        let store: Store = Arc::new(sqlite.clone());
+        let server = Server::bind(config.http.listen)
+            .await
+            .map_err(|error| port_failure(config.http.listen, &error))?;
+        let address = server.address();
+
+        let info = Arc::new(worker_info(&config, &identity, &store, clock.as_ref()));
+        let lifecycle = Lifecycle::default();
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let monitor = StoreMonitor::new(Arc::clone(&store), Arc::clone(&clock));
+        monitor.look(true).await;
+        tasks.spawn(monitor.clone().run(stop.clone()));
+
+        let lease = config.lease.lease();
+        let supervisor = Supervisor::spawn(SupervisorParts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&keys),
+            links: Arc::new(EngineLinks {
+                config: config.whatsapp.engine(),
+                clock: Arc::clone(&clock),
+                rng: Arc::clone(&rng),
+            }),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            identity,
+            account: config.account.account(lease.refresh),
+            lease,
+            outbox: config.outbox.outbox(),
+            config: SupervisorConfig {
+                capacity: config.worker.capacity as usize,
+                ..SupervisorConfig::default()
+            },
+        });
+        let api = Api::new(ApiParts {
+            store,
+            clock,
+            rng,
+            keys,
+            worker: Arc::new(supervisor.clone()),
+            info: Arc::clone(&info),
+            lifecycle: lifecycle.clone(),
+            monitor,
+        });
+        tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
+        tasks.close();
+        lifecycle.set(Phase::Active);
+        Ok(Self {
+            info,
+            lifecycle,
+            address,
+            is_local: config.http.is_local(),
+            supervisor,
+            store: sqlite,
+            stop,
+            tasks,
+            _lock: lock,
+        })
+    }
+
+    /// The address of the API: port 0 has become a real one.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether only this machine's programs reach the API.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Who this worker is.
+    pub fn info(&self) -> &WorkerInfo {
+        &self.info
+    }
+
+    /// Stops the accounts, gives their leases back, and closes everything.
+    /// Requests are answered until the accounts have stopped.
+    ///
+    /// # Errors
+    /// Not everything stopped within `grace`. Nothing that was acknowledged is
+    /// lost: the next owner takes over what is left.
+    pub async fn drain(self, grace: Duration) -> Result<(), Failure> {
+        self.lifecycle.set(Phase::Draining);
+        let is_done = self.supervisor.shutdown(grace).await;
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.store.close().await;
+        self.lifecycle.set(Phase::Closed);
+        if is_done {
+            return Ok(());
+        }
+        Err(Failure::new(
+            exit::UNFINISHED,
+            format!(
+                "some accounts had not stopped after {}; they are taken over once their leases \
+                 end. Give more time with --grace",
+                format_duration(grace)
+            ),
+        ))
+    }
+}
+
+/// Refuses a program that would talk to a forged WhatsApp.
+fn check_program(config: &Config) -> Result<(), Failure> {
+    whatsapp::assert_chain_is_verified().map_err(|error| Failure::new(exit::SOFTWARE, error))?;
+    whatsapp::assert_endpoint_is_allowed(&config.whatsapp.whatsapp_url)
+        .map_err(|error| Failure::new(exit::CONFIG, error))
+}
+
+fn identity(config: &Config, rng: &SharedRng) -> WorkerIdentity {
+    let session_id = WorkerSessionId::generate(rng.as_ref());
+    let hostname = std::env::var("HOSTNAME").ok();
+    let name = config.worker.name(hostname.as_deref(), session_id.as_str());
+    WorkerIdentity { name, session_id }
+}
+
+fn worker_info(
+    config: &Config,
+    identity: &WorkerIdentity,
+    store: &Store,
+    clock: &dyn Clock,
+) -> WorkerInfo {
+    let session_id = identity.session_id.as_str().to_owned();
+    WorkerInfo {
+        worker_name: identity.name.clone(),
+        deployment_id: config
+            .worker
+            .deployment_id
+            .clone()
+            .unwrap_or_else(|| session_id.clone()),
+        session_id,
+        capacity: config.worker.capacity,
+        idempotency_ttl: config.outbox.idempotency_ttl,
+        lease: config.lease.lease(),
+        store_backend: store.backend(),
+        data_dir: config.store.data_dir.clone(),
+        key_ring: key_ring::place(&config.store),
+        started: clock.boottime(),
+        started_wall: clock.wall(),
+    }
+}
+
+/// Opens the database on a thread that may block.
+async fn open_store(config: &Config, clock: &SharedClock) -> Result<SqliteStore, Failure> {
+    let path = config.store.database_path();
+    let options = SqliteOptions {
+        clock: Arc::clone(clock),
+        ..SqliteOptions::default()
+    };
+    let shown = path.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options)).await;
+    let opened = opened.map_err(|error| Failure::new(1, format!("opening the store: {error}")))?;
+    opened.map_err(|error| {
+        let code = match &error {
+            StoreError::Contended { .. } | StoreError::Unavailable { .. } => exit::BUSY,
+            StoreError::Full { .. } => exit::CREATE,
+            StoreError::Unusable { .. }
+            | StoreError::Ambiguous { .. }
+            | StoreError::Invalid { .. }
+            | StoreError::Corrupt { .. } => exit::DATA,
+        };
+        Failure::new(code, format!("{shown}: {error}"))
+    })
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn lock_failure(error: StoreLockError) -> Failure {
+    match &error {
+        StoreLockError::Held { .. } => Failure::new(exit::BUSY, error),
+        StoreLockError::Io { source, .. } => {
+            Failure::new(exit::CREATE, format!("{error} ({source})"))
+        }
+    }
+}
+
+fn port_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let (code, help) = if error.kind() == ErrorKind::AddrInUse {
+        (
+            exit::BUSY,
+            "another program listens there: choose another port with --listen, such as --listen 127.0.0.1:0 for a free one",
+        )
+    } else if error.kind() == ErrorKind::AddrNotAvailable {
+        (
+            exit::CONFIG,
+            "this machine has no such address: choose another one with --listen",
+        )
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        (
+            exit::CONFIG,
+            "this user may not use that port: choose one above 1023 with --listen",
+        )
+    } else {
+        (exit::CONFIG, "choose another address with --listen")
+    };
+    Failure::new(code, format!("cannot listen on {listen} ({error}): {help}"))
+}

@@ -1,0 +1,289 @@
+//! `worker doctor`: looks at everything that the worker needs, and says what
+//! to do about what is wrong. Changes nothing but one document that it writes,
+//! reads and deletes again.
+
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use coordinator_lib::clock::{Clock, SystemClock};
+use coordinator_lib::identity::head_collection;
+use coordinator_lib::rng::{Rng, SystemRng};
+use coordinator_lib::store::{
+    Collection, CommitOutcome, DocumentStore, Precondition, Query, SqliteOptions, SqliteStore,
+    StoreTime, Value, Write, query_all,
+};
+use session::{HeadDoc, KeyRing};
+use tokio::net::{TcpStream, lookup_host};
+
+use crate::app::key_ring;
+use crate::config::{Config, StoreConfig};
+use crate::exit::Failure;
+
+/// A name server or a server that takes longer is as good as none.
+const NETWORK_LIMIT: Duration = Duration::from_secs(5);
+/// So many accounts' keys are tried; more would take long.
+const HEADS_MAX: usize = 10_000;
+/// A clock that is off by more confuses people and certificates.
+const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(30);
+/// This program did not exist before: an earlier clock is not set.
+const BUILT_AFTER: i64 = 1_767_225_600;
+
+/// What a check found: a fact, or what is wrong and what helps.
+type Finding = Result<String, String>;
+
+/// Runs all checks; fails if one does.
+pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(1, format!("no runtime: {error}")))?;
+    Ok(runtime.block_on(examine(config)))
+}
+
+async fn examine(config: &Config) -> ExitCode {
+    let mut report = Report::default();
+    let valid = config.validate(whatsapp::SIMULATION);
+    report.add(
+        "options",
+        valid
+            .map(|()| "fit together".to_owned())
+            .map_err(|e| e.to_string()),
+    );
+    report.add("program", program());
+    report.add("data folder", data_folder(&config.store));
+    let ring = key_ring::load(&config.store);
+    report.add("key ring", key_ring_finding(config, &ring));
+    report.add("clock", wall_clock(SystemClock.wall()));
+    if config.store.database_path().exists() {
+        match open(&config.store) {
+            Ok(store) => {
+                report.add("store", write_and_read(&store).await);
+                if let Ok(ring) = &ring {
+                    report.add("session keys", session_keys(&store, ring).await);
+                }
+            }
+            Err(wrong) => report.add("store", Err(wrong)),
+        }
+    } else {
+        report.add(
+            "store",
+            Ok("no database yet; the worker makes it on its first run".to_owned()),
+        );
+    }
+    report.add("whatsapp", reach(config).await);
+    report.end()
+}
+
+/// Prints findings as they come and remembers whether one is bad.
+#[derive(Debug, Default)]
+struct Report {
+    failed: usize,
+}
+
+impl Report {
+    fn add(&mut self, name: &str, finding: Finding) {
+        match finding {
+            Ok(fact) => println!("ok    {name:<13} {fact}"),
+            Err(wrong) => {
+                self.failed += 1;
+                println!("FAIL  {name:<13} {wrong}");
+            }
+        }
+    }
+
+    fn end(self) -> ExitCode {
+        if self.failed == 0 {
+            println!("All is well.");
+            return ExitCode::SUCCESS;
+        }
+        println!("{} to look at.", self.failed);
+        ExitCode::FAILURE
+    }
+}
+
+fn program() -> Finding {
+    whatsapp::assert_chain_is_verified().map_err(|error| error.to_string())?;
+    Ok(if whatsapp::SIMULATION {
+        "built for the simulated WhatsApp: accepts forged certificates, on this machine only"
+    } else {
+        "refuses forged WhatsApp certificates"
+    }
+    .to_owned())
+}
+
+fn data_folder(config: &StoreConfig) -> Finding {
+    let path = config.data_dir.display();
+    match std::fs::metadata(&config.data_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(format!(
+            "{path} is not there yet; the worker makes it on its first run"
+        )),
+        Err(error) => Err(format!(
+            "{path} cannot be looked at ({error}): name another one with --data-dir"
+        )),
+        Ok(found) if !found.is_dir() => Err(format!(
+            "{path} is not a folder: name another one with --data-dir"
+        )),
+        Ok(found) => {
+            let mode = found.permissions().mode() & 0o777;
+            if mode & 0o077 == 0 {
+                Ok(format!("{path}, for its owner only"))
+            } else {
+                Err(format!(
+                    "{path} has mode {mode:04o}, so others can look into it: chmod 700 it"
+                ))
+            }
+        }
+    }
+}
+
+fn key_ring_finding(config: &Config, ring: &Result<KeyRing, Failure>) -> Finding {
+    let place = key_ring::place(&config.store);
+    match ring {
+        Ok(ring) => Ok(format!(
+            "{place}, {} key(s), active {}; keep a copy",
+            ring.fingerprints().len(),
+            ring.active()
+        )),
+        Err(_) if config.store.key_ring_json.is_none() && is_first_run(&config.store) => {
+            Ok("not there yet; the worker makes it on its first run".to_owned())
+        }
+        Err(failure) => Err(failure.message.clone()),
+    }
+}
+
+fn is_first_run(config: &StoreConfig) -> bool {
+    !config.key_ring_path().exists() && !config.database_path().exists()
+}
+
+fn wall_clock(now: DateTime<Utc>) -> Finding {
+    if now.timestamp() > BUILT_AFTER {
+        Ok(now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    } else {
+        Err(format!(
+            "it is not {now}: set this machine's clock, or certificates will not verify"
+        ))
+    }
+}
+
+fn open(config: &StoreConfig) -> Result<SqliteStore, String> {
+    let options = SqliteOptions {
+        clock: SystemClock::shared(),
+        ..SqliteOptions::default()
+    };
+    SqliteStore::open(&config.database_path(), options).map_err(|error| error.to_string())
+}
+
+async fn write_and_read(store: &SqliteStore) -> Finding {
+    let began = SystemClock.boottime();
+    let path = Collection::new("config")
+        .and_then(|config| config.doc(&format!("doctor-{}", SystemRng.nonce())))
+        .map_err(|error| error.to_string())?;
+    let write = Write::Set {
+        path: path.clone(),
+        fields: [("schemaVersion".to_owned(), Value::Int(1))].into(),
+        precondition: Precondition::Absent,
+    };
+    let written = store
+        .commit(vec![write])
+        .await
+        .map_err(|error| error.to_string())?;
+    let CommitOutcome::Committed(commit) = written else {
+        return Err("a fresh document was refused; run this again".to_owned());
+    };
+    let read = store
+        .get(std::slice::from_ref(&path))
+        .await
+        .map_err(|error| error.to_string())?;
+    let delete = Write::Delete {
+        path,
+        precondition: Precondition::None,
+    };
+    let deleted = store
+        .commit(vec![delete])
+        .await
+        .map_err(|error| error.to_string())?;
+    if !matches!(read.documents.as_slice(), [Some(_)]) || deleted == CommitOutcome::Rejected {
+        return Err(
+            "what was written was not read back: restore the database from a backup".into(),
+        );
+    }
+    let took = SystemClock.boottime() - began;
+    let wall = StoreTime::from_datetime(SystemClock.wall());
+    let offset = wall.since(commit.time).max(commit.time.since(wall));
+    if offset > CLOCK_OFFSET_MAX {
+        return Err(format!(
+            "{} works, but its time is {} s away from this machine's clock: set the clock",
+            store.backend(),
+            offset.as_secs()
+        ));
+    }
+    Ok(format!(
+        "{}, written and read in {} ms",
+        store.backend(),
+        took.as_millis()
+    ))
+}
+
+/// Whether the key ring opens every account's data key.
+async fn session_keys(store: &SqliteStore, ring: &KeyRing) -> Finding {
+    let heads = query_all(store, &Query::new(head_collection()), HEADS_MAX)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut closed = Vec::new();
+    for head in &heads {
+        let account = head.path.id();
+        let opened = head
+            .decode::<HeadDoc>()
+            .is_ok_and(|doc| ring.unwrap(&doc.wrapped_keys, account).is_ok());
+        if !opened {
+            closed.push(account);
+        }
+    }
+    if closed.is_empty() {
+        return Ok(format!("the key ring opens all {} account(s)", heads.len()));
+    }
+    Err(format!(
+        "the key ring does not open {} of {} account(s), {} the first: restore the ring that they \
+         were made with",
+        closed.len(),
+        heads.len(),
+        closed[0]
+    ))
+}
+
+/// Whether WhatsApp's name is found and its port takes connections.
+async fn reach(config: &Config) -> Finding {
+    let url = &config.whatsapp.whatsapp_url;
+    let (host, port) = (url.host().to_owned(), url.port());
+    let found = limited(lookup_host((host.clone(), port)))
+        .await
+        .map_err(|error| {
+            format!("{host} is not found ({error}): check this machine's name server and network")
+        })?;
+    let addresses: Vec<_> = found.collect();
+    let mut refused = "it has no address".to_owned();
+    for address in &addresses {
+        match limited(TcpStream::connect(address)).await {
+            Ok(_) => return Ok(format!("{host} takes connections on port {port}")),
+            Err(error) => refused = error.to_string(),
+        }
+    }
+    Err(format!(
+        "{host} does not take connections on port {port} ({refused}): check network, firewall and \
+         --whatsapp-url"
+    ))
+}
+
+async fn limited<T>(call: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(NETWORK_LIMIT, call)
+        .await
+        .unwrap_or_else(|_| {
+            Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "no answer in time",
+            ))
+        })
+}

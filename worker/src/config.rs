@@ -1,0 +1,196 @@
+//! The worker's configuration: one struct an area, read from the command line
+//! and the environment, checked as a whole before anything is opened or bound.
+//!
+//! A bad configuration ends the program with one line and exit code 64.
+
+mod account;
+pub mod duration;
+mod http;
+mod lease;
+mod log;
+mod outbox;
+pub mod secret;
+mod store;
+pub mod table;
+mod whatsapp;
+mod worker;
+
+use std::time::Duration;
+
+use clap::Args;
+use thiserror::Error;
+
+pub use self::account::AccountOptions;
+use self::duration::format_duration;
+pub use self::http::HttpConfig;
+pub use self::lease::LeaseOptions;
+pub use self::log::{LogConfig, LogFormat};
+pub use self::outbox::OutboxOptions;
+pub use self::secret::Secret;
+pub use self::store::StoreConfig;
+pub use self::whatsapp::{ClientVersion, WhatsappConfig};
+pub use self::worker::WorkerConfig;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Config {
+    /// The API.
+    #[command(flatten)]
+    pub http: HttpConfig,
+    /// The store and the keys.
+    #[command(flatten)]
+    pub store: StoreConfig,
+    /// Name and size of this worker.
+    #[command(flatten)]
+    pub worker: WorkerConfig,
+    /// The connection to WhatsApp.
+    #[command(flatten)]
+    pub whatsapp: WhatsappConfig,
+    /// Connections of accounts.
+    #[command(flatten)]
+    pub account: AccountOptions,
+    /// What is sent.
+    #[command(flatten)]
+    pub outbox: OutboxOptions,
+    /// Leases on accounts.
+    #[command(flatten)]
+    pub lease: LeaseOptions,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// A configuration that cannot work, in one line that names the option.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    fn relation(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl Config {
+    /// Checks every option against its limits and against the others.
+    ///
+    /// # Errors
+    /// The first relation that does not hold, with the option to change.
+    pub fn validate(&self, simulation: bool) -> Result<(), ConfigError> {
+        self.http.validate()?;
+        self.store.validate()?;
+        self.worker.validate()?;
+        self.whatsapp.validate(simulation)?;
+        let lease = self.lease.lease();
+        lease.check().map_err(|error| {
+            ConfigError::relation(format!("--lease-refresh and --lease-duration: {error}"))
+        })?;
+        self.account
+            .account(lease.refresh)
+            .check()
+            .map_err(ConfigError::relation)?;
+        self.outbox
+            .outbox()
+            .check()
+            .map_err(ConfigError::relation)?;
+        self.log.validate()
+    }
+}
+
+fn at_least(option: &str, value: Duration, least: Duration) -> Result<(), ConfigError> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(ConfigError::relation(format!(
+        "{option} must be at least {}, and is {}",
+        format_duration(least),
+        format_duration(value)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(arguments: &[&str]) -> Config {
+        Program::try_parse_from(std::iter::once(&"worker").chain(arguments))
+            .unwrap()
+            .config
+    }
+
+    #[track_caller]
+    fn refused(arguments: &[&str], simulation: bool, names: &str) {
+        let error = parse(arguments)
+            .validate(simulation)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(names), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn no_arguments_give_the_default() {
+        assert_eq!(parse(&[]), Config::default());
+        assert_eq!(Config::default().validate(false), Ok(()));
+    }
+
+    #[test]
+    fn an_open_port_without_a_key_is_refused() {
+        refused(&["--listen", "0.0.0.0:8080"], false, "--insecure-no-auth");
+        refused(&["--listen", "[::]:8080"], false, "--insecure-no-auth");
+        let open = parse(&["--listen", "0.0.0.0:8080", "--insecure-no-auth"]);
+        assert_eq!(open.validate(false), Ok(()));
+        assert_eq!(parse(&["--listen", "[::1]:0"]).validate(false), Ok(()));
+    }
+
+    #[test]
+    fn the_simulation_stays_on_this_machine() {
+        refused(&[], true, "worker-sim");
+        let local = parse(&["--whatsapp-url", "ws://127.0.0.1:5222/ws/chat"]);
+        assert_eq!(local.validate(true), Ok(()));
+    }
+
+    #[test]
+    fn whatsapp_in_clear_text_is_refused() {
+        refused(
+            &["--whatsapp-url", "ws://web.whatsapp.com/ws/chat"],
+            false,
+            "wss://",
+        );
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        refused(&["--capacity", "0"], false, "--capacity");
+        refused(&["--capacity", "1001"], false, "--capacity");
+        refused(&["--grace", "10ms"], false, "--grace");
+        refused(&["--request-timeout", "0s"], false, "--request-timeout");
+        refused(&["--worker-id", "two words"], false, "--worker-id");
+        refused(&["--prekeys", "3"], false, "--prekeys");
+        refused(&["--device-name", ""], false, "--device-name");
+        refused(&["--log", "worker=loud"], false, "--log");
+    }
+
+    #[test]
+    fn two_key_rings_are_refused() {
+        let mut config = parse(&["--key-ring", "ring.json"]);
+        config.store.key_ring_json = Some(Secret::new("{}"));
+        let error = config.validate(false).unwrap_err().to_string();
+        assert!(error.contains("LEASEHOLD_KEY_RING_JSON"), "{error}");
+    }
+
+    #[test]
+    fn debug_hides_the_key_ring() {
+        let mut config = Config::default();
+        config.store.key_ring_json = Some(Secret::new("canary-2210"));
+        assert!(!format!("{config:?}").contains("2210"));
+    }
+}

@@ -1,0 +1,66 @@
+//! Options of the HTTP API: where it listens and how long it bears with a request.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::duration::parse_duration;
+use super::{ConfigError, at_least};
+
+/// How the API is served.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(next_help_heading = "HTTP API")]
+pub struct HttpConfig {
+    /// Address and port of the API and the page; port 0 takes a free one
+    #[arg(
+        long,
+        env = "LEASEHOLD_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub listen: SocketAddr,
+
+    /// Serves everybody who can reach the port, without any key: also on an
+    /// address that is not this machine's own
+    #[arg(long, env = "LEASEHOLD_INSECURE_NO_AUTH")]
+    pub insecure_no_auth: bool,
+
+    /// A request that takes longer is given up
+    #[arg(long, env = "LEASEHOLD_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub request_timeout: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            insecure_no_auth: false,
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// True if only programs on this machine can reach the API.
+    pub fn is_local(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Checks the relations between these options.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        at_least(
+            "--request-timeout",
+            self.request_timeout,
+            Duration::from_secs(1),
+        )?;
+        if !self.is_local() && !self.insecure_no_auth {
+            return Err(ConfigError::relation(format!(
+                "--listen {} can be reached from other machines, and the API asks for no key: \
+                 listen on 127.0.0.1, or add --insecure-no-auth if something else guards the port",
+                self.listen
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Options of the leases on accounts.
+
+use std::time::Duration;
+
+use clap::Args;
+use coordinator_lib::lease::LeaseConfig;
+
+use super::duration::parse_duration;
+
+/// Durations of an account's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Leases")]
+pub struct LeaseOptions {
+    /// An account's lease lasts this long unless it is renewed
+    #[arg(long, env = "LEASEHOLD_LEASE_DURATION", value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub lease_duration: Duration,
+
+    /// How often a lease is renewed; at most half its duration
+    #[arg(long, env = "LEASEHOLD_LEASE_REFRESH", value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
+    pub lease_refresh: Duration,
+}
+
+impl Default for LeaseOptions {
+    fn default() -> Self {
+        let lease = LeaseConfig::default();
+        Self {
+            lease_duration: lease.duration,
+            lease_refresh: lease.refresh,
+        }
+    }
+}
+
+impl LeaseOptions {
+    /// What the coordinator is told.
+    pub fn lease(&self) -> LeaseConfig {
+        LeaseConfig {
+            duration: self.lease_duration,
+            refresh: self.lease_refresh,
+            ..LeaseConfig::default()
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The account's journal: everything that its owner writes about it, in order,
+//! each change with the event that tells of it.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`draft`] | one commit in the making: reads, changes, events |
+//! | [`journal`] | the task that commits drafts through the fenced writer |
+//! | [`known`] | documents that the journal wrote or read lately |
+//!
+//! An account's events are numbered without a gap, because one task gives the
+//! numbers and commits them in order. Session files do not go through here:
+//! they have no events and are written by the crate `session`, through the same
+//! fenced writer.
+
+pub mod draft;
+pub mod journal;
+pub mod known;
+
+pub use draft::{Draft, DraftError};
+pub use journal::{Journal, JournalError, JournalParts, Need, Submitted};

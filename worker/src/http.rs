@@ -1,0 +1,29 @@
+//! The HTTP API: [`router`] has every route on one page, each resource a file.
+//!
+//! Handlers read and write documents and never wait for the owner of an
+//! account: what concerns it is written to the store, where the owner sees it.
+//! Errors are problems (RFC 9457) from the one table in [`problem`]; limits on
+//! size, time and origin are in [`limits`], those on connections in [`server`].
+
+mod account_qr;
+mod accounts;
+mod debug;
+mod extract;
+pub mod limits;
+mod messages;
+mod page;
+pub mod problem;
+pub mod router;
+pub mod server;
+mod start_page;
+pub mod state;
+mod status;
+mod threads;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use router::router;
+pub use server::Server;
+pub use state::{Api, ApiParts, WorkerView};

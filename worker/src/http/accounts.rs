@@ -1,0 +1,362 @@
+//! `/v1/accounts`: create, list, read, rename, and say what is wanted of them.
+//!
+//! These handlers write an account's business fields by name and nothing else:
+//! the lease belongs to the coordinator, the status to the owner.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::extract::{Body, Id, Parameters};
+use super::page::{PageParameters, next_page};
+use super::problem::{Problem, ProblemKind};
+use super::state::Api;
+use crate::model::stored::Record;
+use crate::model::{
+    AccountDoc, Desired, DisconnectReasonDoc, LastError, Read, Status, Stored, collections, queries,
+};
+
+/// Characters of an account's name.
+const NAME_LENGTH_MAX: usize = 100;
+/// Attempts at a change that others' changes keep getting ahead of.
+const CHANGE_ATTEMPTS_MAX: usize = 8;
+
+/// An account as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AccountView {
+    id: String,
+    name: String,
+    phone: Option<String>,
+    status: Status,
+    status_at: Option<StoreTime>,
+    stage: Option<String>,
+    desired: Desired,
+    owner: Option<OwnerView>,
+    qr: Option<QrView>,
+    attempt: i64,
+    retry_at: Option<StoreTime>,
+    action_required: Option<String>,
+    last_error: Option<LastError>,
+    last_disconnect_reason: Option<DisconnectReasonDoc>,
+    jid: Option<String>,
+    lid: Option<String>,
+    push_name: Option<String>,
+    paired_at: Option<StoreTime>,
+    created_at: StoreTime,
+}
+
+/// Who owns an account.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerView {
+    worker: String,
+    session_id: Option<String>,
+    epoch: i64,
+    claimed_at: Option<StoreTime>,
+    lease_until: Option<StoreTime>,
+}
+
+/// That there is a QR code; the code itself is at `/v1/accounts/{id}/qr`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QrView {
+    seq: i64,
+    expires_at: StoreTime,
+}
+
+impl AccountView {
+    /// The view of a stored account.
+    pub(super) fn new(id: &str, doc: AccountDoc) -> Self {
+        let owner = doc.claimed_by.map(|worker| OwnerView {
+            worker,
+            session_id: doc.lease_session,
+            epoch: doc.lease_epoch,
+            claimed_at: doc.claimed_at,
+            lease_until: doc.lease_until,
+        });
+        Self {
+            id: id.to_owned(),
+            name: doc.name,
+            phone: doc.phone,
+            status: doc.status,
+            status_at: doc.status_at,
+            stage: doc.stage,
+            desired: doc.desired,
+            owner,
+            qr: doc.qr.map(|qr| QrView {
+                seq: qr.seq,
+                expires_at: qr.expires_at,
+            }),
+            attempt: doc.attempt,
+            retry_at: doc.retry_at,
+            action_required: doc.action_required,
+            last_error: doc.last_error,
+            last_disconnect_reason: doc.last_disconnect_reason,
+            jid: doc.jid,
+            lid: doc.lid,
+            push_name: doc.push_name,
+            paired_at: doc.paired_at,
+            created_at: doc.created_at,
+        }
+    }
+}
+
+/// Body of `POST /v1/accounts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    name: String,
+    #[serde(default)]
+    phone: Option<String>,
+}
+
+/// `POST /v1/accounts`: creates an account that is to run at once.
+///
+/// # Errors
+/// `invalid_body` for a name or number that is none.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Body(body): Body<NewAccount>,
+) -> Result<Response, Problem> {
+    let name = checked_name(&body.name)?;
+    let phone = body.phone.as_deref().map(checked_phone).transpose()?;
+    let (id, account) = api.create_account(name, phone).await?;
+    api.worker().wake();
+    tracing::info!(account.id = %id, "account created");
+    let location = format!("/v1/accounts/{id}");
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(AccountView::new(&id, account)),
+    )
+        .into_response())
+}
+
+/// Parameters of `GET /v1/accounts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParameters {
+    #[serde(default)]
+    status: Option<Status>,
+    // serde cannot flatten into a struct that refuses unknown fields.
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// `GET /v1/accounts`: all accounts, or those of one status, by id.
+///
+/// # Errors
+/// `invalid_query`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    let query = match parameters.status {
+        Some(status) => queries::accounts_with_status(status)?,
+        None => queries::accounts()?,
+    };
+    let page = PageParameters {
+        limit: parameters.limit,
+        after: parameters.after,
+    };
+    let page = page.read(api.store().as_ref(), query).await?;
+    let accounts: Vec<AccountView> = page
+        .documents
+        .iter()
+        .filter_map(AccountDoc::read_or_skip)
+        .map(|record| AccountView::new(record.path.id(), record.value))
+        .collect();
+    Ok(Json(
+        json!({ "accounts": accounts, "next": next_page(&page) }),
+    ))
+}
+
+/// `GET /v1/accounts/{id}`.
+///
+/// # Errors
+/// `unknown_account`.
+pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<AccountView>, Problem> {
+    let record = find(&api, &id).await?;
+    Ok(Json(AccountView::new(&id, record.value)))
+}
+
+/// Body of `PATCH /v1/accounts/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountChange {
+    name: String,
+}
+
+/// `PATCH /v1/accounts/{id}`: renames.
+///
+/// # Errors
+/// `unknown_account`; `invalid_body`.
+pub(super) async fn rename(
+    State(api): State<Api>,
+    Id(id): Id,
+    Body(body): Body<AccountChange>,
+) -> Result<Json<AccountView>, Problem> {
+    let name = checked_name(&body.name)?;
+    let account = change(&api, &id, &["name"], |account| {
+        account.name.clone_from(&name)
+    })
+    .await?;
+    Ok(Json(AccountView::new(&id, account)))
+}
+
+/// `POST /v1/accounts/{id}/start`: wants it to run. Nothing changes for one
+/// that is connected or on the way; one whose QR codes ran out gets new ones.
+///
+/// # Errors
+/// `unknown_account`.
+pub(super) async fn start(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let account = change(&api, &id, &["desired", "startRequest"], |account| {
+        if account.desired != Desired::Running || !is_under_way(account.status) {
+            account.desired = Desired::Running;
+            account.start_request += 1;
+        }
+    })
+    .await?;
+    Ok(asked(&api, &id, account, "start"))
+}
+
+/// `POST /v1/accounts/{id}/stop`: wants it off; the session is kept.
+///
+/// # Errors
+/// `unknown_account`.
+pub(super) async fn stop(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let account = change(&api, &id, &["desired"], |account| {
+        account.desired = Desired::Stopped
+    })
+    .await?;
+    Ok(asked(&api, &id, account, "stop"))
+}
+
+/// `POST /v1/accounts/{id}/restart`: wants it to begin anew, whatever it does now.
+///
+/// # Errors
+/// `unknown_account`.
+pub(super) async fn restart(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let account = change(&api, &id, &["desired", "startRequest"], |account| {
+        account.desired = Desired::Running;
+        account.start_request += 1;
+    })
+    .await?;
+    Ok(asked(&api, &id, account, "restart"))
+}
+
+/// The account with this id.
+///
+/// # Errors
+/// `unknown_account`; the store's failure.
+pub(super) async fn find(api: &Api, id: &str) -> Result<Record<AccountDoc>, Problem> {
+    let path = collections::account(id)?;
+    let snapshot = api.store().get(&[path]).await?;
+    let Some(document) = snapshot.documents.into_iter().flatten().next() else {
+        return Err(Problem::new(
+            ProblemKind::UnknownAccount,
+            "GET /v1/accounts lists the accounts there are",
+        ));
+    };
+    match AccountDoc::read(&document)? {
+        Read::Known(record) => Ok(record),
+        Read::Newer(version) => Err(Problem::new(
+            ProblemKind::StoredDataUnreadable,
+            format!(
+                "the account was written by a newer worker (schema version {version}); ask one, \
+                 or update this worker"
+            ),
+        )),
+    }
+}
+
+/// Changes the named fields of an account on the condition that nothing else
+/// changed meanwhile, and tries again if it did.
+async fn change(
+    api: &Api,
+    id: &str,
+    names: &[&str],
+    apply: impl Fn(&mut AccountDoc) + Send + Sync,
+) -> Result<AccountDoc, Problem> {
+    for _ in 0..CHANGE_ATTEMPTS_MAX {
+        let mut record = find(api, id).await?;
+        let before = record.value.clone();
+        apply(&mut record.value);
+        if record.value == before {
+            return Ok(before);
+        }
+        let write = Write::Update {
+            path: record.path,
+            fields: record.value.named(names)?,
+            precondition: Precondition::Unchanged(record.update_time),
+        };
+        match api.store().commit(vec![write]).await? {
+            CommitOutcome::Committed(_) => return Ok(record.value),
+            // Somebody else changed the account: look again.
+            CommitOutcome::Rejected => {}
+        }
+    }
+    Err(Problem::new(
+        ProblemKind::StoreUnavailable,
+        "the account changes too often at the moment; try again",
+    )
+    .retry_after(1))
+}
+
+fn is_under_way(status: Status) -> bool {
+    match status {
+        Status::Connecting | Status::QrReady | Status::Pairing | Status::Connected => true,
+        Status::Idle
+        | Status::NeedsQr
+        | Status::Disconnected
+        | Status::Banned
+        | Status::Locked
+        | Status::Conflict
+        | Status::Degraded
+        | Status::LoggedOut
+        | Status::Failed
+        | Status::Stopped
+        | Status::NeedsImport => false,
+    }
+}
+
+fn asked(api: &Api, id: &str, account: AccountDoc, what: &'static str) -> Response {
+    api.worker().wake();
+    tracing::info!(account.id = %id, request = what, "account asked for");
+    (StatusCode::ACCEPTED, Json(AccountView::new(id, account))).into_response()
+}
+
+fn checked_name(name: &str) -> Result<String, Problem> {
+    let name = name.trim();
+    let length = name.chars().count();
+    if length == 0 || length > NAME_LENGTH_MAX || name.chars().any(char::is_control) {
+        return Err(Problem::new(
+            ProblemKind::InvalidBody,
+            format!(
+                "`name` must have 1 to {NAME_LENGTH_MAX} characters, none of them control characters"
+            ),
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn checked_phone(phone: &str) -> Result<String, Problem> {
+    let digits: String = phone
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/'))
+        .collect();
+    let digits = digits.strip_prefix('+').unwrap_or(&digits);
+    // ITU-T E.164: 15 digits at most.
+    if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::new(
+            ProblemKind::InvalidBody,
+            "`phone` must be a number with its country code, such as +49 170 1234567",
+        ));
+    }
+    Ok(format!("+{digits}"))
+}

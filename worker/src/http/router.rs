@@ -1,0 +1,89 @@
+//! Every route of the API, on one page.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::problem::{Problem, ProblemKind};
+use super::state::Api;
+use super::{account_qr, accounts, debug, limits, messages, start_page, status, threads, workers};
+use crate::config::HttpConfig;
+
+/// The router with all its limits.
+pub fn router(api: Api, config: &HttpConfig) -> Router {
+    let routes = Router::new()
+        .route("/", get(start_page::show))
+        .route("/health", get(status::health))
+        .route("/livez", get(status::livez))
+        .route("/readyz", get(status::readyz))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/accounts", get(accounts::list).post(accounts::create))
+        .route(
+            "/v1/accounts/{id}",
+            get(accounts::read).patch(accounts::rename),
+        )
+        .route("/v1/accounts/{id}/start", post(accounts::start))
+        .route("/v1/accounts/{id}/stop", post(accounts::stop))
+        .route("/v1/accounts/{id}/restart", post(accounts::restart))
+        .route("/v1/accounts/{id}/qr", get(account_qr::show))
+        .route("/v1/accounts/{id}/messages", post(messages::send))
+        .route("/v1/accounts/{id}/threads", get(threads::list))
+        .route(
+            "/v1/messages/{id}",
+            get(messages::read).delete(messages::cancel),
+        )
+        .route("/v1/threads/{id}/messages", get(threads::messages))
+        .route("/v1/threads/{id}/read", post(threads::mark_read))
+        .route("/debug/accounts/{id}", get(debug::account))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unknown_route)
+        .with_state(api);
+
+    // The last layer is the outermost.
+    let limited = routes
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(from_fn(limits::body_size));
+    let guarded = if config.insecure_no_auth && !config.is_local() {
+        limited
+    } else {
+        limited.layer(from_fn(limits::own_origin))
+    };
+    guarded
+        .layer(from_fn_with_state(
+            config.request_timeout,
+            limits::time_limit,
+        ))
+        .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(map_response(common_headers))
+}
+
+async fn unknown_route() -> Problem {
+    Problem::new(
+        ProblemKind::UnknownRoute,
+        "the API begins at /v1/accounts, the page is /",
+    )
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        "the header `Allow` lists the methods",
+    )
+}
+
+/// Answers are of the moment, and what they are called is what they are.
+async fn common_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

@@ -1,0 +1,138 @@
+//! What the handlers work with.
+
+use std::sync::Arc;
+
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::identity::AccountId;
+use coordinator_lib::lease;
+use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime};
+use session::{DataKey, HeadDoc, KeyRing};
+
+use super::problem::{Problem, ProblemKind};
+use crate::app::{Lifecycle, WorkerInfo};
+use crate::health::WorkerSnapshot;
+use crate::health::monitor::StoreMonitor;
+use crate::model::{AccountDoc, Desired, Stored, ids};
+
+/// The worker, as far as the API needs it beside the store.
+pub trait WorkerView: Send + Sync + 'static {
+    /// What it knows of itself, without waiting for anything.
+    fn snapshot(&self) -> WorkerSnapshot;
+
+    /// Tells it that something in the store may want its attention, so that it
+    /// need not wait for its next look.
+    fn wake(&self);
+}
+
+/// The parts that an [`Api`] is made of.
+pub struct ApiParts {
+    /// The documents.
+    pub store: Store,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness, for ids and keys.
+    pub rng: SharedRng,
+    /// Opens what is sealed.
+    pub keys: Arc<KeyRing>,
+    /// The accounts' owner in this process.
+    pub worker: Arc<dyn WorkerView>,
+    /// Who this worker is.
+    pub info: Arc<WorkerInfo>,
+    /// How far it has come.
+    pub lifecycle: Lifecycle,
+    /// What was last seen of the store.
+    pub monitor: StoreMonitor,
+}
+
+/// The handlers' state; clones are the same.
+#[derive(Clone)]
+pub struct Api(Arc<ApiParts>);
+
+impl Api {
+    /// The state made of these parts.
+    pub fn new(parts: ApiParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The documents.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    /// Randomness.
+    pub fn rng(&self) -> &SharedRng {
+        &self.0.rng
+    }
+
+    /// Opens what is sealed.
+    pub fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+
+    /// The accounts' owner in this process.
+    pub fn worker(&self) -> &dyn WorkerView {
+        self.0.worker.as_ref()
+    }
+
+    /// Who this worker is.
+    pub fn info(&self) -> &WorkerInfo {
+        &self.0.info
+    }
+
+    /// How far it has come.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.0.lifecycle
+    }
+
+    /// What was last seen of the store.
+    pub fn monitor(&self) -> &StoreMonitor {
+        &self.0.monitor
+    }
+
+    /// Creates an account that is to run, and its head with a fresh data key
+    /// wrapped for this cluster, in one commit.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn create_account(
+        &self,
+        name: String,
+        phone: Option<String>,
+    ) -> Result<(String, AccountDoc), Problem> {
+        let now = self.clock().wall();
+        let id = AccountId::new(ids::account(now, self.rng().as_ref()))?;
+        let account = AccountDoc {
+            name,
+            phone,
+            desired: Desired::Running,
+            created_at: StoreTime::from_datetime(now),
+            ..AccountDoc::default()
+        };
+        let data_key = DataKey::generate(self.rng().as_ref());
+        let wrapped = self
+            .keys()
+            .wrap(self.rng().as_ref(), &data_key, id.as_str());
+        let head = HeadDoc {
+            wrapped_keys: wrapped,
+        };
+        let writes = lease::create_account(&id, account.to_document()?, head.to_document()?);
+        match self.store().commit(writes.into()).await {
+            Ok(CommitOutcome::Committed(_)) => Ok((id.into(), account)),
+            Ok(CommitOutcome::Rejected) => Err(Problem::new(
+                ProblemKind::Internal,
+                "a fresh account id was taken already; try again",
+            )),
+            // The account may exist: its id lets the client look.
+            Err(error @ StoreError::Ambiguous { .. }) => {
+                Err(Problem::from(error).with("accountId", id.as_str()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

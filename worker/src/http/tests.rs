@@ -1,0 +1,242 @@
+//! The router against a store in memory and a worker that is told what to say.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests spawn servers of their own"
+)]
+
+mod accounts;
+mod bad_input;
+mod messages;
+mod status;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use coordinator_lib::clock::{ManualClock, SharedClock};
+use coordinator_lib::lease::LeaseConfig;
+use coordinator_lib::rng::{SeededRng, SharedRng};
+use coordinator_lib::store::{
+    CommitOutcome, Fields, MemoryStore, Path, Precondition, Store, Value as StoreValue, Write,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use session::{DataKey, HeadDoc, KeyRing};
+use tower::ServiceExt;
+
+use super::{Api, ApiParts, WorkerView, router};
+use crate::app::{Lifecycle, Phase, WorkerInfo};
+use crate::config::HttpConfig;
+use crate::health::WorkerSnapshot;
+use crate::health::monitor::StoreMonitor;
+use crate::model::collections;
+
+/// Says what a test puts into it, and counts how often it was woken.
+#[derive(Default)]
+struct StubWorker {
+    snapshot: Mutex<WorkerSnapshot>,
+    wakes: AtomicUsize,
+}
+
+impl WorkerView for StubWorker {
+    fn snapshot(&self) -> WorkerSnapshot {
+        self.snapshot.lock().clone()
+    }
+
+    fn wake(&self) {
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An API on a memory store.
+struct Fixture {
+    router: Router,
+    store: Store,
+    memory: Arc<MemoryStore>,
+    clock: Arc<ManualClock>,
+    rng: SharedRng,
+    keys: Arc<KeyRing>,
+    worker: Arc<StubWorker>,
+    lifecycle: Lifecycle,
+    monitor: StoreMonitor,
+}
+
+/// An answer, read whole.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).expect("a JSON answer")
+    }
+
+    /// Checks that it is a problem with this status and code, and yields its detail.
+    #[track_caller]
+    fn problem(&self, status: u16, code: &str) -> String {
+        let body = self.json();
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json",
+            "{body}"
+        );
+        assert_eq!(self.status.as_u16(), status, "{body}");
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], status, "{body}");
+        let detail = body["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(!detail.is_empty(), "{body}");
+        detail
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with_config(&HttpConfig::default())
+    }
+
+    fn with_config(config: &HttpConfig) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let shared_clock: SharedClock = clock.clone();
+        let memory = Arc::new(MemoryStore::new(shared_clock.clone()));
+        let store: Store = memory.clone();
+        let rng = SeededRng::shared(7);
+        let keys = Arc::new(KeyRing::generate(rng.as_ref()));
+        let worker = Arc::new(StubWorker::default());
+        let lifecycle = Lifecycle::default();
+        lifecycle.set(Phase::Active);
+        let monitor = StoreMonitor::new(store.clone(), shared_clock.clone());
+        let info = Arc::new(worker_info(&shared_clock));
+        let api = Api::new(ApiParts {
+            store: store.clone(),
+            clock: shared_clock,
+            rng: rng.clone(),
+            keys: keys.clone(),
+            worker: worker.clone(),
+            info,
+            lifecycle: lifecycle.clone(),
+            monitor: monitor.clone(),
+        });
+        let router = router(api, config);
+        Self {
+            router,
+            store,
+            memory,
+            clock,
+            rng,
+            keys,
+            worker,
+            lifecycle,
+            monitor,
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("handlers do not fail");
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 10_000_000)
+            .await
+            .expect("a whole answer")
+            .to_vec();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            bytes,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).expect("a request"))
+            .await
+    }
+
+    async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        let request = Request::get(path).header(header::ACCEPT, accept);
+        self.send(request.body(Body::empty()).expect("a request"))
+            .await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.post_raw(path, body.to_string()).await
+    }
+
+    async fn post_raw(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(body.into()).expect("a request"))
+            .await
+    }
+
+    async fn post_empty(&self, path: &str) -> Answer {
+        self.send(Request::post(path).body(Body::empty()).expect("a request"))
+            .await
+    }
+
+    /// Creates an account over the API and yields its id.
+    async fn account(&self, name: &str) -> String {
+        let created = self.post("/v1/accounts", json!({ "name": name })).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", created.json());
+        created.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Changes fields of a document, as its owner would.
+    async fn update(&self, path: Path, fields: Fields) {
+        let write = Write::Update {
+            path,
+            fields,
+            precondition: Precondition::Exists,
+        };
+        let outcome = self
+            .store
+            .commit(vec![write])
+            .await
+            .expect("the store works");
+        assert!(matches!(outcome, CommitOutcome::Committed(_)));
+    }
+
+    /// Sets an account's status, as its owner would.
+    async fn set_status(&self, id: &str, status: &str) {
+        let fields = [("status".to_owned(), StoreValue::Text(status.to_owned()))].into();
+        self.update(collections::account(id).expect("an id"), fields)
+            .await;
+    }
+
+    /// The account's data key, as its owner opens it.
+    async fn data_key(&self, id: &str) -> DataKey {
+        let path = collections::head(id).expect("an id");
+        let snapshot = self.store.get(&[path]).await.expect("the store works");
+        let head: HeadDoc = snapshot.documents[0]
+            .as_ref()
+            .expect("a head")
+            .decode()
+            .expect("a readable head");
+        self.keys
+            .unwrap(&head.wrapped_keys, id)
+            .expect("the ring opens it")
+    }
+}
+
+fn worker_info(clock: &SharedClock) -> WorkerInfo {
+    WorkerInfo {
+        worker_name: "alice".to_owned(),
+        session_id: "5d1b6c62-0000-4000-8000-000000000000".to_owned(),
+        deployment_id: "blue".to_owned(),
+        capacity: 18,
+        idempotency_ttl: std::time::Duration::from_secs(86_400),
+        lease: LeaseConfig::default(),
+        store_backend: "memory",
+        data_dir: "data".into(),
+        key_ring: "data/keyring.json".to_owned(),
+        started: clock.boottime(),
+        started_wall: clock.wall(),
+    }
+}

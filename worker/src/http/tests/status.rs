@@ -1,0 +1,233 @@
+//! `/health` keeps every key of the predecessor; liveness and readiness.
+
+use std::time::Duration;
+
+use coordinator_lib::clock::Clock;
+use coordinator_lib::store::StoreTime;
+
+use super::*;
+use crate::health::{LeaseState, OwnedAccount, OwnedLease};
+use crate::model::{LastError, Status};
+
+/// The paths of all members of the predecessor's document.
+const PREDECESSOR_KEYS: [&str; 29] = [
+    "/status",
+    "/version",
+    "/commit",
+    "/bootTimestamp",
+    "/deploymentId",
+    "/mode",
+    "/uptime",
+    "/timestamp",
+    "/accounts",
+    "/accounts/total",
+    "/accounts/connected",
+    "/accounts/connecting",
+    "/accounts/disconnected",
+    "/accounts/needs_qr",
+    "/accounts/max",
+    "/firestore",
+    "/firestore/status",
+    "/firestore/policy",
+    "/firestore/policy/collections",
+    "/firestore/policy/ownership",
+    "/firestore/policy/lease",
+    "/lock",
+    "/lock/owner",
+    "/lock/expiresAt",
+    "/lock/note",
+    "/errorsByStatus",
+    "/errorsByStatus/qr_ready",
+    "/errorsByStatus/connected",
+    "/errorsByStatus/connecting",
+];
+
+fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
+    let now = StoreTime::from_datetime(api.clock.wall());
+    OwnedAccount {
+        account_id: id.to_owned(),
+        status,
+        status_at: Some(now),
+        stage: None,
+        last_error: None,
+        disconnect_counts: Default::default(),
+        lease: OwnedLease {
+            epoch: 7,
+            claimed_at: now,
+            lease_until: now.saturating_add(Duration::from_secs(300)),
+            deadline: api.clock.boottime() + Duration::from_secs(299),
+            state: LeaseState::Held,
+            renewal_failed: false,
+        },
+        last_flush_seq: 412,
+        debug: json!({ "handlers": {} }),
+    }
+}
+
+#[tokio::test]
+async fn health_has_every_key_of_the_predecessor() {
+    let api = Fixture::new();
+    api.monitor.look(true).await;
+    let answer = api.get("/health").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let health = answer.json();
+    for key in PREDECESSOR_KEYS {
+        assert!(
+            health.pointer(key).is_some(),
+            "{key} is missing in {health:#}"
+        );
+    }
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["accounts"]["max"], 18);
+    assert_eq!(health["deploymentId"], "blue");
+    assert_eq!(health["simulation"], whatsapp::SIMULATION);
+    assert_eq!(health["firestore"]["status"], "connected");
+    assert_eq!(
+        health["firestore"]["policy"]["collections"]
+            .as_array()
+            .unwrap()
+            .len(),
+        6
+    );
+}
+
+#[tokio::test]
+async fn health_shows_what_the_predecessor_left_open() {
+    let api = Fixture::new();
+    let id = api.account("eu").await;
+    api.account("us").await;
+    api.monitor.look(true).await;
+    let mut failed = owned(&api, &id, Status::Disconnected);
+    failed.last_error = Some(LastError {
+        message: "Connection timeout - no progress after 60s".to_owned(),
+        at: failed.lease.claimed_at,
+        stage: Some("handshake".to_owned()),
+        retry_at: Some(failed.lease.lease_until),
+    });
+    failed.disconnect_counts = [
+        ("408 timedOut".to_owned(), 2),
+        ("428 connectionClosed".to_owned(), 1),
+    ]
+    .into();
+    let mut waiting = owned(&api, "account_2", Status::QrReady);
+    waiting.disconnect_counts = [("428 connectionClosed".to_owned(), 2)].into();
+    waiting.lease.deadline = api.clock.boottime() + Duration::from_secs(40);
+    *api.worker.snapshot.lock() = WorkerSnapshot {
+        accounts: vec![failed, waiting],
+    };
+
+    let health = api.get("/health").await.json();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(
+        health["accounts"],
+        json!({
+            "total": 2, "max": 18, "disconnected": 1, "needs_qr": 1, "connected": 0,
+            "connecting": 0, "idle": 0, "banned": 0, "locked": 0, "conflict": 0, "degraded": 0,
+            "logged_out": 0, "failed": 0, "stopped": 0, "needs_import": 0,
+        })
+    );
+    let error = &health["errorsByStatus"]["disconnected"][0];
+    assert_eq!(error["accountId"], id.as_str());
+    assert_eq!(
+        error["lastError"],
+        "Connection timeout - no progress after 60s"
+    );
+    assert_eq!(error["stage"], "handshake");
+    assert!(error["at"].is_string() && error["retryAt"].is_string());
+    assert_eq!(
+        health["lastDisconnectReasons"],
+        json!({ "408 timedOut": 2, "428 connectionClosed": 3 })
+    );
+    let lease = &health["lock"]["leases"][0];
+    assert_eq!(
+        (
+            &lease["epoch"],
+            &lease["secondsLeft"],
+            &lease["state"],
+            &lease["lastFlushSeq"]
+        ),
+        (&json!(7), &json!(299), &json!("held"), &json!(412))
+    );
+    assert_eq!(
+        health["lock"]["warnings"],
+        json!([{ "accountId": "account_2", "code": "lease_expires_soon", "secondsLeft": 40 }])
+    );
+    assert_eq!(health["cluster"]["accounts"], 2);
+    assert!(health["cluster"]["asOf"].is_string());
+}
+
+#[tokio::test]
+async fn an_error_that_a_connection_followed_is_over() {
+    let api = Fixture::new();
+    let mut account = owned(&api, "account_1", Status::Connected);
+    account.last_error = Some(LastError {
+        message: "connection closed".to_owned(),
+        at: account.lease.claimed_at,
+        stage: None,
+        retry_at: None,
+    });
+    *api.worker.snapshot.lock() = WorkerSnapshot {
+        accounts: vec![account],
+    };
+    assert_eq!(
+        api.get("/health").await.json()["errorsByStatus"]["connected"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_silent_store_makes_the_worker_unhealthy_and_leaves_it_alive() {
+    let api = Fixture::new();
+    api.monitor.look(true).await;
+    api.clock.advance(Duration::from_secs(11));
+    let answer = api.get("/health").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["status"], "unhealthy");
+    assert_eq!(answer.json()["firestore"]["status"], "disconnected");
+    assert_eq!(api.get("/livez").await.status, StatusCode::OK);
+    api.monitor.look(false).await;
+    assert_eq!(api.get("/health").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_draining_worker_is_not_ready_and_still_answers() {
+    let api = Fixture::new();
+    assert_eq!(api.get("/readyz").await.status, StatusCode::OK);
+    api.lifecycle.set(Phase::Draining);
+    let answer = api.get("/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["reason"], "draining");
+    assert_eq!(api.get("/livez").await.status, StatusCode::OK);
+    assert_eq!(api.get("/v1/accounts").await.status, StatusCode::OK);
+    let workers = api.get("/v1/workers").await.json();
+    assert_eq!(workers["workers"][0]["state"], "draining");
+}
+
+#[tokio::test]
+async fn the_page_is_locked_down() {
+    let answer = Fixture::new().get("/").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let policy = answer.headers[header::CONTENT_SECURITY_POLICY]
+        .to_str()
+        .unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'sha256-"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+}
+
+#[tokio::test]
+async fn debug_shows_what_the_owner_knows() {
+    let api = Fixture::new();
+    let id = api.account("eu").await;
+    let path = format!("/debug/accounts/{id}");
+    assert_eq!(api.get(&path).await.json()["runtime"], Value::Null);
+    *api.worker.snapshot.lock() = WorkerSnapshot {
+        accounts: vec![owned(&api, &id, Status::Connected)],
+    };
+    let debug = api.get(&path).await.json();
+    assert_eq!(debug["runtime"], json!({ "handlers": {} }));
+    assert_eq!(debug["account"]["id"], id.as_str());
+}

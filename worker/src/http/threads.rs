@@ -1,0 +1,203 @@
+//! Threads and their messages: what was said, the latest first.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Value, Write};
+use serde::Serialize;
+use serde_json::json;
+
+use super::accounts;
+use super::extract::{Id, Parameters};
+use super::page::{PageParameters, next_page};
+use super::problem::{Problem, ProblemKind};
+use super::state::Api;
+use crate::model::stored::Record;
+use crate::model::thread::ThreadKind;
+use crate::model::{
+    Direction, MessageDoc, MessageState, Read, Stored, ThreadDoc, collections, queries,
+};
+
+/// A thread as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThreadView {
+    id: String,
+    account_id: String,
+    chat: String,
+    pn: Option<String>,
+    lid: Option<String>,
+    kind: ThreadKind,
+    title: Option<String>,
+    last_message_at: StoreTime,
+    last_message_preview: Option<String>,
+    last_message_id: Option<String>,
+    unread: i64,
+}
+
+impl From<Record<ThreadDoc>> for ThreadView {
+    fn from(record: Record<ThreadDoc>) -> Self {
+        let doc = record.value;
+        Self {
+            id: record.path.id().to_owned(),
+            account_id: doc.account_id,
+            chat: doc.chat,
+            pn: doc.pn,
+            lid: doc.lid,
+            kind: doc.kind,
+            title: doc.title,
+            last_message_at: doc.last_message_at,
+            last_message_preview: doc.last_message_preview,
+            last_message_id: doc.last_message_id,
+            unread: doc.unread,
+        }
+    }
+}
+
+/// A message of a thread as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThreadMessageView {
+    id: String,
+    account_id: String,
+    thread_id: String,
+    chat: String,
+    sender: String,
+    push_name: Option<String>,
+    from_me: bool,
+    direction: Direction,
+    kind: String,
+    text: Option<String>,
+    timestamp: StoreTime,
+    state: MessageState,
+    state_at: StoreTime,
+    error: Option<String>,
+    wa_message_id: String,
+    /// The id that `POST …/messages` returned, if it was sent from here.
+    message_id: Option<String>,
+    stored_at: StoreTime,
+    offline: bool,
+}
+
+impl From<Record<MessageDoc>> for ThreadMessageView {
+    fn from(record: Record<MessageDoc>) -> Self {
+        let doc = record.value;
+        Self {
+            id: record.path.id().to_owned(),
+            account_id: doc.account_id,
+            thread_id: doc.thread_id,
+            chat: doc.chat,
+            sender: doc.sender,
+            push_name: doc.push_name,
+            from_me: doc.from_me,
+            direction: doc.direction,
+            kind: doc.kind,
+            text: doc.body,
+            timestamp: doc.timestamp,
+            state: doc.state,
+            state_at: doc.state_at,
+            error: doc.error,
+            wa_message_id: doc.wa_message_id,
+            message_id: doc.outbox_id,
+            stored_at: doc.stored_at,
+            offline: doc.offline,
+        }
+    }
+}
+
+/// `GET /v1/accounts/{id}/threads`: the latest first.
+///
+/// # Errors
+/// `unknown_account`; `invalid_query`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Id(account_id): Id,
+    Parameters(page): Parameters<PageParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    accounts::find(&api, &account_id).await?;
+    let page = page
+        .read(api.store().as_ref(), queries::threads(&account_id)?)
+        .await?;
+    let threads: Vec<ThreadView> = page
+        .documents
+        .iter()
+        .filter_map(ThreadDoc::read_or_skip)
+        .map(Into::into)
+        .collect();
+    Ok(Json(
+        json!({ "threads": threads, "next": next_page(&page) }),
+    ))
+}
+
+/// `GET /v1/threads/{id}/messages`: the latest first.
+///
+/// # Errors
+/// `unknown_thread`; `invalid_query`.
+pub(super) async fn messages(
+    State(api): State<Api>,
+    Id(thread_id): Id,
+    Parameters(page): Parameters<PageParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    find(&api, &thread_id).await?;
+    let page = page
+        .read(api.store().as_ref(), queries::messages_of(&thread_id)?)
+        .await?;
+    let messages: Vec<ThreadMessageView> = page
+        .documents
+        .iter()
+        .filter_map(MessageDoc::read_or_skip)
+        .map(Into::into)
+        .collect();
+    Ok(Json(
+        json!({ "messages": messages, "next": next_page(&page) }),
+    ))
+}
+
+/// `POST /v1/threads/{id}/read`: asks the owner to mark what came in as read.
+///
+/// # Errors
+/// `unknown_thread`.
+pub(super) async fn mark_read(
+    State(api): State<Api>,
+    Id(thread_id): Id,
+) -> Result<Response, Problem> {
+    let record = find(&api, &thread_id).await?;
+    let account_id = record.value.account_id.clone();
+    let write = Write::Update {
+        path: record.path,
+        fields: [("readPending".to_owned(), Value::Bool(true))].into(),
+        precondition: Precondition::Exists,
+    };
+    match api.store().commit(vec![write]).await? {
+        CommitOutcome::Committed(_) => {}
+        CommitOutcome::Rejected => return Err(unknown()),
+    }
+    api.worker().wake();
+    let body = json!({ "threadId": thread_id, "accountId": account_id, "readPending": true });
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+async fn find(api: &Api, id: &str) -> Result<Record<ThreadDoc>, Problem> {
+    let snapshot = api.store().get(&[collections::thread(id)?]).await?;
+    let document = snapshot
+        .documents
+        .into_iter()
+        .flatten()
+        .next()
+        .ok_or_else(unknown)?;
+    match ThreadDoc::read(&document)? {
+        Read::Known(record) => Ok(record),
+        Read::Newer(_) => Err(Problem::new(
+            ProblemKind::StoredDataUnreadable,
+            "the thread was written by a newer worker; ask one, or update this worker",
+        )),
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::new(
+        ProblemKind::UnknownThread,
+        "GET /v1/accounts/{id}/threads lists the threads of an account",
+    )
+}

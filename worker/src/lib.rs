@@ -1,0 +1,41 @@
+//! The worker: owns WhatsApp accounts, keeps them connected, stores what
+//! arrives, sends what is queued, and serves the HTTP API.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`cli`] | the command line; `serve` is the worker itself |
+//! | [`config`] | every option, checked before anything is opened |
+//! | [`app`] | start-up and drain: what is built in which order |
+//! | [`http`] | the API: all routes in [`http::router`], one resource a file |
+//! | [`health`] | the `/health` document, from what is known |
+//! | [`model`] | the documents as they are stored |
+//! | [`supervisor`] | accounts owned against accounts running |
+//! | [`account`] | one account: its state machine and its task |
+//! | [`messages`] | what arrives, threads, receipts |
+//! | [`outbox`] | what is to be sent: accepted, pumped, settled |
+//!
+//! The store and the leases are in `coordinator_lib`, encryption in `session`,
+//! and everything that names the WhatsApp engine's types in `whatsapp`.
+
+pub mod account;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod events;
+pub mod exit;
+pub mod health;
+pub mod http;
+pub mod messages;
+pub mod model;
+pub mod outbox;
+pub mod qr;
+pub mod shutdown;
+pub mod supervisor;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit it is built from, or `unknown`; set by `build.rs`.
+pub const COMMIT: &str = env!("LEASEHOLD_COMMIT");

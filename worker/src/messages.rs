@@ -1,0 +1,20 @@
+//! What arrives: messages, their threads, their receipts.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`identity`] | who is who: one thread a peer, one id a message; pure |
+//! | [`threads`] | which thread a chat belongs to |
+//! | [`inbox`] | the engine's durable write: a message becomes documents |
+//! | [`order`] | where a message stands in its thread; pure |
+//! | [`receipts`] | receipts move messages through their states |
+//! | [`reading`] | marks threads as read when a client asks |
+//!
+//! Everything here is written through the account's
+//! [`Journal`](crate::events::Journal): fenced, and with its event.
+
+pub mod identity;
+pub mod inbox;
+pub mod order;
+pub mod reading;
+pub mod receipts;
+pub mod threads;

@@ -1,0 +1,223 @@
+use std::time::Duration;
+
+use super::*;
+use crate::account::term::Term;
+use crate::messages::identity::ME;
+use crate::testing::{ANNA, ANNA_LID, BEN, Bench, at, inbound};
+
+fn inbox(term: &Term) -> AccountInbox {
+    AccountInbox::new(
+        term.account.to_string(),
+        term.journal.clone(),
+        Arc::clone(&term.threads),
+        Arc::clone(&term.marks),
+        Arc::default(),
+        at(0),
+    )
+}
+
+async fn messages(bench: &Bench, thread: &str) -> Vec<MessageDoc> {
+    let mut messages: Vec<MessageDoc> = bench.list(&format!("threads/{thread}/messages")).await;
+    messages.sort_by_key(|message| message.sort_at);
+    messages
+}
+
+fn bodies(messages: &[MessageDoc]) -> Vec<&str> {
+    messages
+        .iter()
+        .filter_map(|message| message.body.as_deref())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_message_is_stored_with_its_thread_and_its_event() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    inbox(&term)
+        .commit(vec![inbound("ID1", ANNA, "hello")])
+        .await
+        .unwrap();
+    let thread_id = ids::thread("a1", ANNA);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        (thread.unread, thread.title.as_deref()),
+        (1, Some("Somebody"))
+    );
+    assert_eq!(thread.last_message_preview.as_deref(), Some("hello"));
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!(bodies(&stored), ["hello"]);
+    assert_eq!(
+        (stored[0].state, stored[0].direction),
+        (MessageState::Received, Direction::In)
+    );
+    let events = bench.events(&account).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].kind, EventKind::MessageReceived);
+    assert_eq!(events[0].data["threadId"], thread_id);
+}
+
+#[tokio::test]
+async fn what_is_delivered_again_is_stored_once() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let first = bench.term(&account).await;
+    inbox(&first)
+        .commit(vec![
+            inbound("ID1", ANNA, "one"),
+            inbound("ID2", ANNA, "two"),
+        ])
+        .await
+        .unwrap();
+    let _ = first.release(Duration::from_secs(5)).await.unwrap();
+    // A new owner, which remembers nothing; half of the batch is new.
+    let second = bench.term(&account).await;
+    let inbox = inbox(&second);
+    let batch = vec![
+        inbound("ID2", ANNA, "two"),
+        inbound("ID3", ANNA, "three"),
+        inbound("ID3", ANNA, "three"),
+    ];
+    inbox.commit(batch).await.unwrap();
+    let thread_id = ids::thread("a1", ANNA);
+    assert_eq!(messages(&bench, &thread_id).await.len(), 3);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.unread, 3);
+    assert_eq!(bench.events(&account).await.len(), 3);
+    assert_eq!(inbox.counters.repeated.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_large_batch_is_stored_in_order_and_in_few_commits() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let before = bench.memory.commits();
+    let batch = (0..400).map(|n| Inbound {
+        offline: true,
+        ..inbound(&format!("ID{n}"), ANNA, &format!("{n:03}"))
+    });
+    inbox(&term).commit(batch.collect()).await.unwrap();
+    let stored = messages(&bench, &ids::thread("a1", ANNA)).await;
+    let expected: Vec<String> = (0..400).map(|n| format!("{n:03}")).collect();
+    assert_eq!(bodies(&stored), expected);
+    assert!(
+        bench.memory.commits() - before <= 8,
+        "{} commits",
+        bench.memory.commits() - before
+    );
+}
+
+#[tokio::test]
+async fn one_peer_is_one_thread_under_both_addresses() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let inbox = inbox(&term);
+    // First under the LID alone, then under it with the number, then the number.
+    inbox
+        .commit(vec![inbound("ID1", ANNA_LID, "one")])
+        .await
+        .unwrap();
+    let with_number = Inbound {
+        sender_alt: Some(ANNA.to_owned()),
+        ..inbound("ID2", ANNA_LID, "two")
+    };
+    inbox.commit(vec![with_number]).await.unwrap();
+    inbox
+        .commit(vec![inbound("ID3", ANNA, "three")])
+        .await
+        .unwrap();
+    let threads: Vec<ThreadDoc> = bench.list(collections::THREADS).await;
+    assert_eq!(threads.len(), 1);
+    assert_eq!(
+        (threads[0].pn.as_deref(), threads[0].lid.as_deref()),
+        (Some(ANNA), Some(ANNA_LID))
+    );
+    // Also for who has just come, and for who answers.
+    let _ = term.release(Duration::from_secs(5)).await.unwrap();
+    let next = bench.term(&account).await;
+    self::inbox(&next)
+        .commit(vec![
+            inbound("ID3", ANNA, "three"),
+            inbound("ID4", ANNA, "four"),
+        ])
+        .await
+        .unwrap();
+    bench.accept(&account, ANNA, "an answer").await;
+    assert_eq!(bench.list::<ThreadDoc>(collections::THREADS).await.len(), 1);
+    let thread_id = ids::thread("a1", ANNA_LID);
+    assert_eq!(bodies(&messages(&bench, &thread_id).await).len(), 5);
+}
+
+#[tokio::test]
+async fn the_same_id_from_different_people_is_two_messages() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let own = Inbound {
+        from_me: true,
+        ..inbound("ID1", ANNA, "from my phone")
+    };
+    inbox(&term)
+        .commit(vec![
+            inbound("ID1", ANNA, "from Anna"),
+            own,
+            inbound("ID1", BEN, "from Ben"),
+        ])
+        .await
+        .unwrap();
+    let with_anna = messages(&bench, &ids::thread("a1", ANNA)).await;
+    assert_eq!(with_anna.len(), 2);
+    let own = with_anna.iter().find(|message| message.from_me).unwrap();
+    assert_eq!(
+        (own.sender.as_str(), own.state, own.direction),
+        (ME, MessageState::Sent, Direction::Out)
+    );
+    assert_eq!(messages(&bench, &ids::thread("a1", BEN)).await.len(), 1);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&ids::thread("a1", ANNA)).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.unread, 1, "what we wrote ourselves is not unread");
+}
+
+#[tokio::test]
+async fn an_old_message_does_not_become_the_latest() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let now = Inbound {
+        timestamp: bench.clock.wall(),
+        ..inbound("ID1", ANNA, "new")
+    };
+    let old = Inbound {
+        offline: true,
+        ..inbound("ID2", ANNA, "old")
+    };
+    inbox(&term).commit(vec![now, old]).await.unwrap();
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&ids::thread("a1", ANNA)).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.last_message_preview.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_lost_account_acknowledges_nothing() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    term.gates
+        .freeze(coordinator_lib::gate::CloseReason::LeaseLost);
+    let refused = inbox(&term)
+        .commit(vec![inbound("ID1", ANNA, "hello")])
+        .await;
+    assert!(matches!(refused, Err(InboxError::NotOwner)));
+}

@@ -1,0 +1,160 @@
+//! Marks threads as read when a client asks.
+//!
+//! The request is a flag in the thread's document, set by any worker; the owner
+//! watches for it. What stands unread is told to WhatsApp first and recorded
+//! after, so a crash between repeats the receipt, which does no harm.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::store::{Change, Path, Store, StoreError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::receipts::move_message;
+use crate::account::link::Link;
+use crate::events::{Journal, JournalError, Need};
+use crate::model::stored::Record;
+use crate::model::{MessageDoc, MessageState, Stored, ThreadDoc, ThreadKind, collections, queries};
+
+/// Messages of one receipt.
+const TOGETHER_MAX: u32 = 100;
+
+/// The wait after a failure.
+const RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// Marks threads as read while one engine instance runs.
+pub struct Reading {
+    /// Whose threads.
+    pub account_id: String,
+    /// Where they are watched.
+    pub store: Store,
+    /// Through which they are written.
+    pub journal: Journal,
+    /// Through which the senders are told.
+    pub link: Arc<dyn Link>,
+    /// Whether messages can be sent.
+    pub connected: watch::Receiver<bool>,
+    /// Time.
+    pub clock: SharedClock,
+}
+
+/// Why a thread was not marked.
+#[derive(Debug, thiserror::Error)]
+enum ReadingError {
+    #[error(transparent)]
+    Send(#[from] whatsapp::SendError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reading {
+    /// Obeys requests until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.obey() => {}
+        }
+    }
+
+    async fn obey(&mut self) {
+        let mut waiting: BTreeMap<Path, ThreadDoc> = BTreeMap::new();
+        let mut watch = loop {
+            let watch = match queries::threads_read_pending(&self.account_id) {
+                Ok(query) => self.store.watch(&query).await,
+                Err(error) => Err(error),
+            };
+            match watch {
+                Ok(watch) => break watch,
+                Err(error) => {
+                    tracing::warn!(account.id = %self.account_id, %error, "threads cannot be watched");
+                    self.clock.sleep(RETRY_WAIT).await;
+                }
+            }
+        };
+        loop {
+            let connected = *self.connected.borrow_and_update();
+            if connected && let Some((path, thread)) = waiting.pop_first() {
+                if let Err(error) = self.mark(&path, &thread).await {
+                    tracing::warn!(account.id = %self.account_id, thread.id = path.id(), %error, "thread was not marked as read");
+                    waiting.insert(path, thread);
+                    self.clock.sleep(RETRY_WAIT).await;
+                }
+                continue;
+            }
+            tokio::select! {
+                change = watch.next() => match change {
+                    Some(Change::Snapshot(documents)) => {
+                        waiting = documents.iter().filter_map(ThreadDoc::read_or_skip).map(pending).collect();
+                    }
+                    Some(Change::Changed(document)) => {
+                        waiting.extend(ThreadDoc::read_or_skip(&document).map(pending));
+                    }
+                    Some(Change::Removed(path)) => {
+                        waiting.remove(&path);
+                    }
+                    None => return,
+                },
+                changed = self.connected.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn mark(&self, path: &Path, thread: &ThreadDoc) -> Result<(), ReadingError> {
+        let query = queries::messages_unread(path.id())?.limit(TOGETHER_MAX);
+        let page = self.store.query(&query).await?;
+        let more = page.next.is_some();
+        let messages: Vec<Record<MessageDoc>> = page
+            .documents
+            .iter()
+            .filter_map(MessageDoc::read_or_skip)
+            .collect();
+        let mut by_sender: BTreeMap<(String, Option<String>), Vec<String>> = BTreeMap::new();
+        for message in messages.iter().map(|message| &message.value) {
+            let wire_sender = message.wire_sender.as_ref().unwrap_or(&message.sender);
+            let sender = (thread.kind != ThreadKind::Direct).then(|| wire_sender.clone());
+            let chat = message.wire_chat.as_ref().unwrap_or(&message.chat);
+            by_sender
+                .entry((chat.clone(), sender))
+                .or_default()
+                .push(message.wa_message_id.clone());
+        }
+        for ((chat, sender), ids) in &by_sender {
+            self.link.mark_read(chat, sender.as_deref(), ids).await?;
+        }
+        let thread_path = collections::thread(path.id())?;
+        let paths: Vec<Path> = messages.into_iter().map(|message| message.path).collect();
+        let needs = std::iter::once(&thread_path)
+            .chain(&paths)
+            .cloned()
+            .map(Need::Read)
+            .collect();
+        let marked = self.journal.apply(needs, move |draft| {
+            for path in &paths {
+                move_message(draft, path, MessageState::Read, None)?;
+            }
+            if let Some(mut thread) = draft.get::<ThreadDoc>(&thread_path)? {
+                // What came meanwhile stays unread; so does what did not fit.
+                let count = i64::try_from(paths.len()).unwrap_or(i64::MAX);
+                thread.unread = (thread.unread - count).max(0);
+                thread.read_pending = more;
+                draft.put(thread_path.clone(), &thread)?;
+            }
+            Ok(())
+        });
+        Ok(marked.await?)
+    }
+}
+
+fn pending(record: Record<ThreadDoc>) -> (Path, ThreadDoc) {
+    (record.path, record.value)
+}

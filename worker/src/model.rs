@@ -1,0 +1,36 @@
+//! What the worker keeps in the document store: one typed struct a collection.
+//!
+//! Every document carries `schemaVersion`. A document that is newer than this
+//! program knows is left alone ([`Stored::read`] says [`Read::Newer`]): an
+//! older worker in a rolling update never rewrites what it cannot understand.
+//!
+//! | Collection | Document | Id |
+//! |---|---|---|
+//! | `accounts` | [`AccountDoc`] | `account_…`, random |
+//! | `threads` | [`ThreadDoc`] | `thr_…`, from account and peer |
+//! | `threads/{id}/messages` | [`MessageDoc`] | `wam_…`, from thread, sender and WhatsApp id |
+//! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
+//! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
+//! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
+//! | `events` | [`EventDoc`] | account and sequence number |
+//!
+//! Lease fields of an account document are written by the coordinator alone;
+//! everybody else writes named fields ([`AccountDoc::named`] leaves them out).
+//! The session head and its files belong to the crate `session`.
+
+pub mod account;
+pub mod collections;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod outbox;
+pub mod queries;
+pub mod stored;
+pub mod thread;
+
+pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
+pub use event::{EventDoc, EventKind};
+pub use message::{Direction, MessageDoc, MessageState};
+pub use outbox::{IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
+pub use stored::{Read, Stored};
+pub use thread::{ThreadDoc, ThreadKind};

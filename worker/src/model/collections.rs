@@ -1,0 +1,73 @@
+//! The names of the collections, and the path of each document.
+//!
+//! Paths are made from ids; an id that came from outside (an URL) may hold
+//! anything, so these return an error instead of panicking.
+
+use coordinator_lib::store::{Collection, Path, StoreError};
+
+/// Account metadata, status and lease.
+pub const ACCOUNTS: &str = "accounts";
+/// Session heads, with the files below them; written by the crate `session`.
+pub const WA_SESSIONS: &str = "wa_sessions";
+/// Conversations.
+pub const THREADS: &str = "threads";
+/// Messages, below a thread.
+pub const MESSAGES: &str = "messages";
+/// What clients asked to send.
+pub const OUTBOX: &str = "outbox";
+/// The WhatsApp side of what is sent.
+pub const WA_OUTBOX: &str = "wa_outbox";
+/// Idempotency keys of the last 24 h.
+pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
+/// The event log of all accounts.
+pub const EVENTS: &str = "events";
+
+/// `accounts/{account}`.
+///
+/// # Errors
+/// [`StoreError::Invalid`] when the id cannot be a document id; so for all here.
+pub fn account(account: &str) -> Result<Path, StoreError> {
+    Collection::new(ACCOUNTS)?.doc(account)
+}
+
+/// `wa_sessions/{account}`, the head.
+pub fn head(account: &str) -> Result<Path, StoreError> {
+    Collection::new(WA_SESSIONS)?.doc(account)
+}
+
+/// `threads/{thread}`.
+pub fn thread(thread: &str) -> Result<Path, StoreError> {
+    Collection::new(THREADS)?.doc(thread)
+}
+
+/// `threads/{thread}/messages`.
+pub fn messages(thread: &str) -> Result<Collection, StoreError> {
+    // Goes through the path, so that the id is checked.
+    let thread = self::thread(thread)?;
+    Collection::new(&format!("{thread}/{MESSAGES}"))
+}
+
+/// `threads/{thread}/messages/{message}`.
+pub fn message(thread: &str, message: &str) -> Result<Path, StoreError> {
+    messages(thread)?.doc(message)
+}
+
+/// `outbox/{message}`.
+pub fn outbox(message: &str) -> Result<Path, StoreError> {
+    Collection::new(OUTBOX)?.doc(message)
+}
+
+/// `wa_outbox/{message}`.
+pub fn wa_outbox(message: &str) -> Result<Path, StoreError> {
+    Collection::new(WA_OUTBOX)?.doc(message)
+}
+
+/// `idempotency_keys/{id}`.
+pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
+    Collection::new(IDEMPOTENCY_KEYS)?.doc(id)
+}
+
+/// `events/{account}-{seq}`, the number padded so that ids sort as numbers do.
+pub fn event(account: &str, seq: i64) -> Result<Path, StoreError> {
+    Collection::new(EVENTS)?.doc(&format!("{account}-{seq:012}"))
+}

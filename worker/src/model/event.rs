@@ -1,0 +1,63 @@
+//! The event log: what happened to an account, in the order in which it did.
+//!
+//! Numbers of one account start at 1 and have no gap: an event is written by
+//! the owner, in the same commit as what it tells of. Nothing orders events of
+//! different accounts. Whoever sweeps old events keeps the newest of each
+//! account: the next owner goes on from its number.
+
+use std::collections::BTreeMap;
+
+use coordinator_lib::store::StoreTime;
+use serde::{Deserialize, Serialize};
+
+use super::stored::Stored;
+
+/// `events/{account}-{seq}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventDoc {
+    /// Whose event.
+    pub account_id: String,
+    /// Its number within the account.
+    pub seq: i64,
+    /// What kind of thing happened.
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    /// When it was written, by the owner's clock; the order is `seq`.
+    pub at: StoreTime,
+    /// The owner's epoch.
+    pub epoch: i64,
+    /// References and facts; never a text, a number or a key.
+    pub data: BTreeMap<String, String>,
+}
+
+impl Stored for EventDoc {}
+
+/// What kinds of things happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// `data`: `threadId`, `messageId`.
+    #[serde(rename = "message.received")]
+    MessageReceived,
+    /// `data`: `threadId`, `messageId`, `state`, `outboxId?`.
+    #[serde(rename = "message.updated")]
+    MessageUpdated,
+    /// A message came that could not be decrypted. `data`: `waMessageId`.
+    #[serde(rename = "message.undecryptable")]
+    MessageUndecryptable,
+    /// `data`: `from`, `to`, `reason`.
+    #[serde(rename = "account.status")]
+    AccountStatus,
+}
+
+impl EventKind {
+    /// The name in the store and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::MessageReceived => "message.received",
+            EventKind::MessageUpdated => "message.updated",
+            EventKind::MessageUndecryptable => "message.undecryptable",
+            EventKind::AccountStatus => "account.status",
+        }
+    }
+}

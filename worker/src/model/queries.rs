@@ -1,0 +1,118 @@
+//! Every query of the worker, by name and in one place: each shape here that
+//! has more than one field needs a composite index in Firestore.
+
+use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
+
+use super::collections::{ACCOUNTS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
+use super::{Desired, Status};
+
+/// All accounts, by id.
+///
+/// # Errors
+/// [`StoreError::Invalid`] when an id that came from outside cannot be one; so
+/// for all here.
+pub fn accounts() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(ACCOUNTS)?))
+}
+
+/// Accounts that clients want in a state.
+pub fn accounts_desired(desired: Desired) -> Result<Query, StoreError> {
+    Ok(accounts()?.filter("desired", Op::Eq, text(desired.as_str())))
+}
+
+/// Accounts of one status, by id.
+pub fn accounts_with_status(status: Status) -> Result<Query, StoreError> {
+    Ok(accounts()?.filter("status", Op::Eq, text(status.as_str())))
+}
+
+/// Accounts that a worker of this name owns, by id.
+pub fn accounts_of_owner(worker: &str) -> Result<Query, StoreError> {
+    Ok(accounts()?.filter("claimedBy", Op::Eq, text(worker)))
+}
+
+/// Threads of an account, the latest first.
+pub fn threads(account: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?.order("lastMessageAt", Direction::Descending))
+}
+
+/// Threads of an account which a client asked to mark as read.
+pub fn threads_read_pending(account: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?.filter("readPending", Op::Eq, Value::Bool(true)))
+}
+
+/// The thread of an account with the peer of this phone-number address.
+pub fn thread_by_pn(account: &str, pn: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?.filter("pn", Op::Eq, text(pn)).limit(1))
+}
+
+/// The thread of an account with the peer of this LID.
+pub fn thread_by_lid(account: &str, lid: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?
+        .filter("lid", Op::Eq, text(lid))
+        .limit(1))
+}
+
+/// Messages of a thread, the latest first.
+pub fn messages_of(thread: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(messages(thread)?).order("sortAt", Direction::Descending))
+}
+
+/// Messages of a thread that came in and are not marked as read.
+pub fn messages_unread(thread: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(messages(thread)?).filter("state", Op::Eq, text("received")))
+}
+
+/// Outgoing messages of an account that its owner still has to do something
+/// for. To be watched, so without an order: it is `acceptedAt`.
+pub fn wa_outbox_open(account: &str) -> Result<Query, StoreError> {
+    Ok(wa_outbox_of(account)?.filter("open", Op::Eq, Value::Bool(true)))
+}
+
+/// The outgoing message of an account with this WhatsApp id.
+pub fn wa_outbox_by_wa_id(account: &str, wa_message_id: &str) -> Result<Query, StoreError> {
+    Ok(wa_outbox_of(account)?
+        .filter("waMessageId", Op::Eq, text(wa_message_id))
+        .limit(1))
+}
+
+/// Requests to send of an account, the latest first.
+pub fn outbox(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(OUTBOX)?)
+        .filter("accountId", Op::Eq, text(account))
+        .order("acceptedAt", Direction::Descending))
+}
+
+/// The newest event of an account.
+pub fn event_last(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?)
+        .filter("accountId", Op::Eq, text(account))
+        .order("seq", Direction::Descending)
+        .limit(1))
+}
+
+/// Events of an account after a number, in order.
+pub fn events_after(account: &str, seq: i64) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("seq", Op::Gt, Value::Int(seq))
+        .order("seq", Direction::Ascending))
+}
+
+/// Events older than a time: what a sweep looks through.
+pub fn events_before(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?)
+        .filter("at", Op::Lt, Value::Time(at))
+        .order("at", Direction::Ascending))
+}
+
+fn threads_of(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(THREADS)?).filter("accountId", Op::Eq, text(account)))
+}
+
+fn wa_outbox_of(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("accountId", Op::Eq, text(account)))
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}

@@ -1,0 +1,73 @@
+//! A conversation of an account with a peer or a group.
+
+use coordinator_lib::store::StoreTime;
+use serde::{Deserialize, Serialize};
+
+use super::stored::Stored;
+
+/// `threads/{id}`. A peer's phone number and LID are one thread, where the
+/// mapping between them is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThreadDoc {
+    /// Whose conversation.
+    pub account_id: String,
+    /// The address that made the thread's id: by phone number where known.
+    pub chat: String,
+    /// The peer's address by phone number, where known.
+    #[serde(default)]
+    pub pn: Option<String>,
+    /// The peer's address by LID, where known.
+    #[serde(default)]
+    pub lid: Option<String>,
+    /// One peer, a group, …
+    pub kind: ThreadKind,
+    /// The name that the peer carries.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// The time of the latest message.
+    pub last_message_at: StoreTime,
+    /// The start of its text.
+    #[serde(default)]
+    pub last_message_preview: Option<String>,
+    /// Its document.
+    #[serde(default)]
+    pub last_message_id: Option<String>,
+    /// Received and not yet marked as read.
+    pub unread: i64,
+    /// A client asked to mark it as read; the owner does and clears this.
+    #[serde(default)]
+    pub read_pending: bool,
+    /// When the first message came or went.
+    pub created_at: StoreTime,
+}
+
+impl Stored for ThreadDoc {}
+
+/// What kind of conversation a thread is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThreadKind {
+    /// With one peer.
+    Direct,
+    /// With a group.
+    Group,
+    /// Status updates.
+    Status,
+    /// A newsletter, a broadcast list, …
+    Other,
+}
+
+impl ThreadKind {
+    /// From the server part of a JID.
+    pub fn of(chat: &str) -> Self {
+        if chat == "status@broadcast" {
+            return ThreadKind::Status;
+        }
+        match chat.rsplit_once('@').map(|(_, server)| server) {
+            Some("s.whatsapp.net" | "lid" | "c.us") => ThreadKind::Direct,
+            Some("g.us") => ThreadKind::Group,
+            Some(_) | None => ThreadKind::Other,
+        }
+    }
+}

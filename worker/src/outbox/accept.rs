@@ -1,0 +1,448 @@
+//! A request to send becomes documents, on whichever worker it arrives.
+//!
+//! One commit holds all of it: the request (`outbox`), its WhatsApp side with
+//! the reserved message id and the sealed payload (`wa_outbox`), the message as
+//! the thread shows it, the thread, and the idempotency key. After the commit
+//! the message is the owner's to send; before it there is nothing.
+//!
+//! This does not look whether the account is connected: what is queued waits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use coordinator_lib::clock::Clock;
+use coordinator_lib::rng::Rng;
+use coordinator_lib::store::{
+    CommitOutcome, Document, DocumentStore, Fields, Path, Precondition, StoreError, StoreTime,
+    Value, Write,
+};
+use session::{DataKey, HeadDoc, KeyRing};
+use whatsapp::InvalidRecipient;
+
+use crate::messages::identity::{self, ME, Preview};
+use crate::model::outbox::payload_purpose;
+use crate::model::stored::Record;
+use crate::model::{
+    AccountDoc, Direction, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read, Status,
+    Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
+};
+
+/// Attempts at a commit that other commits keep getting ahead of.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Between two such attempts.
+const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
+
+/// What [`accept`] works with.
+#[derive(Clone, Copy)]
+pub struct AcceptParts<'a> {
+    /// The documents.
+    pub store: &'a dyn DocumentStore,
+    /// Opens the account's data key.
+    pub keys: &'a KeyRing,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// Ids, message secrets and nonces.
+    pub rng: &'a dyn Rng,
+    /// How long an idempotency key is remembered.
+    pub idempotency_ttl: Duration,
+}
+
+/// A text to be sent.
+#[derive(Clone)]
+pub struct AcceptRequest {
+    /// Who sends.
+    pub account_id: String,
+    /// A phone number or a WhatsApp address, as the client wrote it.
+    pub to: String,
+    /// The text.
+    pub text: String,
+    /// The client's key for repetitions of this request.
+    pub idempotency_key: Option<String>,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptOutcome {
+    /// It is queued.
+    Accepted(Accepted),
+    /// It was queued before, under the same key.
+    Repeated(Accepted),
+}
+
+/// A queued message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// For `GET /v1/messages/{id}`.
+    pub message_id: String,
+    /// The reserved WhatsApp id.
+    pub wa_message_id: String,
+    /// The thread that shows it.
+    pub thread_id: String,
+    /// The message's document in that thread.
+    pub stored_message_id: String,
+}
+
+/// Why a request was not accepted; nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// There is no such account.
+    #[error("no such account")]
+    UnknownAccount,
+    /// The account's documents were written by a newer worker.
+    #[error("the account was written by a newer worker")]
+    Newer,
+    /// The account cannot send any more, or not yet.
+    #[error("the account is {0} and sends nothing")]
+    NotSending(Status),
+    /// The recipient is none.
+    #[error(transparent)]
+    Recipient(#[from] InvalidRecipient),
+    /// The text is empty or too long.
+    #[error("a text has 1 to {max} bytes")]
+    Text {
+        /// The limit.
+        max: usize,
+    },
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The account's data key does not open with this worker's key ring.
+    #[error("the account's data key does not open with this worker's key ring")]
+    Keys,
+    /// Other writes kept getting ahead of this one.
+    #[error("the conversation changes too often at the moment")]
+    Contended,
+    /// The store failed. After `Ambiguous` the message may be queued: ask with
+    /// the same idempotency key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Queues a text, in one commit.
+///
+/// # Errors
+/// [`AcceptError`].
+///
+/// # Cancel safety
+/// Dropped half-way, it is queued or not.
+pub async fn accept(
+    parts: AcceptParts<'_>,
+    request: &AcceptRequest,
+) -> Result<AcceptOutcome, AcceptError> {
+    let to = whatsapp::normalise_recipient(&request.to)?;
+    let max = whatsapp::TEXT_BYTES_MAX;
+    if request.text.is_empty() || request.text.len() > max {
+        return Err(AcceptError::Text { max });
+    }
+    let data_key = sending_account(parts, &request.account_id).await?;
+    for _ in 0..ATTEMPTS_MAX {
+        let key = match key_state(parts, request, &to).await? {
+            KeyState::Repeated(outcome) => return Ok(outcome),
+            state @ (KeyState::None | KeyState::Free(_)) => state,
+        };
+        let thread = find_thread(parts.store, &request.account_id, &to).await?;
+        let (writes, accepted) = writes(parts, request, &to, &data_key, thread, key)?;
+        match parts.store.commit(writes).await? {
+            CommitOutcome::Committed(_) => return Ok(AcceptOutcome::Accepted(accepted)),
+            // The thread was created meanwhile, or the key was used: look again.
+            CommitOutcome::Rejected => parts.clock.sleep(ATTEMPT_WAIT).await,
+        }
+    }
+    Err(AcceptError::Contended)
+}
+
+/// The data key of an account that may send.
+async fn sending_account(parts: AcceptParts<'_>, account_id: &str) -> Result<DataKey, AcceptError> {
+    let (Ok(account), Ok(head)) = (
+        collections::account(account_id),
+        collections::head(account_id),
+    ) else {
+        return Err(AcceptError::UnknownAccount);
+    };
+    let snapshot = parts.store.get(&[account, head]).await?;
+    let [Some(account), head] = &snapshot.documents[..] else {
+        return Err(AcceptError::UnknownAccount);
+    };
+    let account = match AccountDoc::read(account)? {
+        Read::Known(record) => record.value,
+        Read::Newer(_) => return Err(AcceptError::Newer),
+    };
+    match account.status {
+        Status::LoggedOut | Status::NeedsImport => {
+            return Err(AcceptError::NotSending(account.status));
+        }
+        Status::Idle
+        | Status::Connecting
+        | Status::QrReady
+        | Status::NeedsQr
+        | Status::Pairing
+        | Status::Connected
+        | Status::Disconnected
+        | Status::Banned
+        | Status::Locked
+        | Status::Conflict
+        | Status::Degraded
+        | Status::Failed
+        | Status::Stopped => {}
+    }
+    let head = head
+        .as_ref()
+        .ok_or(AcceptError::NotSending(Status::NeedsImport))?;
+    let head: HeadDoc = head.decode()?;
+    parts
+        .keys
+        .unwrap(&head.wrapped_keys, account_id)
+        .map_err(|error| {
+            tracing::error!(account.id = account_id, %error, "data key does not open");
+            AcceptError::Keys
+        })
+}
+
+/// What the idempotency key says.
+enum KeyState {
+    /// There is no key.
+    None,
+    /// It is not in use; the write that takes it is on this condition.
+    Free(Precondition),
+    /// The request was accepted before.
+    Repeated(AcceptOutcome),
+}
+
+async fn key_state(
+    parts: AcceptParts<'_>,
+    request: &AcceptRequest,
+    to: &str,
+) -> Result<KeyState, AcceptError> {
+    let Some(key) = &request.idempotency_key else {
+        return Ok(KeyState::None);
+    };
+    let path = collections::idempotency_key(&ids::idempotency(&request.account_id, key))?;
+    let snapshot = parts.store.get(&[path]).await?;
+    let read_time = snapshot.read_time;
+    let Some(document) = snapshot.documents.into_iter().flatten().next() else {
+        return Ok(KeyState::Free(Precondition::Absent));
+    };
+    let Read::Known(record) = IdempotencyDoc::read(&document)? else {
+        return Err(AcceptError::Newer);
+    };
+    if record.value.expires_at < read_time {
+        return Ok(KeyState::Free(Precondition::Unchanged(record.update_time)));
+    }
+    if record.value.body_hash != body_hash(request, to) {
+        return Err(AcceptError::KeyReused);
+    }
+    let path = collections::wa_outbox(&record.value.message_id)?;
+    let snapshot = parts.store.get(&[path]).await?;
+    let document = snapshot.documents.into_iter().flatten().next();
+    // Both were created in one commit.
+    let document =
+        document.ok_or_else(|| StoreError::invalid("an idempotency key without its message"))?;
+    let Read::Known(sent) = WaOutboxDoc::read(&document)? else {
+        return Err(AcceptError::Newer);
+    };
+    Ok(KeyState::Repeated(AcceptOutcome::Repeated(Accepted {
+        message_id: record.value.message_id,
+        wa_message_id: sent.value.wa_message_id,
+        thread_id: sent.value.thread_id,
+        stored_message_id: sent.value.stored_message_id,
+    })))
+}
+
+/// The thread with a recipient, under whichever of its addresses it was begun.
+async fn find_thread(
+    store: &dyn DocumentStore,
+    account_id: &str,
+    to: &str,
+) -> Result<Option<Record<ThreadDoc>>, AcceptError> {
+    let path = collections::thread(&ids::thread(account_id, to))?;
+    let snapshot = store.get(&[path]).await?;
+    let mut found: Option<Document> = snapshot.documents.into_iter().flatten().next();
+    if found.is_none() && ThreadKind::of(to) == ThreadKind::Direct {
+        let query = if identity::is_lid(to) {
+            queries::thread_by_lid(account_id, to)?
+        } else {
+            queries::thread_by_pn(account_id, to)?
+        };
+        found = store.query(&query).await?.documents.into_iter().next();
+    }
+    match found.as_ref().map(ThreadDoc::read).transpose()? {
+        Some(Read::Known(record)) => Ok(Some(record)),
+        Some(Read::Newer(_)) => Err(AcceptError::Newer),
+        None => Ok(None),
+    }
+}
+
+fn writes(
+    parts: AcceptParts<'_>,
+    request: &AcceptRequest,
+    to: &str,
+    data_key: &DataKey,
+    thread: Option<Record<ThreadDoc>>,
+    key: KeyState,
+) -> Result<(Vec<Write>, Accepted), AcceptError> {
+    let AcceptParts { clock, rng, .. } = parts;
+    let wall = clock.wall();
+    let now = StoreTime::from_datetime(wall);
+    let account_id = request.account_id.clone();
+    let message_id = ids::outgoing(wall, rng);
+    let wa_message_id = whatsapp::generate_message_id(rng);
+    let payload = whatsapp::encode_text(&request.text, &whatsapp::generate_message_secret(rng));
+    let sealed = data_key.seal_secret(rng, &account_id, &payload_purpose(&message_id), &payload);
+
+    let thread_id = thread.as_ref().map_or_else(
+        || ids::thread(&account_id, to),
+        |found| found.path.id().to_owned(),
+    );
+    let stored_message_id = ids::message(&thread_id, ME, &wa_message_id);
+    let preview = Preview::of(&request.text);
+    let mut writes = Vec::with_capacity(5);
+    writes.push(thread_write(
+        &account_id,
+        &thread_id,
+        to,
+        now,
+        preview,
+        &stored_message_id,
+        thread.is_some(),
+    )?);
+    writes.push(create(
+        collections::message(&thread_id, &stored_message_id)?,
+        MessageDoc {
+            account_id: account_id.clone(),
+            thread_id: thread_id.clone(),
+            chat: to.to_owned(),
+            sender: ME.to_owned(),
+            wire_chat: None,
+            wire_sender: None,
+            from_me: true,
+            direction: Direction::Out,
+            wa_message_id: wa_message_id.clone(),
+            outbox_id: Some(message_id.clone()),
+            push_name: None,
+            kind: "text".to_owned(),
+            body: Some(request.text.clone()),
+            timestamp: now,
+            sort_at: now,
+            state: MessageState::Queued,
+            state_at: now,
+            error: None,
+            stored_at: now,
+            offline: false,
+        }
+        .to_document()?,
+    ));
+    let mut outbox = OutboxDoc {
+        account_id: account_id.clone(),
+        channel: "whatsapp".to_owned(),
+        to: to.to_owned(),
+        kind: "text".to_owned(),
+        body: request.text.clone(),
+        idempotency_key: request.idempotency_key.clone(),
+        thread_id: thread_id.clone(),
+        stored_message_id: stored_message_id.clone(),
+        accepted_at: now,
+        traceparent: request.traceparent.clone(),
+    }
+    .to_document()?;
+    let mut wa_outbox = WaOutboxDoc {
+        account_id: account_id.clone(),
+        chat: to.to_owned(),
+        wa_message_id: wa_message_id.clone(),
+        payload: Bytes::from(sealed),
+        state: MessageState::Queued,
+        open: true,
+        attempts: 0,
+        accepted_at: now,
+        next_attempt_at: None,
+        sent_at: None,
+        delivered_at: None,
+        read_at: None,
+        error: None,
+        thread_id: thread_id.clone(),
+        stored_message_id: stored_message_id.clone(),
+        traceparent: request.traceparent.clone(),
+    }
+    .to_document()?;
+    // The store's own time: the order in which requests were answered, whatever
+    // the clocks of the workers that answered them say.
+    for fields in [&mut outbox, &mut wa_outbox] {
+        fields.insert("acceptedAt".to_owned(), Value::CommitTime);
+    }
+    writes.push(create(collections::outbox(&message_id)?, outbox));
+    writes.push(create(collections::wa_outbox(&message_id)?, wa_outbox));
+    if let (KeyState::Free(precondition), Some(key)) = (key, &request.idempotency_key) {
+        let fields = IdempotencyDoc {
+            account_id: account_id.clone(),
+            message_id: message_id.clone(),
+            body_hash: body_hash(request, to),
+            expires_at: now.saturating_add(parts.idempotency_ttl),
+        }
+        .to_document()?;
+        let path = collections::idempotency_key(&ids::idempotency(&account_id, key))?;
+        writes.push(Write::Set {
+            path,
+            fields,
+            precondition,
+        });
+    }
+    Ok((
+        writes,
+        Accepted {
+            message_id,
+            wa_message_id,
+            thread_id,
+            stored_message_id,
+        },
+    ))
+}
+
+/// Creates the thread, or moves the one that exists to the top. The owner
+/// writes it too, conditionally, and looks again after this.
+fn thread_write(
+    account_id: &str,
+    thread_id: &str,
+    to: &str,
+    now: StoreTime,
+    preview: Preview,
+    message_id: &str,
+    exists: bool,
+) -> Result<Write, StoreError> {
+    let path = collections::thread(thread_id)?;
+    if exists {
+        let fields = Fields::from([
+            ("lastMessageAt".to_owned(), Value::Time(now)),
+            ("lastMessagePreview".to_owned(), Value::Text(preview.into())),
+            (
+                "lastMessageId".to_owned(),
+                Value::Text(message_id.to_owned()),
+            ),
+        ]);
+        return Ok(Write::Update {
+            path,
+            fields,
+            precondition: Precondition::Exists,
+        });
+    }
+    let mut thread = identity::new_thread(account_id, to, now);
+    thread.last_message_preview = Some(preview.into());
+    thread.last_message_id = Some(message_id.to_owned());
+    Ok(create(path, thread.to_document()?))
+}
+
+fn create(path: Path, fields: Fields) -> Write {
+    Write::Set {
+        path,
+        fields,
+        precondition: Precondition::Absent,
+    }
+}
+
+fn body_hash(request: &AcceptRequest, to: &str) -> String {
+    ids::body_hash(&["text", to, &request.text])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The states that a message goes through while it is sent, in fenced commits.
+//!
+//! Each is conditional on what the documents say at that moment: a cancel, or a
+//! receipt that came first, wins. The thread's copy moves in the same commit.
+
+use std::time::Duration;
+
+use coordinator_lib::store::{Path, StoreError, StoreTime};
+
+use super::verdict::Reason;
+use crate::events::{Draft, DraftError, Journal, JournalError, Need};
+use crate::messages::receipts::move_message;
+use crate::model::outbox::SendFailure;
+use crate::model::{MessageState, WaOutboxDoc, collections};
+
+/// Where the two documents of an outgoing message are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    outbox: Path,
+    message: Path,
+}
+
+/// What the documents said before an attempt.
+#[derive(Debug, Clone)]
+pub enum Begun {
+    /// `sending` is committed: it may go on the wire.
+    Send(Box<WaOutboxDoc>),
+    /// It was settled or cancelled meanwhile.
+    Gone,
+    /// Its time was up; that is committed.
+    Expired,
+}
+
+impl Places {
+    /// Of a message.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when the ids cannot be paths.
+    pub fn new(id: &str, thread_id: &str, stored_message_id: &str) -> Result<Self, StoreError> {
+        Ok(Self {
+            outbox: collections::wa_outbox(id)?,
+            message: collections::message(thread_id, stored_message_id)?,
+        })
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::Read(self.outbox.clone()),
+            Need::Read(self.message.clone()),
+        ]
+    }
+
+    /// The message, as long as the owner has something to do for it.
+    fn open(&self, draft: &Draft<'_>) -> Result<Option<WaOutboxDoc>, DraftError> {
+        Ok(draft
+            .get::<WaOutboxDoc>(&self.outbox)?
+            .filter(|document| document.open))
+    }
+
+    fn close(
+        &self,
+        draft: &mut Draft<'_>,
+        mut document: WaOutboxDoc,
+        state: MessageState,
+    ) -> Result<(), DraftError> {
+        document.state = state;
+        document.open = false;
+        document.next_attempt_at = None;
+        let error = document.error.as_ref().map(|error| error.message.clone());
+        draft.put(self.outbox.clone(), &document)?;
+        move_message(draft, &self.message, state, error)
+    }
+
+    /// Commits `sending`, the last thing before the wire.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn begin(
+        &self,
+        journal: &Journal,
+        expire_after: Duration,
+    ) -> Result<Begun, JournalError> {
+        let places = self.clone();
+        let change = move |draft: &mut Draft<'_>| {
+            let Some(mut document) = places.open(draft)? else {
+                return Ok(Begun::Gone);
+            };
+            let now = draft.now();
+            if now.since(document.accepted_at) > expire_after {
+                places.close(draft, document, MessageState::Expired)?;
+                return Ok(Begun::Expired);
+            }
+            document.state = MessageState::Sending;
+            document.attempts += 1;
+            document.next_attempt_at = None;
+            draft.put(places.outbox.clone(), &document)?;
+            move_message(draft, &places.message, MessageState::Sending, None)?;
+            Ok(Begun::Send(Box::new(document)))
+        };
+        journal.apply(self.needs(), change).await
+    }
+
+    /// Commits `sent`: the server has it.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn sent(&self, journal: &Journal) -> Result<(), JournalError> {
+        let places = self.clone();
+        let change = move |draft: &mut Draft<'_>| {
+            let Some(mut document) = draft.get::<WaOutboxDoc>(&places.outbox)? else {
+                return Ok(());
+            };
+            let first = document.sent_at.is_none();
+            document.sent_at.get_or_insert(draft.now());
+            if document.open {
+                document.error = None;
+                places.close(draft, document, MessageState::Sent)
+            } else if first {
+                // A receipt came first; the state stays further on.
+                draft.put(places.outbox.clone(), &document)
+            } else {
+                Ok(())
+            }
+        };
+        journal.apply(self.needs(), change).await
+    }
+
+    /// Commits that an attempt failed and when there is another.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn again(
+        &self,
+        journal: &Journal,
+        reason: &Reason,
+        wait: Duration,
+    ) -> Result<(), JournalError> {
+        let (places, reason) = (self.clone(), reason.clone());
+        let change = move |draft: &mut Draft<'_>| {
+            let Some(mut document) = places.open(draft)? else {
+                return Ok(());
+            };
+            document.next_attempt_at = Some(draft.now().saturating_add(wait));
+            document.error = Some(failure(&reason, draft.now()));
+            draft.put(places.outbox.clone(), &document)
+        };
+        journal.apply(self.needs(), change).await
+    }
+
+    /// Commits that the message is given up.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn fail(&self, journal: &Journal, reason: &Reason) -> Result<(), JournalError> {
+        let (places, reason) = (self.clone(), reason.clone());
+        let change = move |draft: &mut Draft<'_>| {
+            let Some(mut document) = places.open(draft)? else {
+                return Ok(());
+            };
+            document.error = Some(failure(&reason, draft.now()));
+            places.close(draft, document, MessageState::Failed)
+        };
+        journal.apply(self.needs(), change).await
+    }
+}
+
+fn failure(reason: &Reason, at: StoreTime) -> SendFailure {
+    SendFailure {
+        code: reason.code.to_owned(),
+        message: reason.message.clone(),
+        wa_code: reason.wa_code.map(i64::from),
+        at,
+    }
+}

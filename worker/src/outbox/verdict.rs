@@ -1,0 +1,154 @@
+//! What follows from each answer to an attempt at sending: data.
+
+use std::time::Duration;
+
+use whatsapp::SendError;
+
+/// How long everything waits after WhatsApp said that this is too much.
+const OVERLOAD_PAUSE: Duration = Duration::from_secs(60);
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server has it.
+    Sent,
+    /// There is no connection: it stays as it is and goes first on the next.
+    Unconnected,
+    /// Another attempt under the same id, after a wait.
+    Retry(Reason),
+    /// As `Retry`, and nothing else is sent for a while either.
+    Pause(Duration, Reason),
+    /// Given up.
+    Fail(Reason),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// For programs; stable.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// WhatsApp's number, where it gave one.
+    pub wa_code: Option<u16>,
+}
+
+impl Reason {
+    /// A reason without a number of WhatsApp's.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            wa_code: None,
+        }
+    }
+}
+
+/// What follows when the frame did not leave, or may not have.
+pub fn of_send_error(error: &SendError) -> Verdict {
+    match error {
+        SendError::NotConnected | SendError::Gate => Verdict::Unconnected,
+        SendError::TimedOut => Verdict::Retry(Reason::new("timed_out", "sending took too long")),
+        SendError::Storage => Verdict::Retry(Reason::new(
+            "storage",
+            "the session could not be stored before sending",
+        )),
+        SendError::Query => Verdict::Retry(Reason::new(
+            "query_failed",
+            "WhatsApp did not answer what sending needs",
+        )),
+        SendError::Internal => Verdict::Retry(Reason::new(
+            "engine_failed",
+            "the WhatsApp engine failed to send",
+        )),
+        SendError::Rejected(why) => Verdict::Fail(Reason::new("not_sendable", why.to_string())),
+    }
+}
+
+/// What follows from the server's answer to the frame: none in time, or an
+/// acknowledgement with or without an error.
+pub fn of_ack(answer: Option<Option<u16>>) -> Verdict {
+    let code = match answer {
+        None => {
+            return Verdict::Retry(Reason::new(
+                "no_answer",
+                "WhatsApp did not acknowledge the message in time",
+            ));
+        }
+        Some(None) => return Verdict::Sent,
+        Some(Some(code)) => code,
+    };
+    let reason = |name, message: &str| Reason {
+        code: name,
+        message: message.to_owned(),
+        wa_code: Some(code),
+    };
+    match code {
+        // Too much at once.
+        429 => Verdict::Pause(
+            OVERLOAD_PAUSE,
+            reason("rate_limited", "WhatsApp asks to send less"),
+        ),
+        // A privacy token is missing: the account may not begin this chat.
+        463 => Verdict::Fail(reason(
+            "reach_out_restricted",
+            "WhatsApp does not let this account begin a chat with this recipient now",
+        )),
+        // The list of the recipient's devices was out of date; the engine asks
+        // for it anew.
+        479 => Verdict::Retry(reason("devices_changed", "the recipient's devices changed")),
+        500..=599 => Verdict::Retry(reason(
+            "server_error",
+            "WhatsApp reported an error of its own",
+        )),
+        _ => Verdict::Fail(reason("refused", "WhatsApp refused the message")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Sent => "sent",
+            Verdict::Unconnected => "unconnected",
+            Verdict::Retry(_) => "retry",
+            Verdict::Pause(..) => "pause",
+            Verdict::Fail(_) => "fail",
+        }
+    }
+
+    #[test]
+    fn every_answer_of_the_server_has_its_verdict() {
+        let rows = [
+            (None, "retry"),
+            (Some(None), "sent"),
+            (Some(Some(400)), "fail"),
+            (Some(Some(403)), "fail"),
+            (Some(Some(429)), "pause"),
+            (Some(Some(463)), "fail"),
+            (Some(Some(479)), "retry"),
+            (Some(Some(503)), "retry"),
+        ];
+        for (answer, expected) in rows {
+            assert_eq!(name(&of_ack(answer)), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_never_be_sent_is_given_up_at_once() {
+        let rows = [
+            (SendError::NotConnected, "unconnected"),
+            (SendError::Gate, "unconnected"),
+            (SendError::TimedOut, "retry"),
+            (SendError::Storage, "retry"),
+            (SendError::Query, "retry"),
+            (SendError::Internal, "retry"),
+            (SendError::Rejected("no such group"), "fail"),
+        ];
+        for (error, expected) in rows {
+            assert_eq!(name(&of_send_error(&error)), expected, "{error:?}");
+        }
+    }
+}

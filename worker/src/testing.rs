@@ -1,0 +1,375 @@
+//! What the tests of this crate share: a store in memory with an account in it,
+//! and an engine that does what the test says.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use coordinator_lib::clock::{SharedClock, SystemClock};
+use coordinator_lib::coordinator::Coordinator;
+use coordinator_lib::fence::FenceLimits;
+use coordinator_lib::gate::Gates;
+use coordinator_lib::identity::{AccountId, WorkerIdentity, WorkerSessionId};
+use coordinator_lib::lease::{self, LeaseConfig};
+use coordinator_lib::rng::{SharedRng, SystemRng};
+use coordinator_lib::store::{
+    Collection, CommitOutcome, Document, MemoryStore, Path, Query, Store, StoreTime, query_all,
+};
+use parking_lot::Mutex;
+use session::{DataKey, HeadDoc, KeyRing, SessionFiles};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use whatsapp::{
+    EngineError, EngineEvent, EngineStats, Inbound, InboundKind, Inbox, OutboundMessage,
+    OwnIdentity, SendError, ShutdownReport,
+};
+
+use crate::account::link::{Link, LinkParts, Links};
+use crate::account::term::{Term, TermParts};
+use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
+use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
+
+/// A condition that does not come true by then fails its test.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A phone number's address, of somebody who chats.
+pub(crate) const ANNA: &str = "491700000001@s.whatsapp.net";
+/// The same person's LID.
+pub(crate) const ANNA_LID: &str = "88770000001@lid";
+/// Somebody else.
+pub(crate) const BEN: &str = "491700000002@s.whatsapp.net";
+
+/// A store with what an account needs to be claimed.
+pub(crate) struct Bench {
+    pub(crate) memory: MemoryStore,
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) clock: SharedClock,
+    pub(crate) rng: SharedRng,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let clock = SystemClock::shared();
+        let rng = SystemRng::shared();
+        let memory = MemoryStore::new(Arc::clone(&clock));
+        Self {
+            store: Arc::new(memory.clone()),
+            memory,
+            keys: Arc::new(KeyRing::generate(rng.as_ref())),
+            clock,
+            rng,
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    pub(crate) async fn account(&self, id: &str) -> AccountId {
+        let account = AccountId::new(id).unwrap();
+        let key = DataKey::generate(self.rng.as_ref());
+        let head = HeadDoc {
+            wrapped_keys: self.keys.wrap(self.rng.as_ref(), &key, id),
+        };
+        let doc = AccountDoc {
+            name: id.to_owned(),
+            ..AccountDoc::default()
+        };
+        let writes = lease::create_account(
+            &account,
+            doc.to_document().unwrap(),
+            head.to_document().unwrap(),
+        );
+        let outcome = self.store.commit(writes.into()).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed(_)));
+        account
+    }
+
+    pub(crate) fn coordinator(&self, worker: &str) -> Coordinator {
+        let identity = WorkerIdentity {
+            name: worker.to_owned(),
+            session_id: WorkerSessionId::generate(self.rng.as_ref()),
+        };
+        Coordinator::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+            LeaseConfig::default(),
+            identity,
+        )
+    }
+
+    pub(crate) fn term_parts(&self, worker: &str) -> TermParts {
+        TermParts {
+            store: Arc::clone(&self.store),
+            coordinator: self.coordinator(worker),
+            keys: Arc::clone(&self.keys),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            limits: FenceLimits::default(),
+            tracker: self.tracker.clone(),
+        }
+    }
+
+    /// A claim of an account by alice.
+    pub(crate) async fn term(&self, account: &AccountId) -> Term {
+        Term::begin(self.term_parts("alice"), account.clone())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn accept(&self, account: &AccountId, to: &str, text: &str) -> AcceptOutcome {
+        accept(self.accept_parts(), &request(account, to, text))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) fn accept_parts(&self) -> AcceptParts<'_> {
+        AcceptParts {
+            store: self.store.as_ref(),
+            keys: &self.keys,
+            clock: self.clock.as_ref(),
+            rng: self.rng.as_ref(),
+            idempotency_ttl: Duration::from_secs(60),
+        }
+    }
+
+    pub(crate) async fn document(&self, path: Path) -> Option<Document> {
+        self.store.get(&[path]).await.unwrap().documents.remove(0)
+    }
+
+    pub(crate) async fn read<T: Stored>(&self, path: Path) -> Option<T> {
+        let document = self.document(path).await?;
+        match T::read(&document).unwrap() {
+            Read::Known(record) => Some(record.value),
+            Read::Newer(version) => panic!("version {version}"),
+        }
+    }
+
+    pub(crate) async fn read_account(&self, account: &AccountId) -> AccountDoc {
+        self.read(account.account_path()).await.unwrap()
+    }
+
+    /// All documents of a collection.
+    pub(crate) async fn list<T: Stored>(&self, collection: &str) -> Vec<T> {
+        let query = Query::new(Collection::new(collection).unwrap());
+        let documents = query_all(self.store.as_ref(), &query, 10_000)
+            .await
+            .unwrap();
+        documents
+            .iter()
+            .map(|document| T::read(document).unwrap().known().unwrap().value)
+            .collect()
+    }
+
+    /// The account's events, in order; their numbers have no gap.
+    pub(crate) async fn events(&self, account: &AccountId) -> Vec<EventDoc> {
+        let mut events: Vec<EventDoc> = self.list(collections::EVENTS).await;
+        events.retain(|event| event.account_id == account.as_str());
+        events.sort_by_key(|event| event.seq);
+        let numbers: Vec<i64> = events.iter().map(|event| event.seq).collect();
+        let expected: Vec<i64> = (1..=numbers.len() as i64).collect();
+        assert_eq!(numbers, expected, "events have a gap");
+        events
+    }
+}
+
+/// Waits until the condition gives something.
+pub(crate) async fn until<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let wait = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+pub(crate) fn request(account: &AccountId, to: &str, text: &str) -> AcceptRequest {
+    AcceptRequest {
+        account_id: account.to_string(),
+        to: to.to_owned(),
+        text: text.to_owned(),
+        idempotency_key: None,
+        traceparent: None,
+    }
+}
+
+/// A text from a peer.
+pub(crate) fn inbound(id: &str, chat: &str, body: &str) -> Inbound {
+    Inbound {
+        id: id.to_owned(),
+        chat: chat.to_owned(),
+        sender: chat.to_owned(),
+        sender_alt: None,
+        wire_chat: chat.to_owned(),
+        wire_sender: chat.to_owned(),
+        is_group: false,
+        from_me: false,
+        push_name: "Somebody".to_owned(),
+        timestamp: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
+        kind: InboundKind::Text {
+            body: body.to_owned(),
+        },
+        payload: bytes::Bytes::new(),
+        offline: false,
+    }
+}
+
+/// Starts fake engines and hands each to the test.
+pub(crate) struct FakeLinks {
+    started: mpsc::UnboundedSender<Arc<FakeLink>>,
+    /// The next start panics.
+    pub(crate) panic_next: AtomicBool,
+}
+
+/// An engine that does what the test says.
+pub(crate) struct FakeLink {
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) events: mpsc::Sender<EngineEvent>,
+    pub(crate) gates: Gates,
+    pub(crate) files: SessionFiles,
+    pub(crate) sent: Mutex<Vec<OutboundMessage>>,
+    pub(crate) read: Mutex<Vec<Vec<String>>>,
+    /// What the next sends give, before they succeed again.
+    pub(crate) failures: Mutex<Vec<SendError>>,
+    /// Whether it acknowledges what it sends.
+    pub(crate) acks: AtomicBool,
+    pub(crate) flushes: Mutex<usize>,
+    pub(crate) ended: AtomicBool,
+}
+
+impl FakeLinks {
+    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Arc<FakeLink>>) {
+        let (started, links) = mpsc::unbounded_channel();
+        (
+            Arc::new(Self {
+                started,
+                panic_next: AtomicBool::new(false),
+            }),
+            links,
+        )
+    }
+}
+
+#[async_trait]
+impl Links for FakeLinks {
+    async fn start(&self, parts: LinkParts) -> Result<Arc<dyn Link>, EngineError> {
+        assert!(
+            !self.panic_next.swap(false, Ordering::SeqCst),
+            "a planted panic"
+        );
+        let link = Arc::new(FakeLink {
+            inbox: parts.inbox,
+            events: parts.events,
+            gates: parts.gates,
+            files: parts.files,
+            sent: Mutex::default(),
+            read: Mutex::default(),
+            failures: Mutex::default(),
+            acks: AtomicBool::new(true),
+            flushes: Mutex::default(),
+            ended: AtomicBool::new(false),
+        });
+        let _ = self.started.send(Arc::clone(&link));
+        Ok(link)
+    }
+}
+
+impl FakeLink {
+    pub(crate) async fn emit(&self, event: EngineEvent) {
+        self.events.send(event).await.unwrap();
+    }
+
+    pub(crate) fn sent_ids(&self) -> Vec<String> {
+        self.sent
+            .lock()
+            .iter()
+            .map(|message| message.message_id.clone())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Link for FakeLink {
+    async fn send(&self, message: &OutboundMessage) -> Result<(), SendError> {
+        if self.gates.wire.try_pass().is_err() {
+            return Err(SendError::Gate);
+        }
+        let failure = {
+            let mut failures = self.failures.lock();
+            if failures.is_empty() {
+                None
+            } else {
+                Some(failures.remove(0))
+            }
+        };
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        self.sent.lock().push(message.clone());
+        if self.acks.load(Ordering::SeqCst) {
+            let _ = self
+                .events
+                .send(EngineEvent::ServerAck {
+                    id: message.message_id.clone(),
+                    error: None,
+                })
+                .await;
+        }
+        Ok(())
+    }
+
+    async fn mark_read(
+        &self,
+        _chat: &str,
+        _sender: Option<&str>,
+        ids: &[String],
+    ) -> Result<(), SendError> {
+        self.read.lock().push(ids.to_vec());
+        Ok(())
+    }
+
+    async fn flush_after_inbound(&self) -> Result<(), SendError> {
+        *self.flushes.lock() += 1;
+        Ok(())
+    }
+
+    fn own_jid(&self) -> Option<OwnIdentity> {
+        Some(OwnIdentity {
+            pn: "491709999999:3@s.whatsapp.net".to_owned(),
+            lid: None,
+        })
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            last_frame_in: Some(SystemClock::shared().boottime()),
+            ..EngineStats::default()
+        }
+    }
+
+    async fn shutdown(&self, _limit: Duration) -> ShutdownReport {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = self.events.try_send(EngineEvent::Stopped);
+        ShutdownReport {
+            clean: true,
+            leftovers: 0,
+        }
+    }
+}
+
+/// A moment of store time.
+pub(crate) fn at(seconds: i64) -> StoreTime {
+    StoreTime::from_micros(seconds * 1_000_000)
+}
