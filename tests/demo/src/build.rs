@@ -1,0 +1,60 @@
+//! Builds the `worker-sim` binary with a command of its own.
+//!
+//! The demo does not depend on the worker, so that the worker's features are
+//! chosen by this command alone and never unified with somebody else's.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use harness::binary::{BINARY_NAME, BINARY_VARIABLE};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// What is built, and how.
+const ARGUMENTS: [&str; 8] = [
+    "build",
+    "--release",
+    "-p",
+    "worker",
+    "--features",
+    "simulation",
+    "--bin",
+    BINARY_NAME,
+];
+
+/// The binary's path: the one named by the environment, or else freshly built.
+/// Cargo's progress is shown.
+///
+/// # Errors
+/// It does not build.
+pub(crate) async fn worker_sim() -> Result<PathBuf> {
+    if env::var_os(BINARY_VARIABLE).is_some() {
+        return harness::binary::worker_sim();
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // Cargo sets it for `cargo run`; a demo started by hand knows where it was built.
+    let home = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    println!("  cargo {}", ARGUMENTS.join(" "));
+    let output = Command::new(cargo)
+        .args(ARGUMENTS)
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cargo cannot be started; install Rust from https://rustup.rs")?;
+    if !output.status.success() {
+        bail!("the worker does not build");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == BINARY_NAME)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo does not say where it put the worker")
+}

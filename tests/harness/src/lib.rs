@@ -1,0 +1,31 @@
+//! What the integration tests and the demo have in common: a simulated
+//! WhatsApp in this process, real worker processes beside it, and the ledgers
+//! that tell whether a message was lost or came twice.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`scene`] | a simulated WhatsApp, a worker and accounts that pair: where a test begins |
+//! | [`worker`] | one worker process: start, signals, end |
+//! | [`binary`] | where the `worker-sim` binary is |
+//! | [`log`] | what a worker wrote: unexpected errors, planted texts that must not be there |
+//! | [`api`] | the worker's HTTP API, as a client sees it |
+//! | [`wait`] | waiting for a condition with a deadline |
+//! | [`ledger`] | the counts: sent, received, stored, lost, duplicated, … |
+//!
+//! It talks to workers over HTTP and signals alone and does not depend on
+//! their crates: what it sees is what a user sees. It reads the machine's
+//! clock, for deadlines only.
+
+// Tests and the demo wait in real time for real processes.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "deadlines of tests are real time"
+)]
+
+pub mod api;
+pub mod binary;
+pub mod ledger;
+pub mod log;
+pub mod scene;
+pub mod wait;
+pub mod worker;

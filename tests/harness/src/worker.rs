@@ -1,0 +1,320 @@
+//! One worker process: started, signalled, killed, started again on the same
+//! data.
+//!
+//! [`WorkerSetup`] says how; [`Worker`] is the running process. A worker that is
+//! dropped is killed: no test leaves one behind. Signals go to the child that
+//! was started here, by its own process id, and to nothing else.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use crate::api::Api;
+use crate::log::Log;
+use crate::wait::{self, Look};
+
+/// From exec to the open port; a debug build on a busy machine is slow.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Above the worker's own grace period.
+const EXIT_LIMIT: Duration = Duration::from_secs(45);
+
+/// How to start a worker. Its folder outlives the process, so a second start
+/// from the same setup is a restart.
+#[derive(Debug, Clone)]
+pub struct WorkerSetup {
+    /// The program.
+    pub binary: PathBuf,
+    /// The worker's name; also names its log file.
+    pub name: String,
+    /// Data, key ring and logs are in here.
+    pub folder: PathBuf,
+    /// The address of the simulated WhatsApp.
+    pub whatsapp_url: String,
+    /// Where to listen; port 0 picks one.
+    pub listen: String,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Further environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl WorkerSetup {
+    /// A worker called `name` with its data in `folder`.
+    pub fn new(binary: PathBuf, name: &str, folder: &Path, whatsapp_url: &str) -> Self {
+        Self {
+            binary,
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            whatsapp_url: whatsapp_url.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder of its database and key ring.
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its log, which grows over restarts.
+    pub fn log(&self) -> Log {
+        Log::at(self.folder.join(format!("{}.log", self.name)))
+    }
+
+    /// What it prints on standard output.
+    fn output_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.out", self.name))
+    }
+
+    /// Starts the process and returns at once.
+    ///
+    /// # Errors
+    /// The program or its log files cannot be opened.
+    pub fn spawn(&self) -> Result<Process> {
+        std::fs::create_dir_all(&self.folder)?;
+        let output = File::create(self.output_path())?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log().path())?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["--listen", &self.listen])
+            .args(["--worker-id", &self.name])
+            .args(["--whatsapp-url", &self.whatsapp_url])
+            .args(["--log-format", "json"])
+            .arg("--data-dir")
+            .arg(self.data_folder())
+            .args(&self.arguments)
+            .env_remove("RUST_LOG")
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw)
+            .context("a child that was just started has an id")?;
+        Ok(Process {
+            child,
+            pid,
+            setup: self.clone(),
+        })
+    }
+
+    /// Starts the worker and waits until it serves.
+    ///
+    /// # Errors
+    /// It ended, or does not serve in time; with the end of its log.
+    pub async fn start(&self) -> Result<Worker> {
+        let mut process = self.spawn()?;
+        let listening = wait::until(&format!("{} listens", self.name), START_LIMIT, async || {
+            if let Some(status) = process.child.try_wait()? {
+                bail!(
+                    "{} ended with {status}:\n{}",
+                    self.name,
+                    process.setup.log().tail()
+                );
+            }
+            let text = std::fs::read_to_string(process.setup.output_path())?;
+            Ok(Look::some(listening_address(&text), text))
+        })
+        .await
+        .with_context(|| process.setup.log().tail())?;
+        Ok(Worker {
+            process,
+            api: Api::at(format!("http://{listening}")),
+            address: listening,
+        })
+    }
+}
+
+/// The address in the line that a worker prints when it is ready:
+/// `{"event":"listening","addr":"127.0.0.1:8080", …}`.
+fn listening_address(output: &str) -> Option<String> {
+    output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|line| line["event"] == "listening")
+        .and_then(|line| line["addr"].as_str().map(ToOwned::to_owned))
+}
+
+/// A process that was started; it may not serve yet, or never.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pid: Pid,
+    setup: WorkerSetup,
+}
+
+impl Process {
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        // Until it is waited for, the id is this child's and nobody else's.
+        if self.child.id().is_none() {
+            bail!("{} has ended already", self.setup.name);
+        }
+        kill_process(self.pid, signal).with_context(|| format!("{signal:?} to {}", self.id()))
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// It does not in time; with the end of its log.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        match tokio::time::timeout(EXIT_LIMIT, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!(
+                "{} has not ended within {EXIT_LIMIT:?}:\n{}",
+                self.setup.name,
+                self.setup.log().tail()
+            ),
+        }
+    }
+}
+
+/// A worker that serves.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    api: Api,
+    address: String,
+}
+
+impl Worker {
+    /// Its API.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.process.id()
+    }
+
+    /// Its log.
+    pub fn log(&self) -> Log {
+        self.process.setup.log()
+    }
+
+    /// How it was started.
+    pub fn setup(&self) -> &WorkerSetup {
+        &self.process.setup
+    }
+
+    /// The process itself, for other signals than the usual ones.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// SIGTERM, and waits for its orderly end.
+    ///
+    /// # Errors
+    /// It does not end in time, or with a code other than 0.
+    pub async fn terminate(mut self) -> Result<WorkerSetup> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait().await?;
+        if !status.success() {
+            bail!("{status} after SIGTERM:\n{}", self.log().tail());
+        }
+        Ok(self.setup_again())
+    }
+
+    /// SIGKILL: the end without warning.
+    ///
+    /// # Errors
+    /// It has ended before.
+    pub async fn kill(mut self) -> Result<WorkerSetup> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait().await?;
+        Ok(self.setup_again())
+    }
+
+    /// For the next start: the same, at the same address, so that clients find
+    /// it again.
+    fn setup_again(&self) -> WorkerSetup {
+        WorkerSetup {
+            listen: self.address.clone(),
+            ..self.process.setup.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listening_line_is_found_among_others() {
+        let output = "hello\n{\"event\":\"listening\",\"addr\":\"127.0.0.1:7\"}\n";
+        assert_eq!(listening_address(output).as_deref(), Some("127.0.0.1:7"));
+        assert_eq!(listening_address("{\"event\":\"listen"), None);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_ends_is_reported_with_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = WorkerSetup::new("/bin/false".into(), "alice", folder.path(), "ws://x");
+        let error = setup.start().await.unwrap_err();
+        assert!(format!("{error:#}").contains("ended with"), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_the_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("sleeper");
+        std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::process::Command::new("chmod")
+            .arg("+x")
+            .arg(&script)
+            .status()
+            .unwrap();
+        let mut process = WorkerSetup::new(script, "alice", folder.path(), "ws://x")
+            .spawn()
+            .unwrap();
+        process.signal(Signal::KILL).unwrap();
+        assert!(!process.wait().await.unwrap().success());
+        assert!(process.signal(Signal::KILL).is_err());
+    }
+}

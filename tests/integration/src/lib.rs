@@ -1,0 +1,33 @@
+//! Integration tests: real `worker-sim` processes against the simulated
+//! WhatsApp, seen from outside through HTTP, signals and the phones.
+//!
+//! One file a topic, one test a property. Every test plays in a
+//! `harness::scene`, which asks at its end what must hold always: no violation
+//! seen by the oracle, no unexpected ERROR line, no text, number or key in a
+//! log. `tests/run` builds what they need and runs them.
+
+// Tests wait in real time for real processes.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod bad_start;
+#[cfg(test)]
+mod broken_store;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod disconnects;
+#[cfg(test)]
+mod interop;
+#[cfg(test)]
+mod pairing;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod stalls;

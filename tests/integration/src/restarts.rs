@@ -1,0 +1,127 @@
+//! Restarts: the account is back, without a QR code, with nothing lost or doubled.
+
+use anyhow::Result;
+use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Terminate,
+    Kill,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_restarts_in_a_row_lose_and_double_nothing() -> Result<()> {
+    play(async |scene| {
+        let mut worker = scene.worker("alice")?.start().await?;
+        let peer = scene.contact("Peer")?;
+        let account = scene.link(worker.api(), "sales").await?;
+        let identity = worker.api().account(&account.id).await?.jid;
+        scene.mark_restart();
+
+        for (round, end) in [End::Terminate, End::Terminate, End::Kill]
+            .into_iter()
+            .enumerate()
+        {
+            // Some are on their way when the worker ends.
+            for number in 0..4 {
+                let label = format!("round {round} number {number}");
+                scene.send(worker.api(), &account, &peer, &label).await?;
+                scene.write(&peer, &account, &label)?;
+            }
+            let setup = match end {
+                End::Terminate => worker.terminate().await?,
+                End::Kill => worker.kill().await?,
+            };
+            scene.write(&peer, &account, &format!("round {round} meanwhile"))?;
+            worker = setup.start().await?;
+            let view = scene::until_connected(scene, worker.api(), &account, LINK_LIMIT).await?;
+            assert_eq!(view.jid, identity, "after {end:?}");
+            scene
+                .send(
+                    worker.api(),
+                    &account,
+                    &peer,
+                    &format!("round {round} after"),
+                )
+                .await?;
+            scene.settle(worker.api(), 2 * DELIVERY_LIMIT).await?;
+        }
+
+        let counts = scene.settle(worker.api(), DELIVERY_LIMIT).await?;
+        assert_eq!((counts.sent, counts.received), (15, 15));
+        assert_eq!(scene.sim().oracle().counts.qr_scans, 1);
+        assert_eq!(counts.qr_after_restart, 0);
+        let epoch = worker
+            .api()
+            .account(&account.id)
+            .await?
+            .owner
+            .unwrap()
+            .epoch;
+        assert!(
+            epoch >= 4,
+            "each start is an epoch of its own, and this is {epoch}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_wait_for_a_code_wait_again_after_a_restart() -> Result<()> {
+    play(async |scene| {
+        let worker = scene.worker("alice")?.start().await?;
+        let linked = scene.link(worker.api(), "linked").await?;
+        let mut waiting = Vec::new();
+        for number in 0..3 {
+            waiting.push(
+                worker
+                    .api()
+                    .create_account(&format!("waiting {number}"))
+                    .await?
+                    .id,
+            );
+        }
+        for id in &waiting {
+            worker
+                .api()
+                .until_status(id, &["qr_ready"], LINK_LIMIT)
+                .await?;
+        }
+        let worker = worker.terminate().await?.start().await?;
+        scene::until_connected(scene, worker.api(), &linked, LINK_LIMIT).await?;
+        for id in &waiting {
+            worker
+                .api()
+                .until_status(id, &["qr_ready"], LINK_LIMIT)
+                .await?;
+        }
+        let health = worker.api().health().await?;
+        assert_eq!(health["accounts"]["total"], 4, "{health}");
+        assert_eq!(health["accounts"]["connected"], 1, "{health}");
+        assert_eq!(health["accounts"]["needs_qr"], 3, "{health}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_account_is_free_after_sigterm() -> Result<()> {
+    play(async |scene| {
+        let worker = scene.worker("alice")?.start().await?;
+        let account = scene.link(worker.api(), "sales").await?;
+        let before = worker.api().account(&account.id).await?.owner.unwrap();
+        let mut setup = worker.terminate().await?;
+
+        // Another name: it could not have the account if the first still owned it.
+        setup.name = "bob".to_owned();
+        scene.watch(&setup);
+        let worker = setup.start().await?;
+        let view = scene::until_connected(scene, worker.api(), &account, LINK_LIMIT).await?;
+        let owner = view.owner.unwrap();
+        assert_eq!(owner.worker, "bob");
+        assert!(owner.epoch > before.epoch);
+        Ok(())
+    })
+    .await
+}
