@@ -10,6 +10,7 @@
 
 use std::io::IsTerminal;
 
+use tracing::subscriber::set_global_default;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
 

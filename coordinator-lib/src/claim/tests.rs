@@ -11,13 +11,13 @@ fn session(name: &str) -> WorkerSessionId {
 }
 
 fn document(write: Write, update_time: StoreTime) -> Document {
-    match write {
-        Write::Set { path, fields, .. } => Document {
-            path,
-            fields,
-            update_time,
-        },
-        other => panic!("not a whole document: {other:?}"),
+    let Write::Set { path, fields, .. } = write else {
+        panic!("not a whole document: {write:?}")
+    };
+    Document {
+        path,
+        fields,
+        update_time,
     }
 }
 

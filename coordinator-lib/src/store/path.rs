@@ -32,7 +32,7 @@ impl Collection {
     pub fn new(path: &str) -> Result<Self, StoreError> {
         check_length(path)?;
         let segments: Vec<&str> = path.split('/').collect();
-        if segments.len() % 2 == 0 {
+        if segments.len().is_multiple_of(2) {
             return Err(refused(path, "a collection has an odd number of segments"));
         }
         for (index, segment) in segments.iter().enumerate() {

@@ -67,16 +67,15 @@ pub async fn a_watch_begins_with_a_snapshot_and_follows(store: Store) {
     put(&store, "accounts/b", [("free", false.into())]).await;
     put(&store, "others/c", [("free", true.into())]).await;
     let mut watch = store.watch(&free()).await.unwrap();
-    match next(&mut watch).await {
-        Change::Snapshot(documents) => {
-            let ids: Vec<&str> = documents
-                .iter()
-                .map(|document| document.path.id())
-                .collect();
-            assert_eq!(ids, ["a"]);
-        }
-        other => panic!("a watch began with {other:?}"),
-    }
+    let first = next(&mut watch).await;
+    let Change::Snapshot(documents) = first else {
+        panic!("a watch began with {first:?}")
+    };
+    let ids: Vec<&str> = documents
+        .iter()
+        .map(|document| document.path.id())
+        .collect();
+    assert_eq!(ids, ["a"]);
     let mut seen = Seen(expected([("a", a)]));
     let d = put(&store, "accounts/d", [("free", true.into())]).await;
     seen.until(&mut watch, &expected([("a", a), ("d", d)]))

@@ -593,13 +593,13 @@ async fn commits_that_wait_share_a_transaction_and_keep_their_outcomes() {
             store.commit(writes).await.unwrap()
         }
     });
-    let commits = tokio::spawn(join_all(commits));
-    tokio::task::spawn_blocking(move || {
-        other.execute_batch("ROLLBACK").unwrap();
-    })
-    .await
-    .unwrap();
-    let outcomes = commits.await.unwrap();
+    // Begun after the commits, which are all queued by then.
+    let unlock = async {
+        tokio::task::spawn_blocking(move || other.execute_batch("ROLLBACK").unwrap())
+            .await
+            .unwrap();
+    };
+    let (outcomes, ()) = tokio::join!(biased; join_all(commits), unlock);
     let mut times = Vec::new();
     for (number, outcome) in outcomes.into_iter().enumerate() {
         let there = value(&store, &format!("things/{number}")).await.is_some();
