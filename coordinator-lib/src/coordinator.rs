@@ -1,384 +1,317 @@
-//! Claims, renews and releases accounts, in the store.
+//! The coordinator of one worker: owns accounts, as many as it should.
 //!
-//! For now a store has *one* worker, which holds the [`crate::store_lock`]: no
-//! other worker session can be alive, so what an earlier one left behind is
-//! claimed at once. Every claim begins a new epoch all the same, and every
-//! write is conditional on what was read, so that the lock is a convenience and
-//! not what safety rests on.
+//! [`Coordinator::start`] begins a worker session. From then on
+//! [`Coordinator::next`] hands out an [`Ownership`] for each account that was
+//! claimed; whoever takes it starts the work behind [`Ownership::gates`], ends
+//! it when [`Ownership::asked`] says so or the gates close, and then calls
+//! [`Ownership::release`], or just drops it where it was lost. Heartbeats,
+//! renewals, take-overs, balance, outages: all of that happens in here.
 //!
-//! Rules are in [`crate::claim`] and [`crate::lease`]; here they meet the store.
-//! The machine's clock is read *before* each request, and an outcome that is
-//! unknown is settled by reading back.
+//! | Module | Holds |
+//! |---|---|
+//! | [`operations`] | claim, renew, release, seal: one conditional commit each |
+//! | [`ownership`] | an account that is owned |
+//! | [`roster`] | which worker sessions there are, and which have died |
+//! | `feeds` | what is watched in the store |
+//! | `steward` | the task: what to claim, renew, shed and seal, and when |
+//! | `session` | sessions one after another, should one be sealed |
+//!
+//! A session that was sealed is never used again: everything that it owned is
+//! frozen at once, and once that has ended a new session begins.
 
-use std::future::Future;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{info, warn};
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::claim::{self, Decision, OwnerSession};
+pub mod operations;
+pub mod ownership;
+pub mod roster;
+
+mod feeds;
+mod session;
+mod steward;
+
+pub use operations::{NotClaimable, Operations, ReleaseOutcome, RenewOutcome, Wanted};
+pub use ownership::{Ask, LeaseView, Ownership};
+
+use crate::balance::BalanceConfig;
 use crate::clock::{Boottime, SharedClock};
-use crate::fence::Fence;
 use crate::identity::{AccountId, WorkerIdentity};
-use crate::lease::{
-    self, AccountLease, CLAIM_NONCE_FIELD, LEASE_EPOCH_FIELD, LEASE_SESSION_FIELD,
-    LEASE_UNTIL_FIELD, LeaseConfig,
-};
+use crate::lease::{LeaseConfig, LeaseConfigError};
+use crate::presence::Presence;
 use crate::rng::SharedRng;
-use crate::store::{
-    CommitOutcome, Document, Fields, Precondition, Snapshot, Store, StoreError, StoreTime, Value,
-    Write,
-};
+use crate::store::{Store, StoreError};
+use crate::worker_session::WorkerSession;
 
-/// How often an operation reads again after a lost race or a doubtful commit,
-/// before it leaves the rest to its caller's next try.
-const ROUNDS_MAX: u32 = 8;
+use self::ownership::Owned;
 
-/// Claims, renews and releases accounts for one worker.
+/// What a coordinator works with.
+pub struct CoordinatorParts {
+    /// The documents.
+    pub store: Store,
+    /// How the heartbeat runs, and with which client.
+    pub heartbeat: HeartbeatRun,
+    /// Time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub rng: SharedRng,
+    /// Durations and limits.
+    pub config: CoordinatorConfig,
+    /// The worker's name, a label for people.
+    pub name: String,
+    /// Accounts that it owns at most.
+    pub capacity: u32,
+    /// The program's version, for other workers' operators.
+    pub version: String,
+    /// Where the worker's API answers, if others are to know.
+    pub address: Option<String>,
+    /// Which accounts somebody has to own.
+    pub wanted: Wanted,
+    /// Tells of worker sessions of this machine that are gone, where that can
+    /// be known.
+    pub presence: Option<Arc<dyn Presence>>,
+    /// Owns the tasks.
+    pub tracker: TaskTracker,
+}
+
+/// How a heartbeat runs: apart from the work.
+#[derive(Clone)]
+pub struct HeartbeatRun {
+    /// Makes a client of its own. Called where the heartbeat runs, so that the
+    /// client's own tasks run there too.
+    pub store: StoreMaker,
+    /// Runs it: [`crate::heartbeat::on_own_thread`], or as a task in a simulation.
+    pub spawn: Spawn,
+}
+
+/// Makes a store's client.
+pub type StoreMaker = Arc<dyn Fn() -> BoxFuture<'static, Result<Store, StoreError>> + Send + Sync>;
+
+/// Runs a future to its end, somewhere.
+pub type Spawn = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+
+/// Durations and limits of a coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoordinatorConfig {
+    /// Leases and sessions.
+    pub lease: LeaseConfig,
+    /// Who takes what.
+    pub balance: BalanceConfig,
+    /// How often all worker sessions are read. In clusters of more than ten it
+    /// is longer in proportion, so that a worker's reads do not grow.
+    pub roster_interval: Duration,
+    /// How often this worker's share of all accounts is looked through for what
+    /// no watch told.
+    pub sweep_interval: Duration,
+    /// Claims that are under way at once.
+    pub claims_max: usize,
+    /// Without proof that the session lives for so long, what is owned is given
+    /// up for lost.
+    pub outage_limit: Duration,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self {
+            lease: LeaseConfig::default(),
+            balance: BalanceConfig::default(),
+            roster_interval: Duration::from_secs(10),
+            sweep_interval: Duration::from_secs(120),
+            claims_max: 8,
+            outage_limit: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Durations that do not go together.
+    #[error(transparent)]
+    Config(#[from] LeaseConfigError),
+    /// The store failed, or the machine refused.
+    #[error("the worker session could not begin")]
+    Session(#[source] StoreError),
+}
+
+/// What a worker session may do right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It claims and owns.
+    Active,
+    /// Its deadline has passed without proof that it lives: everything waits.
+    Suspended,
+    /// It was sealed: everything that it owned is being ended.
+    Frozen,
+    /// It hands its accounts off.
+    Draining,
+    /// It has ended.
+    Closed,
+}
+
+/// The coordinator as others may see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoordinatorView {
+    /// The present worker session.
+    pub me: WorkerIdentity,
+    /// What it may do.
+    pub standing: Standing,
+    /// When the last acknowledged heartbeat was sent.
+    pub beat_at: Boottime,
+    /// Until when it may act without another one.
+    pub deadline: Boottime,
+    /// What it owns.
+    pub leases: Vec<LeaseView>,
+    /// All worker sessions that have not ended, as last read.
+    pub sessions: Vec<WorkerSession>,
+    /// Wanted accounts known to have no owner.
+    pub free: usize,
+}
+
+/// A running coordinator; clones are the same one.
 #[derive(Clone)]
 pub struct Coordinator {
-    store: Store,
-    clock: SharedClock,
-    rng: SharedRng,
-    config: LeaseConfig,
-    me: WorkerIdentity,
+    shared: Arc<Shared>,
 }
 
-/// What became of a claim.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub enum ClaimOutcome {
-    /// The account is this worker's, from now on and until the lease's deadline.
-    Claimed {
-        /// What was claimed.
-        lease: AccountLease,
-        /// What every write must prove.
-        fence: Fence,
-    },
-    /// The account is not claimed.
-    NotClaimable(NotClaimable),
+/// What the handle and the task share.
+pub(crate) struct Shared {
+    pub(crate) clock: SharedClock,
+    /// Asks for the end.
+    pub(crate) drain: CancellationToken,
+    /// Set once the last session has ended; true if in an orderly way.
+    pub(crate) done: watch::Sender<Option<bool>>,
+    /// Something here wants the task's attention.
+    pub(crate) wake: Notify,
+    /// The present session.
+    pub(crate) now: Mutex<Now>,
+    /// Accounts that this worker leaves alone for a while.
+    pub(crate) resting: Mutex<BTreeMap<AccountId, Boottime>>,
+    ready: tokio::sync::Mutex<mpsc::Receiver<Ownership>>,
 }
 
-/// Why an account was not claimed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotClaimable {
-    /// There is no such account.
-    Missing,
-    /// It has no head of ours: it is the predecessor's, to be imported first.
-    NeedsImport,
-    /// It is not meant to run.
-    NotWanted,
-    /// Another worker session holds it, or won the race for it.
-    Held,
-}
-
-/// What became of a renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum RenewOutcome {
-    /// The lease has a later end.
-    Renewed,
-    /// The account is another's, or nobody's.
-    Lost,
-}
-
-/// What became of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum ReleaseOutcome {
-    /// The account is free.
-    Released,
-    /// It was no longer ours; nothing was changed.
-    Lost,
+/// What the task shows of the present session.
+pub(crate) struct Now {
+    pub(crate) me: WorkerIdentity,
+    pub(crate) vitals: Arc<crate::heartbeat::Vitals>,
+    pub(crate) owned: BTreeMap<AccountId, Arc<Owned>>,
+    pub(crate) sessions: Vec<WorkerSession>,
+    pub(crate) free: usize,
 }
 
 impl Coordinator {
-    /// A coordinator for this worker session.
-    pub fn new(
-        store: Store,
-        clock: SharedClock,
-        rng: SharedRng,
-        config: LeaseConfig,
-        me: WorkerIdentity,
-    ) -> Self {
-        Self {
-            store,
-            clock,
-            rng,
-            config,
-            me,
-        }
-    }
-
-    /// Claims an account: a new epoch begins.
+    /// Begins a worker session, and starts to claim.
     ///
     /// # Errors
-    /// The store failed; nothing is known to be claimed.
-    pub async fn claim(&self, account: &AccountId) -> Result<ClaimOutcome, StoreError> {
-        // One nonce for all rounds: whichever of them landed, it was this claim.
-        let nonce = self.rng.nonce();
-        // Of the attempt that may have landed unseen.
-        let mut doubt: Option<Attempt> = None;
-        for _ in 0..ROUNDS_MAX {
-            let asked_at = self.clock.boottime();
-            let read = self.read_both(account).await?;
-            if let Some(attempt) = doubt.take()
-                && let Some(outcome) = self.settled(account, &read, &nonce, attempt)
-            {
-                return Ok(outcome);
-            }
-            let (stored, head) = (read.documents[0].as_ref(), read.documents[1].as_ref());
-            let decision = claim::decide(
-                stored,
-                head,
-                &self.me.session_id,
-                // The store lock: whoever it was, it has ended.
-                OwnerSession::Ended,
-                read.read_time,
-                &self.config,
-            );
-            let (epoch, disagreement) = match decision {
-                Decision::Leave(why) => return Ok(ClaimOutcome::NotClaimable(why)),
-                Decision::Claim {
-                    epoch,
-                    disagreement,
-                } => (epoch, disagreement),
-            };
-            let (Some(stored), Some(head)) = (stored, head) else {
-                // `decide` claims only what it has seen.
-                return Ok(ClaimOutcome::NotClaimable(NotClaimable::Missing));
-            };
-            if disagreement {
-                warn!(account.id = %account, lease.epoch = epoch, "account and head named different epochs");
-            }
-            let attempt = Attempt {
-                epoch,
-                asked_at,
-                claimed_at: read.read_time,
-                lease_until: read.read_time.saturating_add(self.config.duration),
-            };
-            match self
-                .commit(self.claim_writes(stored, head, &attempt, &nonce))
-                .await
-            {
-                Ok(CommitOutcome::Committed(commit)) => {
-                    return Ok(self.claimed(account, attempt, commit.update_times[1]));
-                }
-                // Somebody wrote one of the two; look again.
-                Ok(CommitOutcome::Rejected) => {}
-                Err(StoreError::Ambiguous { .. }) => doubt = Some(attempt),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(ClaimOutcome::NotClaimable(NotClaimable::Held))
-    }
-
-    /// Renews a lease, and moves its deadline.
-    ///
-    /// # Errors
-    /// The store failed; the lease stands as it was.
-    pub async fn renew(&self, lease: &mut AccountLease) -> Result<RenewOutcome, StoreError> {
-        for _ in 0..ROUNDS_MAX {
-            let asked_at = self.clock.boottime();
-            let Some((stored, read_time)) = self.read_mine(lease).await? else {
-                return Ok(RenewOutcome::Lost);
-            };
-            let until = read_time.saturating_add(self.config.duration);
-            let fields = lease::named([(LEASE_UNTIL_FIELD, Value::Time(until))]);
-            match self.commit(vec![change(&stored, fields)]).await {
-                Ok(CommitOutcome::Committed(_)) => {
-                    lease.lease_until = until;
-                    lease.deadline = self.config.deadline(asked_at);
-                    return Ok(RenewOutcome::Renewed);
-                }
-                // Others write their own fields of the document; and a renewal
-                // in doubt is simply made again.
-                Ok(CommitOutcome::Rejected) | Err(StoreError::Ambiguous { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(&lease.account_id))
-    }
-
-    /// Gives a lease back, once the account has stopped and its gates are closed.
-    ///
-    /// # Errors
-    /// The store failed; the lease may still stand.
-    pub async fn release(&self, lease: AccountLease) -> Result<ReleaseOutcome, StoreError> {
-        let mut in_doubt = false;
-        for _ in 0..ROUNDS_MAX {
-            let Some((stored, _)) = self.read_mine(&lease).await? else {
-                // A release in doubt that is no longer ours has happened.
-                return Ok(if in_doubt {
-                    ReleaseOutcome::Released
-                } else {
-                    ReleaseOutcome::Lost
-                });
-            };
-            match self
-                .commit(vec![change(&stored, lease::released(lease.epoch))])
-                .await
-            {
-                Ok(CommitOutcome::Committed(_)) => return Ok(ReleaseOutcome::Released),
-                Ok(CommitOutcome::Rejected) => {}
-                Err(StoreError::Ambiguous { .. }) => in_doubt = true,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(busy(&lease.account_id))
-    }
-
-    /// This worker.
-    pub fn me(&self) -> &WorkerIdentity {
-        &self.me
-    }
-
-    /// The durations in use.
-    pub fn config(&self) -> &LeaseConfig {
-        &self.config
-    }
-
-    /// What a claim in doubt turns out to be, if it landed.
-    fn settled(
-        &self,
-        account: &AccountId,
-        read: &Snapshot,
-        nonce: &str,
-        attempt: Attempt,
-    ) -> Option<ClaimOutcome> {
-        let (stored, head) = (read.documents[0].as_ref()?, read.documents[1].as_ref()?);
-        let landed =
-            text(stored, CLAIM_NONCE_FIELD) == Some(nonce) && self.holds(stored, attempt.epoch);
-        landed.then(|| self.claimed(account, attempt, head.update_time))
-    }
-
-    fn claimed(&self, account: &AccountId, attempt: Attempt, version: StoreTime) -> ClaimOutcome {
-        let deadline = self.config.deadline(attempt.asked_at);
-        if self.clock.boottime() >= deadline {
-            // The answer came too late to act on; the next claim starts afresh.
-            return ClaimOutcome::NotClaimable(NotClaimable::Held);
-        }
-        info!(account.id = %account, lease.epoch = attempt.epoch, "claimed");
-        ClaimOutcome::Claimed {
-            lease: AccountLease {
-                account_id: account.clone(),
-                epoch: attempt.epoch,
-                worker_session: self.me.session_id.clone(),
-                claimed_at: attempt.claimed_at,
-                lease_until: attempt.lease_until,
-                deadline,
-            },
-            fence: Fence {
-                head: account.head_path(),
-                version,
-                epoch: attempt.epoch,
-                worker_session: self.me.session_id.clone(),
-            },
-        }
-    }
-
-    fn claim_writes(
-        &self,
-        stored: &Document,
-        head: &Document,
-        attempt: &Attempt,
-        nonce: &str,
-    ) -> Vec<Write> {
-        let account_fields = lease::claimed(
-            &self.me,
-            attempt.epoch,
-            nonce,
-            attempt.claimed_at,
-            attempt.lease_until,
-        );
-        vec![
-            change(stored, account_fields),
-            change(head, lease::head(&self.me, attempt.epoch)),
-        ]
-    }
-
-    async fn read_both(&self, account: &AccountId) -> Result<Snapshot, StoreError> {
-        let paths = [account.account_path(), account.head_path()];
-        self.limited(self.store.get(&paths)).await.map_err(as_read)
-    }
-
-    /// The account's document and the time it was read at, if the lease stands.
-    async fn read_mine(
-        &self,
-        lease: &AccountLease,
-    ) -> Result<Option<(Document, StoreTime)>, StoreError> {
-        let paths = [lease.account_id.account_path()];
-        let mut read = self
-            .limited(self.store.get(&paths))
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(parts: CoordinatorParts) -> Result<Self, StartError> {
+        parts.config.lease.check()?;
+        let parts = Arc::new(parts);
+        let first = session::begin(&parts, None)
             .await
-            .map_err(as_read)?;
-        let stored = read.documents.swap_remove(0);
-        Ok(stored
-            .filter(|stored| self.holds(stored, lease.epoch))
-            .map(|stored| (stored, read.read_time)))
+            .map_err(StartError::Session)?;
+        let room = usize::try_from(parts.capacity).unwrap_or(usize::MAX).max(1);
+        // Never more than the accounts that it may own.
+        let (sender, ready) = mpsc::channel(room.min(tokio::sync::Semaphore::MAX_PERMITS));
+        let shared = Arc::new(Shared {
+            clock: Arc::clone(&parts.clock),
+            drain: CancellationToken::new(),
+            done: watch::Sender::new(None),
+            wake: Notify::new(),
+            now: Mutex::new(Now {
+                me: first.me.clone(),
+                vitals: Arc::clone(&first.vitals),
+                owned: BTreeMap::new(),
+                sessions: Vec::new(),
+                free: 0,
+            }),
+            resting: Mutex::default(),
+            ready: tokio::sync::Mutex::new(ready),
+        });
+        parts.tracker.spawn(session::run(
+            Arc::clone(&parts),
+            Arc::clone(&shared),
+            first,
+            sender,
+        ));
+        Ok(Self { shared })
     }
 
-    fn holds(&self, stored: &Document, epoch: i64) -> bool {
-        text(stored, LEASE_SESSION_FIELD) == Some(self.me.session_id.as_str())
-            && stored.fields.get(LEASE_EPOCH_FIELD) == Some(&Value::Int(epoch))
+    /// The next account that was claimed; `None` once it has drained.
+    ///
+    /// # Cancel safety
+    /// No account is lost.
+    pub async fn next(&self) -> Option<Ownership> {
+        self.shared.ready.lock().await.recv().await
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Result<CommitOutcome, StoreError> {
-        self.limited(self.store.commit(writes)).await
+    /// What it owns and knows, without waiting for anything.
+    pub fn view(&self) -> CoordinatorView {
+        let boottime = self.shared.clock.boottime();
+        let draining = self.shared.drain.is_cancelled();
+        let now = self.shared.now.lock();
+        let seen = now.vitals.seen();
+        let deadline = now.vitals.deadline.at();
+        CoordinatorView {
+            me: now.me.clone(),
+            standing: standing(seen.state, draining, boottime >= deadline),
+            beat_at: seen.beat_at,
+            deadline,
+            leases: now.owned.values().map(|owned| owned.view()).collect(),
+            sessions: now.sessions.clone(),
+            free: now.free,
+        }
     }
 
-    async fn limited<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let limit = self.config.attempt_timeout;
+    /// Leaves an account to others for a while, once it is not owned any more.
+    pub fn rest(&self, account: &AccountId, wait: Duration) {
+        let until = self.shared.clock.boottime() + wait;
+        self.shared.resting.lock().insert(account.clone(), until);
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes a rest back.
+    pub fn rested(&self, account: &AccountId) {
+        if self.shared.resting.lock().remove(account).is_some() {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Claims nothing more, asks for everything that is owned, and ends the
+    /// session once it is given back. False if that was not so within the
+    /// limit: then the session dies by itself, and what is left is taken over.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.shared.drain.cancel();
+        let mut done = self.shared.done.subscribe();
+        let ended = async {
+            match done.wait_for(Option::is_some).await {
+                Ok(orderly) => *orderly == Some(true),
+                // The task is gone.
+                Err(_) => false,
+            }
+        };
         tokio::select! {
             biased;
-            result = call => result,
-            () = self.clock.sleep(limit) => Err(StoreError::Ambiguous {
-                reason: format!("no answer within {limit:?}"),
-            }),
+            orderly = ended => orderly,
+            () = self.shared.clock.sleep(limit) => false,
         }
     }
 }
 
-/// One attempt at a claim.
-#[derive(Clone, Copy)]
-struct Attempt {
-    epoch: i64,
-    /// Before the read that `claimed_at` came from.
-    asked_at: Boottime,
-    claimed_at: StoreTime,
-    lease_until: StoreTime,
-}
-
-/// An update of named fields, if the document is still as it was read.
-fn change(document: &Document, fields: Fields) -> Write {
-    Write::Update {
-        path: document.path.clone(),
-        fields,
-        precondition: Precondition::Unchanged(document.update_time),
-    }
-}
-
-fn text<'a>(document: &'a Document, field: &str) -> Option<&'a str> {
-    document.fields.get(field).and_then(Value::as_text)
-}
-
-/// A read has no outcome to be in doubt about.
-fn as_read(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Ambiguous { reason } => StoreError::Unavailable { reason },
-        other @ (StoreError::Unavailable { .. }
-        | StoreError::Full { .. }
-        | StoreError::Contended { .. }
-        | StoreError::Unusable { .. }
-        | StoreError::Invalid { .. }
-        | StoreError::Corrupt { .. }) => other,
-    }
-}
-
-fn busy(account: &AccountId) -> StoreError {
-    StoreError::Contended {
-        reason: format!("the document of account {account} kept changing; trying again later"),
+fn standing(state: crate::worker_session::SessionState, draining: bool, is_past: bool) -> Standing {
+    use crate::worker_session::SessionState;
+    match state {
+        SessionState::Sealed => Standing::Frozen,
+        SessionState::Closed => Standing::Closed,
+        SessionState::Active | SessionState::Draining if draining => Standing::Draining,
+        SessionState::Active | SessionState::Draining if is_past => Standing::Suspended,
+        SessionState::Active | SessionState::Draining => Standing::Active,
     }
 }
 

@@ -13,25 +13,39 @@
 //!   [`Gate::in_flight`] is 0 none of those that had passed is unfinished.
 //! - A closed gate never opens again: gates belong to one engine instance,
 //!   and a restart makes new ones.
-//! - A gate lets through only while it is open *and* before its deadline,
-//!   whichever task looks first.
+//! - A gate lets through only while it is open *and* before all its deadlines
+//!   ([`Deadline`]), whichever task looks first.
 //!
 //! A gate does not decide anything: the coordinator, the fence and the account
 //! task open, suspend and close it.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
+use futures::future::{Either, pending, select, select_all};
 use thiserror::Error;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::clock::{Boottime, SharedClock};
+use crate::deadline::Deadline;
+use crate::mutation::{self, Mutation};
 
 /// One gate; clones are the same gate.
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
+}
+
+/// A gate that may be gone.
+pub(crate) struct WeakGate(Weak<Shared>);
+
+impl WeakGate {
+    pub(crate) fn upgrade(&self) -> Option<Gate> {
+        self.0.upgrade().map(|shared| Gate { shared })
+    }
 }
 
 /// The two gates of one engine instance.
@@ -107,8 +121,8 @@ const OPEN: u8 = u8::MAX;
 struct Shared {
     clock: SharedClock,
     state: AtomicU8,
-    /// [`Boottime`] in nanoseconds.
-    deadline: AtomicU64,
+    /// All of them must be ahead, and none closed.
+    deadlines: Vec<Arc<Deadline>>,
     in_flight: AtomicUsize,
     /// Wakes those who wait for the state or the deadline.
     changed: Notify,
@@ -122,16 +136,38 @@ struct Shared {
 // `in_flight`. One total order makes at least one of the two see the other.
 impl Shared {
     fn state(&self) -> GateState {
-        match self.state.load(Ordering::SeqCst) {
-            SUSPENDED => GateState::Suspended,
-            OPEN if self.clock.boottime() < self.deadline() => GateState::Open,
-            OPEN => GateState::Suspended,
-            reason => GateState::Closed(CloseReason::from_number(reason)),
+        let own = self.state.load(Ordering::SeqCst);
+        if !matches!(own, SUSPENDED | OPEN) {
+            return GateState::Closed(CloseReason::from_number(own));
+        }
+        if let Some(reason) = self.deadlines.iter().find_map(|one| one.closed()) {
+            return GateState::Closed(reason);
+        }
+        if own == OPEN && self.clock.boottime() < self.deadline() {
+            GateState::Open
+        } else {
+            GateState::Suspended
         }
     }
 
     fn deadline(&self) -> Boottime {
-        Boottime::from_nanos(self.deadline.load(Ordering::SeqCst))
+        let ends = self.deadlines.iter().map(|one| one.at());
+        ends.min().unwrap_or(Boottime::FAR_FUTURE)
+    }
+
+    /// Waits for the gate's own change, or for something at a deadline. To be
+    /// made *before* looking, so that nothing between is missed.
+    async fn change<'a>(own: Notified<'a>, others: Vec<Notified<'a>>) {
+        let others = async {
+            if others.is_empty() {
+                pending().await
+            } else {
+                select_all(others.into_iter().map(Box::pin)).await;
+            }
+        };
+        match select(pin!(own), pin!(others)).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
     }
 
     fn leave(&self) {
@@ -142,17 +178,16 @@ impl Shared {
 
     /// Moves between suspended and open; a closed gate stays closed.
     fn turn(&self, to: u8) -> Result<(), GateClosed> {
-        let turned = self
+        // An error says that it was closed already, which `state` tells.
+        let _ = self
             .state
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| {
                 matches!(state, SUSPENDED | OPEN).then_some(to)
             });
         self.changed.notify_waiters();
-        match turned {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(GateClosed {
-                reason: CloseReason::from_number(reason),
-            }),
+        match self.state() {
+            GateState::Closed(reason) => Err(GateClosed { reason }),
+            GateState::Open | GateState::Suspended => Ok(()),
         }
     }
 }
@@ -160,25 +195,25 @@ impl Shared {
 impl Gate {
     /// An open gate without a deadline.
     pub fn new(clock: SharedClock) -> Self {
-        Self::with_state(clock, OPEN)
+        Self::under(clock, Vec::new())
     }
 
-    /// A gate that lets nothing through until it is opened.
-    pub fn suspended(clock: SharedClock) -> Self {
-        Self::with_state(clock, SUSPENDED)
-    }
-
-    fn with_state(clock: SharedClock, state: u8) -> Self {
+    /// An open gate that depends on these deadlines.
+    pub fn under(clock: SharedClock, deadlines: Vec<Arc<Deadline>>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
-                state: AtomicU8::new(state),
-                deadline: AtomicU64::new(Boottime::FAR_FUTURE.as_nanos()),
+                state: AtomicU8::new(OPEN),
+                deadlines,
                 in_flight: AtomicUsize::new(0),
                 changed: Notify::new(),
                 emptied: Notify::new(),
             }),
         }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakGate {
+        WeakGate(Arc::downgrade(&self.shared))
     }
 
     /// Waits while the gate is suspended, then goes through.
@@ -190,12 +225,12 @@ impl Gate {
     /// Nothing is held until the pass is returned.
     pub async fn pass(&self) -> Result<Pass, GateClosed> {
         loop {
-            // Registered before looking, so that no change is missed between.
-            let changed = self.shared.changed.notified();
+            let moves = self.shared.deadlines.iter().map(|one| one.moved.notified());
+            let change = Shared::change(self.shared.changed.notified(), moves.collect());
             match self.try_pass() {
                 Ok(pass) => return Ok(pass),
                 Err(NotOpen::Closed(closed)) => return Err(closed),
-                Err(NotOpen::Suspended) => changed.await,
+                Err(NotOpen::Suspended) => change.await,
             }
         }
     }
@@ -210,6 +245,7 @@ impl Gate {
             shared: Arc::clone(&self.shared),
         };
         match self.shared.state() {
+            _ if mutation::is_on(Mutation::SkipGate) => Ok(pass),
             GateState::Open => Ok(pass),
             GateState::Suspended => Err(NotOpen::Suspended),
             GateState::Closed(reason) => Err(GateClosed { reason }.into()),
@@ -248,15 +284,6 @@ impl Gate {
         let _ = self.shared.turn(reason as u8);
     }
 
-    /// Sets the time from which calls wait, earlier or later than it was. A
-    /// deadline that moves ahead again lets waiting calls through.
-    pub fn set_deadline(&self, deadline: Boottime) {
-        self.shared
-            .deadline
-            .store(deadline.as_nanos(), Ordering::SeqCst);
-        self.shared.changed.notify_waiters();
-    }
-
     /// The time from which calls wait.
     pub fn deadline(&self) -> Boottime {
         self.shared.deadline()
@@ -265,10 +292,11 @@ impl Gate {
     /// Waits until the gate is closed.
     pub async fn closed(&self) -> CloseReason {
         loop {
-            let changed = self.shared.changed.notified();
+            let closings = (self.shared.deadlines.iter()).map(|one| one.closing.notified());
+            let change = Shared::change(self.shared.changed.notified(), closings.collect());
             match self.shared.state() {
                 GateState::Closed(reason) => return reason,
-                GateState::Open | GateState::Suspended => changed.await,
+                GateState::Open | GateState::Suspended => change.await,
             }
         }
     }
@@ -295,9 +323,14 @@ impl Gate {
 impl Gates {
     /// Two open gates without a deadline.
     pub fn new(clock: SharedClock) -> Self {
+        Self::under(clock, Vec::new())
+    }
+
+    /// Two open gates that depend on these deadlines.
+    pub fn under(clock: SharedClock, deadlines: Vec<Arc<Deadline>>) -> Self {
         Self {
-            wire: Gate::new(clock.clone()),
-            store: Gate::new(clock),
+            wire: Gate::under(clock.clone(), deadlines.clone()),
+            store: Gate::under(clock, deadlines),
         }
     }
 
@@ -312,12 +345,6 @@ impl Gates {
         // A closed gate lets nothing through either.
         let _ = self.wire.suspend();
         let _ = self.store.suspend();
-    }
-
-    /// Sets the deadline of both.
-    pub fn set_deadline(&self, deadline: Boottime) {
-        self.wire.set_deadline(deadline);
-        self.store.set_deadline(deadline);
     }
 }
 
@@ -338,7 +365,7 @@ impl CloseReason {
         CloseReason::Outage,
     ];
 
-    fn from_number(number: u8) -> Self {
+    pub(crate) fn from_number(number: u8) -> Self {
         Self::ALL
             .into_iter()
             .find(|reason| *reason as u8 == number)

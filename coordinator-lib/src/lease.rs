@@ -2,6 +2,8 @@
 //!
 //! Pure. Two clocks never meet here: *others* are judged by store time alone
 //! ([`is_over`]), *oneself* by the machine's boottime ([`LeaseConfig::deadline`]).
+//! Symbols such as `δ` are those of the protocol's description in
+//! ARCHITECTURE.md.
 
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use thiserror::Error;
 
 use crate::clock::Boottime;
 use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId};
+use crate::mutation::{self, Mutation};
+use crate::shard::{self, SHARD_FIELD};
 use crate::store::{Fields, Precondition, StoreTime, Value, Write};
 
 /// Account: the owner's name.
@@ -29,6 +33,8 @@ pub const HANDOFF_FIELD: &str = "handoffTo";
 pub const CLAIM_NONCE_FIELD: &str = "claimNonce";
 /// Account: what clients want of it; absent means that it is wanted.
 pub const DESIRED_FIELD: &str = "desired";
+/// What clients may want of an account so that somebody has to own it.
+pub const WANTED: [&str; 3] = ["running", "logging_out", "deleting"];
 /// Head: the epoch.
 pub const EPOCH_FIELD: &str = "epoch";
 /// Head: the worker session that owns the epoch.
@@ -41,6 +47,10 @@ pub struct LeaseConfig {
     pub duration: Duration,
     /// How often it is renewed.
     pub refresh: Duration,
+    /// `ttl`: how long a worker session lives without a heartbeat.
+    pub session_ttl: Duration,
+    /// `H`: how often a worker session beats.
+    pub heartbeat: Duration,
     /// `δ`: how long before its end an owner stops acting on a lease.
     pub freeze_margin: Duration,
     /// `G`: how long after a lease's end others leave it alone.
@@ -56,6 +66,8 @@ impl Default for LeaseConfig {
         Self {
             duration: Duration::from_secs(300),
             refresh: Duration::from_secs(120),
+            session_ttl: Duration::from_secs(10),
+            heartbeat: Duration::from_millis(2_200),
             freeze_margin: Duration::from_secs(1),
             lock_delay: Duration::from_secs(2),
             drift: 0.001,
@@ -70,9 +82,17 @@ pub enum LeaseConfigError {
     /// A lease must survive one renewal that fails.
     #[error("the lease refresh interval must be at most half of the lease duration")]
     RefreshTooLong,
-    /// What is left of a lease after the margin must be worth having.
-    #[error("the freeze margin must be less than a quarter of the lease duration")]
+    /// What is left of a session after the margin must be worth having.
+    #[error("the freeze margin must be less than a quarter of the session's ttl")]
     MarginTooLong,
+    /// A session must survive two heartbeats that fail.
+    #[error(
+        "the session's ttl, less drift and margin, must be at least 3.3 heartbeats and one store attempt"
+    )]
+    HeartbeatTooLong,
+    /// An account's lease is the slower one of the two levels.
+    #[error("the lease duration must be longer than the session's ttl and the lock delay together")]
+    LeaseTooShort,
     /// A write that is under way when the owner stops must have ended when
     /// others may begin.
     #[error("the lock delay must be at least one store attempt")]
@@ -91,7 +111,7 @@ impl LeaseConfig {
         if self.refresh > self.duration / 2 {
             return Err(LeaseConfigError::RefreshTooLong);
         }
-        if self.freeze_margin >= self.duration / 4 {
+        if self.freeze_margin >= self.session_ttl / 4 {
             return Err(LeaseConfigError::MarginTooLong);
         }
         if self.lock_delay < self.attempt_timeout {
@@ -100,21 +120,46 @@ impl LeaseConfig {
         if !(0.0..0.1).contains(&self.drift) {
             return Err(LeaseConfigError::DriftOutOfRange);
         }
+        let usable = self.session_deadline(Boottime::ZERO) - Boottime::ZERO;
+        if usable < self.heartbeat.mul_f64(3.3) + self.attempt_timeout {
+            return Err(LeaseConfigError::HeartbeatTooLong);
+        }
+        if self.duration <= self.session_ttl + self.lock_delay {
+            return Err(LeaseConfigError::LeaseTooShort);
+        }
         Ok(())
     }
 
     /// Until when a worker may act on a lease that it asked for after `asked_at`
     /// (read *before* the request was sent): `t0 + duration·(1−ρ) − δ`.
     pub fn deadline(&self, asked_at: Boottime) -> Boottime {
-        let trusted = self.duration.mul_f64((1.0 - self.drift).clamp(0.0, 1.0));
-        asked_at + trusted - self.freeze_margin
+        self.trusted(asked_at, self.duration)
+    }
+
+    /// Until when a worker may act on a heartbeat that it sent after `asked_at`:
+    /// `t0 + ttl·(1−ρ) − δ`.
+    pub fn session_deadline(&self, asked_at: Boottime) -> Boottime {
+        self.trusted(asked_at, self.session_ttl)
+    }
+
+    fn trusted(&self, asked_at: Boottime, duration: Duration) -> Boottime {
+        asked_at + duration.mul_f64((1.0 - self.drift).clamp(0.0, 1.0)) - self.freeze_margin
+    }
+
+    /// `G`, or nothing where that rule is broken on purpose.
+    pub(crate) fn lock_delay(&self) -> Duration {
+        if mutation::is_on(Mutation::NoLockDelay) {
+            Duration::ZERO
+        } else {
+            self.lock_delay
+        }
     }
 }
 
 /// Whether a lease is over for everybody: `read_time > leaseUntil + G`.
 pub fn is_over(lease_until: StoreTime, read_time: StoreTime, config: &LeaseConfig) -> bool {
     lease_until
-        .checked_add(config.lock_delay)
+        .checked_add(config.lock_delay())
         .is_some_and(|end| read_time > end)
 }
 
@@ -138,7 +183,7 @@ pub struct AccountLease {
 /// The two writes that create an account, neither of which must exist: its
 /// document, with the lease fields of an account that nobody ever owned added
 /// to the given ones, and its head at epoch 0, with `head_fields` (the wrapped
-/// keys) added.
+/// keys) added. It is wanted unless the given fields say otherwise.
 pub fn create_account(
     account_id: &AccountId,
     mut account_fields: Fields,
@@ -147,6 +192,10 @@ pub fn create_account(
     account_fields.extend(unowned());
     account_fields.insert(LEASE_EPOCH_FIELD.to_owned(), Value::Int(0));
     account_fields.insert(RELEASED_EPOCH_FIELD.to_owned(), Value::Int(0));
+    account_fields.insert(SHARD_FIELD.to_owned(), Value::Int(shard::of(account_id)));
+    account_fields
+        .entry(DESIRED_FIELD.to_owned())
+        .or_insert_with(|| WANTED[0].into());
     head_fields.insert(EPOCH_FIELD.to_owned(), Value::Int(0));
     head_fields.insert(WORKER_SESSION_FIELD.to_owned(), Value::Null);
     [
@@ -196,10 +245,14 @@ pub(crate) fn head(me: &WorkerIdentity, epoch: i64) -> Fields {
     ])
 }
 
-/// The account's fields after an orderly release.
-pub(crate) fn released(epoch: i64) -> Fields {
+/// The account's fields after an orderly release; `to` is to have it next.
+pub(crate) fn released(epoch: i64, to: Option<&WorkerSessionId>) -> Fields {
     let mut fields = unowned();
     fields.insert(RELEASED_EPOCH_FIELD.to_owned(), Value::Int(epoch));
+    fields.insert(
+        HANDOFF_FIELD.to_owned(),
+        to.map(WorkerSessionId::as_str).into(),
+    );
     fields
 }
 
@@ -234,7 +287,7 @@ mod tests {
         };
         assert_eq!(longer.check(), Err(LeaseConfigError::RefreshTooLong));
         let margin = LeaseConfig {
-            freeze_margin: Duration::from_secs(75),
+            freeze_margin: Duration::from_millis(2_500),
             ..config.clone()
         };
         assert_eq!(margin.check(), Err(LeaseConfigError::MarginTooLong));
@@ -243,6 +296,17 @@ mod tests {
             ..config.clone()
         };
         assert_eq!(delay.check(), Err(LeaseConfigError::LockDelayTooShort));
+        let slow = LeaseConfig {
+            heartbeat: Duration::from_millis(2_300),
+            ..config.clone()
+        };
+        assert_eq!(slow.check(), Err(LeaseConfigError::HeartbeatTooLong));
+        let short = LeaseConfig {
+            duration: Duration::from_secs(12),
+            refresh: Duration::from_secs(5),
+            ..config.clone()
+        };
+        assert_eq!(short.check(), Err(LeaseConfigError::LeaseTooShort));
         for drift in [-0.1, 0.1, f64::NAN] {
             let drifting = LeaseConfig {
                 drift,

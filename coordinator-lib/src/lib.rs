@@ -3,21 +3,37 @@
 //! Knows nothing of WhatsApp. From the bottom up:
 //! - [`clock`], [`rng`], [`backoff`]: time and randomness come in here only;
 //! - [`store`]: the document store, a port shaped like Firestore, with adapters
-//!   for SQLite and memory;
-//! - [`gate`]: what stands between an account's work and the world;
+//!   for Firestore, SQLite and memory;
+//! - [`deadline`], [`gate`]: what stands between an account's work and the world;
 //! - [`fence`]: commits that only the owner of the present epoch can make;
-//! - [`lease`], [`claim`]: who may own what, as pure rules;
-//! - [`coordinator`]: claims, renews and releases, in the store.
+//! - [`lease`], [`claim`], [`worker_session`], [`balance`]: who may own what, as
+//!   pure rules;
+//! - [`heartbeat`], [`presence`]: proof that a worker lives, or is gone;
+//! - [`coordinator`]: claims, renews, hands off and takes over, in the store;
+//! - [`history`]: what became of an account, and why;
+//! - [`mutation`]: rules broken on purpose, in tests.
+
 #![deny(missing_docs)]
 
 pub mod backoff;
+pub mod balance;
+mod call;
 pub mod claim;
 pub mod clock;
 pub mod coordinator;
+pub mod deadline;
 pub mod fence;
 pub mod gate;
+mod hash;
+pub mod heartbeat;
+pub mod history;
 pub mod identity;
 pub mod lease;
+pub mod mutation;
+pub mod presence;
+pub mod rendezvous;
 pub mod rng;
+pub mod shard;
 pub mod store;
-pub mod store_lock;
+mod watchdog;
+pub mod worker_session;

@@ -1,192 +1,568 @@
-use std::sync::Arc;
-use std::time::Duration;
+//! Several coordinators on one store, on virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::*;
-use crate::clock::{Clock, ManualClock};
-use crate::identity::WorkerSessionId;
+use crate::claim;
+use crate::clock::Clock;
+use crate::gate::{CloseReason, GateState};
+use crate::history::{self, ClaimReason};
+use crate::lease;
 use crate::rng::SeededRng;
-use crate::store::{DocumentStore, Fault, MemoryStore};
+use crate::store::{CommitOutcome, DocumentStore, Fields, MemoryStore, Value};
+
+/// Tokio's paused time as a clock: it moves on when everybody waits.
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn boottime(&self) -> Boottime {
+        Boottime::from_duration(Duration::from_secs(3_600) + self.0.elapsed())
+    }
+
+    fn wall(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_225_600, 0).unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn sleep_until(&self, deadline: Boottime) -> BoxFuture<'static, ()> {
+        self.sleep(deadline - self.boottime())
+    }
+}
 
 struct World {
-    clock: ManualClock,
+    clock: SharedClock,
     store: MemoryStore,
-    account: AccountId,
+    seed: AtomicU64,
+    bill: Arc<Bill>,
 }
 
-async fn world() -> World {
-    let clock = ManualClock::new();
-    let store = MemoryStore::new(Arc::new(clock.clone()));
-    let account = AccountId::new("a1").unwrap();
-    let writes = lease::create_account(&account, Fields::new(), Fields::new());
-    assert!(matches!(
-        store.commit(writes.to_vec()).await,
-        Ok(CommitOutcome::Committed(_))
-    ));
-    World {
-        clock,
-        store,
-        account,
+/// A worker that does nothing with its accounts but hold them.
+struct Worker {
+    coordinator: Coordinator,
+    tracker: TaskTracker,
+    /// Its store's calls hang.
+    partitioned: Arc<AtomicBool>,
+    kill: CancellationToken,
+    gates: Arc<Mutex<BTreeMap<AccountId, crate::gate::Gates>>>,
+}
+
+/// Documents written and read, as Firestore counts them.
+#[derive(Default)]
+struct Bill {
+    writes: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl Bill {
+    fn wrote(&self, count: usize) {
+        self.writes.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// A reading that finds nothing costs one, too.
+    fn read(&self, count: usize) {
+        self.reads.fetch_add(count.max(1) as u64, Ordering::Relaxed);
     }
 }
 
-impl World {
-    fn worker(&self, name: &str) -> Coordinator {
-        let me = WorkerIdentity {
-            name: name.to_owned(),
-            session_id: WorkerSessionId::from_text(&format!("{name}-boot")),
-        };
-        Coordinator::new(
-            Arc::new(self.store.clone()),
-            Arc::new(self.clock.clone()),
-            SeededRng::shared(7),
-            LeaseConfig::default(),
-            me,
-        )
-    }
+/// A store that can be cut off, and counts.
+struct Cut {
+    store: MemoryStore,
+    off: Arc<AtomicBool>,
+    bill: Arc<Bill>,
+}
 
-    async fn document(&self) -> Document {
-        self.store
-            .get(&[self.account.account_path()])
-            .await
-            .unwrap()
-            .documents
-            .remove(0)
-            .unwrap()
-    }
-
-    async fn head(&self) -> Document {
-        self.store
-            .get(&[self.account.head_path()])
-            .await
-            .unwrap()
-            .documents
-            .remove(0)
-            .unwrap()
-    }
-
-    async fn claim(&self, worker: &Coordinator) -> (AccountLease, Fence) {
-        match worker.claim(&self.account).await.unwrap() {
-            ClaimOutcome::Claimed { lease, fence } => (lease, fence),
-            ClaimOutcome::NotClaimable(why) => panic!("not claimed: {why:?}"),
+impl Cut {
+    async fn wait(&self) {
+        if self.off.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
         }
     }
 }
 
-#[tokio::test]
-async fn a_claim_begins_an_epoch_in_both_documents() {
-    let world = world().await;
-    let alice = world.worker("alice");
-    let asked_at = world.clock.boottime();
-    let (lease, fence) = world.claim(&alice).await;
-    assert_eq!((lease.epoch, fence.epoch), (1, 1));
-    assert_eq!(fence.version, world.head().await.update_time);
-    assert_eq!(lease.deadline, alice.config().deadline(asked_at));
-    let stored = world.document().await;
-    assert_eq!(text(&stored, "claimedBy"), Some("alice"));
-    assert_eq!(text(&stored, "leaseSession"), Some("alice-boot"));
-    assert_eq!(stored.fields["leaseUntil"], Value::Time(lease.lease_until));
-    assert_eq!(world.head().await.fields["epoch"], Value::Int(1));
-}
-
-#[tokio::test]
-async fn the_next_boot_claims_what_the_last_left_with_a_higher_epoch() {
-    let world = world().await;
-    let (mut lease, _) = world.claim(&world.worker("alice")).await;
-    let (next, _) = world.claim(&world.worker("bob")).await;
-    assert_eq!(next.epoch, 2);
-    // The old boot has nothing to renew or to release any more.
-    assert_eq!(
-        world.worker("alice").renew(&mut lease).await,
-        Ok(RenewOutcome::Lost)
-    );
-    assert_eq!(
-        world.worker("alice").release(lease).await,
-        Ok(ReleaseOutcome::Lost)
-    );
-    assert_eq!(text(&world.document().await, "claimedBy"), Some("bob"));
-}
-
-#[tokio::test]
-async fn a_renewal_moves_the_end_and_the_deadline_and_leaves_the_head_alone() {
-    let world = world().await;
-    let alice = world.worker("alice");
-    let (mut lease, fence) = world.claim(&alice).await;
-    let before = lease.clone();
-    world.clock.advance(Duration::from_secs(120));
-    assert_eq!(alice.renew(&mut lease).await, Ok(RenewOutcome::Renewed));
-    assert!(lease.lease_until > before.lease_until && lease.deadline > before.deadline);
-    assert_eq!(world.head().await.update_time, fence.version);
-}
-
-#[tokio::test]
-async fn a_release_nulls_the_three_fields_and_frees_the_account() {
-    let world = world().await;
-    let alice = world.worker("alice");
-    let (lease, _) = world.claim(&alice).await;
-    assert_eq!(alice.release(lease).await, Ok(ReleaseOutcome::Released));
-    let stored = world.document().await;
-    for field in ["claimedBy", "claimedAt", "leaseUntil"] {
-        assert_eq!(stored.fields[field], Value::Null, "{field}");
+#[async_trait::async_trait]
+impl DocumentStore for Cut {
+    async fn get(
+        &self,
+        paths: &[crate::store::Path],
+    ) -> Result<crate::store::Snapshot, StoreError> {
+        self.wait().await;
+        self.bill.read(paths.len());
+        self.store.get(paths).await
     }
-    assert_eq!(stored.fields["releasedEpoch"], Value::Int(1));
-    assert_eq!(stored.fields["leaseEpoch"], Value::Int(1));
+
+    async fn query(&self, query: &crate::store::Query) -> Result<crate::store::Page, StoreError> {
+        self.wait().await;
+        let page = self.store.query(query).await?;
+        self.bill.read(page.documents.len());
+        Ok(page)
+    }
+
+    async fn count(&self, query: &crate::store::Query) -> Result<u64, StoreError> {
+        self.store.count(query).await
+    }
+
+    async fn commit(&self, writes: Vec<crate::store::Write>) -> Result<CommitOutcome, StoreError> {
+        self.wait().await;
+        self.bill.wrote(writes.len());
+        self.store.commit(writes).await
+    }
+
+    async fn commit_each(
+        &self,
+        writes: Vec<crate::store::Write>,
+    ) -> Result<Vec<crate::store::WriteOutcome>, StoreError> {
+        self.store.commit_each(writes).await
+    }
+
+    async fn watch(&self, query: &crate::store::Query) -> Result<crate::store::Watch, StoreError> {
+        self.wait().await;
+        let bill = Arc::clone(&self.bill);
+        let watch = self.store.watch(query).await?;
+        let changes = futures::stream::unfold((watch, bill), |(mut watch, bill)| async move {
+            let change = watch.next().await?;
+            match &change {
+                crate::store::Change::Snapshot(documents) => bill.read(documents.len()),
+                crate::store::Change::Changed(_) => bill.read(1),
+                crate::store::Change::Removed(_) => {}
+            }
+            Some((change, (watch, bill)))
+        });
+        Ok(crate::store::Watch::new(changes))
+    }
+
+    async fn ping(&self) -> Result<crate::store::StoreTime, StoreError> {
+        self.store.ping().await
+    }
+
+    fn backend(&self) -> &'static str {
+        "cut"
+    }
 }
 
-#[tokio::test]
-async fn a_claim_that_landed_unseen_is_settled_by_its_nonce() {
-    let world = world().await;
-    world.store.fail_next_commit(Fault::AmbiguousApplied);
-    let (lease, fence) = world.claim(&world.worker("alice")).await;
-    assert_eq!(lease.epoch, 1);
-    assert_eq!(fence.version, world.head().await.update_time);
+impl World {
+    fn new() -> Self {
+        let clock: SharedClock = Arc::new(TokioClock(Instant::now()));
+        Self {
+            store: MemoryStore::new(Arc::clone(&clock)),
+            clock,
+            seed: AtomicU64::new(1),
+            bill: Arc::default(),
+        }
+    }
+
+    async fn accounts(&self, count: usize) -> Vec<AccountId> {
+        let mut accounts = Vec::new();
+        for number in 0..count {
+            let account = AccountId::new(format!("account_{number:03}")).unwrap();
+            let writes = lease::create_account(&account, Fields::new(), Fields::new());
+            let created = self.store.commit(writes.to_vec()).await.unwrap();
+            assert!(matches!(created, CommitOutcome::Committed(_)));
+            accounts.push(account);
+        }
+        accounts
+    }
+
+    async fn worker(&self, name: &str, capacity: u32) -> Worker {
+        let tracker = TaskTracker::new();
+        let partitioned = Arc::new(AtomicBool::new(false));
+        let store: Store = Arc::new(Cut {
+            store: self.store.clone(),
+            off: Arc::clone(&partitioned),
+            bill: Arc::clone(&self.bill),
+        });
+        let kill = CancellationToken::new();
+        let own = Arc::clone(&store);
+        let heartbeat = HeartbeatRun {
+            store: Arc::new(move || {
+                let store = Arc::clone(&own);
+                Box::pin(async move { Ok(store) })
+            }),
+            spawn: {
+                let (tracker, kill) = (tracker.clone(), kill.clone());
+                Arc::new(move |heartbeat| {
+                    let kill = kill.clone();
+                    tracker.spawn(async move {
+                        tokio::select! {
+                            () = kill.cancelled() => {}
+                            () = heartbeat => {}
+                        }
+                    });
+                })
+            },
+        };
+        let coordinator = Coordinator::start(CoordinatorParts {
+            store,
+            heartbeat,
+            clock: Arc::clone(&self.clock),
+            rng: SeededRng::shared(self.seed.fetch_add(1, Ordering::Relaxed)),
+            config: CoordinatorConfig::default(),
+            name: name.to_owned(),
+            capacity,
+            version: "test".to_owned(),
+            address: None,
+            wanted: claim::is_wanted,
+            presence: None,
+            tracker: tracker.clone(),
+        })
+        .await
+        .unwrap();
+        let gates = Arc::new(Mutex::new(BTreeMap::new()));
+        tracker.spawn(hold_all(
+            coordinator.clone(),
+            tracker.clone(),
+            Arc::clone(&gates),
+            kill.clone(),
+        ));
+        Worker {
+            coordinator,
+            tracker,
+            partitioned,
+            kill,
+            gates,
+        }
+    }
+
+    /// Who owns what, as the store says: name → accounts.
+    async fn owners(&self) -> BTreeMap<String, usize> {
+        let query = crate::store::Query::new(crate::identity::account_collection());
+        let mut owners = BTreeMap::new();
+        for document in self.store.query(&query).await.unwrap().documents {
+            let owner = match document.fields.get("claimedBy") {
+                Some(Value::Text(owner)) => owner.clone(),
+                _ => "nobody".to_owned(),
+            };
+            *owners.entry(owner).or_default() += 1;
+        }
+        owners
+    }
+
+    /// Lets time pass until the owners are so; returns how long it took.
+    async fn until(
+        &self,
+        limit_s: u64,
+        what: impl Fn(&BTreeMap<String, usize>) -> bool,
+    ) -> Duration {
+        let started = self.clock.boottime();
+        loop {
+            let owners = self.owners().await;
+            let waited = self.clock.boottime() - started;
+            if what(&owners) {
+                return waited;
+            }
+            assert!(waited < Duration::from_secs(limit_s), "{owners:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn history(&self, account: &AccountId) -> Vec<String> {
+        let query = history::of(account).unwrap();
+        let text = |document: &crate::store::Document, field: &str| {
+            document.fields[field].as_text().unwrap_or("-").to_owned()
+        };
+        let mut entries: Vec<String> = self
+            .store
+            .query(&query)
+            .await
+            .unwrap()
+            .documents
+            .iter()
+            .map(|entry| {
+                format!(
+                    "{} {} {}",
+                    text(entry, "worker"),
+                    text(entry, "kind"),
+                    text(entry, "reason")
+                )
+            })
+            .collect();
+        entries.reverse();
+        entries
+    }
 }
 
-#[tokio::test]
-async fn a_claim_that_lands_late_loses_to_the_one_made_again() {
-    let world = world().await;
-    world.store.fail_next_commit(Fault::AmbiguousLate);
-    let (lease, fence) = world.claim(&world.worker("alice")).await;
-    assert_eq!(world.store.land_late(), [CommitOutcome::Rejected]);
-    assert_eq!(lease.epoch, 1);
-    assert_eq!(fence.version, world.head().await.update_time);
+async fn hold_all(
+    coordinator: Coordinator,
+    tracker: TaskTracker,
+    gates: Arc<Mutex<BTreeMap<AccountId, crate::gate::Gates>>>,
+    kill: CancellationToken,
+) {
+    while let Some(ownership) = coordinator.next().await {
+        let account = ownership.account().clone();
+        let own = ownership.gates();
+        gates.lock().insert(account.clone(), own.clone());
+        let gates = Arc::clone(&gates);
+        let kill = kill.clone();
+        tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = kill.cancelled() => std::mem::forget(ownership),
+                _ = own.store.closed() => {}
+                ask = ownership.asked() => {
+                    // What a session takes to flush.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let _ = ownership.release(ask.reason).await;
+                }
+            }
+            gates.lock().remove(&account);
+        });
+    }
 }
 
-#[tokio::test]
-async fn a_release_that_landed_unseen_counts_as_released() {
-    let world = world().await;
-    let alice = world.worker("alice");
-    let (lease, _) = world.claim(&alice).await;
-    world.store.fail_next_commit(Fault::AmbiguousApplied);
-    assert_eq!(alice.release(lease).await, Ok(ReleaseOutcome::Released));
+impl Worker {
+    /// As SIGKILL does: nothing of it runs any more.
+    fn kill(self) {
+        self.kill.cancel();
+        self.partitioned.store(true, Ordering::SeqCst);
+    }
+
+    fn open(&self) -> usize {
+        self.gates
+            .lock()
+            .values()
+            .filter(|gates| gates.wire.is_open())
+            .count()
+    }
 }
 
-#[tokio::test]
-async fn an_account_without_a_head_of_ours_is_never_claimed() {
-    let world = world().await;
-    let old = AccountId::new("old").unwrap();
-    let predecessor = Write::Set {
-        path: old.account_path(),
-        fields: Fields::from([("name".to_owned(), Value::from("eu"))]),
-        precondition: Precondition::Absent,
-    };
-    assert!(matches!(
-        world.store.commit(vec![predecessor]).await,
-        Ok(CommitOutcome::Committed(_))
-    ));
-    let outcome = world.worker("alice").claim(&old).await;
-    assert_eq!(
-        outcome,
-        Ok(ClaimOutcome::NotClaimable(NotClaimable::NeedsImport))
+fn all_owned(owners: &BTreeMap<String, usize>, workers: usize) -> bool {
+    !owners.contains_key("nobody") && owners.len() == workers
+}
+
+fn balanced(owners: &BTreeMap<String, usize>, workers: usize) -> bool {
+    let counts = owners.values().copied();
+    all_owned(owners, workers) && counts.clone().max() <= counts.min().map(|least| least + 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_are_owned_within_seconds_and_evenly() {
+    let world = World::new();
+    world.accounts(12).await;
+    let alice = world.worker("alice", 18).await;
+    let took = world.until(30, |owners| all_owned(owners, 1)).await;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let _bob = world.worker("bob", 18).await;
+    let _carol = world.worker("carol", 18).await;
+    world.until(60, |owners| balanced(owners, 3)).await;
+    // After that nothing moves any more.
+    let before = world.owners().await;
+    let moves = |history: Vec<String>| history.len();
+    let account = AccountId::new("account_000").unwrap();
+    let entries = moves(world.history(&account).await);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.owners().await, before);
+    assert_eq!(moves(world.history(&account).await), entries);
+    assert_eq!(alice.open(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_workers_accounts_are_taken_over_soon_after_ttl_and_lock_delay() {
+    let world = World::new();
+    let accounts = world.accounts(12).await;
+    let alice = world.worker("alice", 18).await;
+    let _bob = world.worker("bob", 18).await;
+    let _carol = world.worker("carol", 18).await;
+    world.until(90, |owners| balanced(owners, 3)).await;
+    alice.kill();
+    let took = world
+        .until(60, |owners| {
+            !owners.contains_key("alice") && all_owned(owners, 2)
+        })
+        .await;
+    assert!(
+        took > Duration::from_secs(9) && took < Duration::from_secs(17),
+        "{took:?}"
     );
+    let mut reasons = Vec::new();
+    for account in &accounts {
+        reasons.extend(world.history(account).await);
+    }
+    assert_eq!(
+        reasons
+            .iter()
+            .filter(|entry| entry.ends_with("owner_sealed"))
+            .count(),
+        4
+    );
+    world.until(60, |owners| balanced(owners, 2)).await;
 }
 
-#[tokio::test]
-async fn a_store_that_is_away_leaves_the_lease_as_it_was() {
-    let world = world().await;
-    let alice = world.worker("alice");
-    let (mut lease, _) = world.claim(&alice).await;
-    let before = lease.clone();
-    world.store.fail_next_commit(Fault::Unavailable);
-    assert!(alice.renew(&mut lease).await.is_err());
-    assert_eq!(lease, before);
+#[tokio::test(start_paused = true)]
+async fn a_drained_worker_hands_off_in_under_a_second() {
+    let world = World::new();
+    let accounts = world.accounts(12).await;
+    let alice = world.worker("alice", 18).await;
+    let _bob = world.worker("bob", 18).await;
+    world.until(90, |owners| balanced(owners, 2)).await;
+    let coordinator = alice.coordinator.clone();
+    let drained = tokio::time::timeout(
+        Duration::from_secs(30),
+        coordinator.drain(Duration::from_secs(20)),
+    );
+    let (orderly, took) = tokio::join!(
+        drained,
+        world.until(30, |owners| { owners.get("bob") == Some(&12) })
+    );
+    assert!(orderly.unwrap());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(coordinator.view().standing, Standing::Closed);
+    let handed = {
+        let mut handed = 0;
+        for account in &accounts {
+            let history = world.history(account).await;
+            handed += usize::from(
+                history
+                    .last()
+                    .unwrap()
+                    .ends_with(ClaimReason::HandedOff.as_str()),
+            );
+        }
+        handed
+    };
+    assert!(handed >= 6, "{handed}");
+    alice.tracker.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_was_cut_off_is_frozen_and_comes_back_as_a_new_session() {
+    let world = World::new();
+    world.accounts(6).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    let _bob = world.worker("bob", 18).await;
+    world.until(60, |owners| balanced(owners, 2)).await;
+    let first = alice.coordinator.view().me.session_id;
+    assert_eq!(alice.open(), 3);
+    alice.partitioned.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    // Before anybody may have sealed it nothing of it passes.
+    assert_eq!(alice.open(), 0);
+    assert_eq!(alice.coordinator.view().standing, Standing::Suspended);
+    let states: Vec<GateState> = alice
+        .gates
+        .lock()
+        .values()
+        .map(|gates| gates.wire.state())
+        .collect();
+    assert_eq!(states, [GateState::Suspended; 3]);
+    world
+        .until(30, |owners| owners.get("bob") == Some(&6))
+        .await;
+    alice.partitioned.store(false, Ordering::SeqCst);
+    world.until(60, |owners| balanced(owners, 2)).await;
+    assert_ne!(alice.coordinator.view().me.session_id, first);
+    assert_eq!(alice.open(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_moves_nothing() {
+    let world = World::new();
+    let accounts = world.accounts(6).await;
+    let alice = world.worker("alice", 18).await;
+    let bob = world.worker("bob", 18).await;
+    world.until(90, |owners| balanced(owners, 2)).await;
+    let before = world.owners().await;
+    // Shorter than the gates' patience, then past every lease.
+    for outage_s in [30, 360] {
+        for worker in [&alice, &bob] {
+            worker.partitioned.store(true, Ordering::SeqCst);
+        }
+        tokio::time::sleep(Duration::from_secs(outage_s)).await;
+        assert_eq!(alice.open() + bob.open(), 0);
+        for worker in [&alice, &bob] {
+            worker.partitioned.store(false, Ordering::SeqCst);
+        }
+        let started = world.clock.boottime();
+        while alice.open() + bob.open() < 6 {
+            assert!(world.clock.boottime() - started < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(world.owners().await, before);
+    }
+    for account in &accounts {
+        let history = world.history(account).await;
+        let expired = history.iter().any(|entry| entry.ends_with("expired"));
+        assert!(!expired, "{history:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn capacity_is_a_limit_and_what_is_left_shows_as_free() {
+    let world = World::new();
+    world.accounts(5).await;
+    let alice = world.worker("alice", 3).await;
+    world
+        .until(30, |owners| owners.get("alice") == Some(&3))
+        .await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(world.owners().await.get("alice"), Some(&3));
+    assert_eq!(alice.coordinator.view().free, 2);
+    let _bob = world.worker("bob", 3).await;
+    world.until(30, |owners| all_owned(owners, 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_account_is_frozen_and_a_stray_one_is_claimed_anew() {
+    let world = World::new();
+    let accounts = world.accounts(2).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    // Another takes one, as if the rules had let it.
+    let fields = Fields::from([
+        ("leaseSession".to_owned(), Value::from("somebody")),
+        ("leaseEpoch".to_owned(), Value::Int(7)),
+    ]);
+    let write = crate::store::Write::Update {
+        path: accounts[0].account_path(),
+        fields,
+        precondition: crate::store::Precondition::None,
+    };
+    assert!(world.store.commit(vec![write]).await.is_ok());
+    while alice.open() != 1 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // One whose work ended without a release is this session's all the same.
+    for gates in alice.gates.lock().values() {
+        gates.store.close(CloseReason::Replaced);
+    }
+    while !world
+        .history(&accounts[1])
+        .await
+        .iter()
+        .any(|entry| entry.ends_with("own"))
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_hour_costs_what_the_design_says() {
+    let world = World::new();
+    world.accounts(12).await;
+    let _alice = world.worker("alice", 18).await;
+    let _bob = world.worker("bob", 18).await;
+    world.until(120, |owners| balanced(owners, 2)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (writes, reads) = (count(&world.bill.writes), count(&world.bill.reads));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let writes = count(&world.bill.writes) - writes;
+    let reads = count(&world.bill.reads) - reads;
+    // 30 renewals an account and 3600 / 2.2 heartbeats a worker.
+    let expected = 12.0 * 30.0 + 2.0 * 3_600.0 / 2.2;
+    let ratio = writes as f64 / expected;
+    println!("an idle hour: {writes} writes ({expected:.0} expected), {reads} reads");
+    assert!(
+        (0.95..1.05).contains(&ratio),
+        "{writes} writes, {expected} expected"
+    );
+    // Per worker: a neighbour at each heartbeat, the roster every ten seconds,
+    // own accounts at their renewals and in sweeps.
+    assert!(reads < 2 * 4_000, "{reads} reads");
 }

@@ -12,6 +12,7 @@ use super::{Fence, FencedError, FencedOutcome, FencedWriterParts, QUEUE_MAX};
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SharedClock};
 use crate::gate::{CloseReason, GateClosed};
+use crate::mutation::{self, Mutation};
 use crate::store::{
     Commit, CommitOutcome, Document, Path, Precondition, StoreError, StoreTime, Value, Write,
 };
@@ -334,7 +335,7 @@ impl Driver {
 /// The verify, unless a batch writes the head itself, and all writes in order.
 fn writes_of(fence: &Fence, group: &[Queued]) -> Vec<Write> {
     let mut writes = Vec::new();
-    if !writes_head(fence, group) {
+    if !writes_head(fence, group) && !mutation::is_on(Mutation::SkipFence) {
         writes.push(Write::Verify {
             path: fence.head.clone(),
             update_time: fence.version,

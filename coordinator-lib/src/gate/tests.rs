@@ -33,7 +33,6 @@ fn a_closed_gate_never_opens_again_and_keeps_its_first_reason() {
     };
     assert_eq!(gate.open(), Err(closed));
     assert_eq!(gate.suspend(), Err(closed));
-    gate.set_deadline(Boottime::FAR_FUTURE);
     assert_eq!(gate.try_pass().unwrap_err(), NotOpen::Closed(closed));
     assert_eq!(gate.pass().now_or_never().unwrap().unwrap_err(), closed);
     assert_eq!(gate.closed().now_or_never(), Some(CloseReason::Fenced));
@@ -72,17 +71,44 @@ fn calls_that_wait_fail_when_the_gate_closes() {
 
 #[test]
 fn a_gate_is_suspended_from_its_deadline_on_until_it_moves_ahead() {
-    let (clock, gate) = manual();
-    gate.set_deadline(clock.boottime() + Duration::from_secs(10));
+    let clock = ManualClock::new();
+    let in_10_s = clock.boottime() + Duration::from_secs(10);
+    let (session, account) = (deadline(in_10_s), deadline(Boottime::FAR_FUTURE));
+    let gate = Gate::under(
+        Arc::new(clock.clone()),
+        vec![Arc::clone(&session), Arc::clone(&account)],
+    );
     assert!(gate.is_open());
+    assert_eq!(gate.deadline(), in_10_s);
     clock.advance(Duration::from_secs(10));
     assert_eq!(gate.state(), GateState::Suspended);
-    // Opening is no proof of the lease: only a later deadline is.
+    // Opening is no proof of the lease, nor is the other deadline.
     gate.open().unwrap();
     let mut waiting = Box::pin(gate.pass());
+    account.set(Boottime::FAR_FUTURE);
     assert!((&mut waiting).now_or_never().is_none());
-    gate.set_deadline(clock.boottime() + Duration::from_secs(1));
+    session.set(clock.boottime() + Duration::from_secs(1));
     assert!(waiting.now_or_never().unwrap().is_ok());
+}
+
+#[test]
+fn a_closed_deadline_closes_all_its_gates_for_good() {
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let session = deadline(Boottime::FAR_FUTURE);
+    let gates = Gates::under(Arc::clone(&clock), vec![Arc::clone(&session)]);
+    let mut closed = Box::pin(gates.wire.closed());
+    assert!((&mut closed).now_or_never().is_none());
+    session.close(CloseReason::Sealed);
+    session.close(CloseReason::Outage);
+    assert_eq!(closed.now_or_never(), Some(CloseReason::Sealed));
+    session.set(Boottime::FAR_FUTURE);
+    assert!(gates.store.open().is_err());
+    // One that is made too late is closed from the start.
+    assert!(!Gate::under(clock, vec![session]).is_open());
+}
+
+fn deadline(at: Boottime) -> Arc<Deadline> {
+    Arc::new(Deadline::new(at))
 }
 
 #[test]
@@ -144,7 +170,8 @@ async fn once_closed_and_drained_nothing_passes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_waiter_is_forgotten() {
-    let gate = Gate::suspended(SystemClock::shared());
+    let gate = Gate::new(SystemClock::shared());
+    gate.suspend().unwrap();
     let mut tasks = JoinSet::new();
     for _ in 0..200 {
         let gate = gate.clone();

@@ -1,0 +1,233 @@
+//! Who takes a free account, and who gives one up: pure.
+//!
+//! # Free accounts
+//! Worker sessions that claim ([`Member::takes`]) are ordered for each account:
+//! those below their fair share first, and among these by rendezvous hashing
+//! of the account's shard. The first acts at once, each later one after another
+//! [`BalanceConfig::rank_delay`], in case those before it are slow or dead.
+//!
+//! # Shedding
+//! Nobody steals. A worker that owns more than its share gives accounts up,
+//! one at a time, each to a named taker, until counts differ by at most one.
+//! All workers compute the same moves from the same roster and carry out their
+//! own. Nothing moves while somebody drains, or while sessions come and go.
+
+use std::time::Duration;
+
+use crate::clock::Boottime;
+use crate::identity::WorkerSessionId;
+use crate::rendezvous;
+use crate::store::StoreTime;
+use crate::worker_session::{SessionState, WorkerSession};
+
+/// A worker session, as far as sharing out is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Which one.
+    pub id: WorkerSessionId,
+    /// Whether it claims and owns, or hands off.
+    pub state: SessionState,
+    /// Accounts that it owns at most.
+    pub capacity: u32,
+    /// Accounts that it owns.
+    pub owned: u32,
+    /// When it began.
+    pub started_at: Option<StoreTime>,
+}
+
+impl Member {
+    /// Whether it claims accounts that become free.
+    pub fn takes(&self) -> bool {
+        self.state == SessionState::Active && self.owned < self.capacity
+    }
+}
+
+impl From<&WorkerSession> for Member {
+    fn from(session: &WorkerSession) -> Self {
+        Self {
+            id: session.id.clone(),
+            state: session.state,
+            capacity: session.capacity,
+            owned: session.owned,
+            started_at: session.started_at,
+        }
+    }
+}
+
+/// How accounts are shared out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BalanceConfig {
+    /// Between two sessions in the order for a free account.
+    pub rank_delay: Duration,
+    /// How long an account waits for the session that it was handed to.
+    pub handoff_wait: Duration,
+    /// How long the roster must have been the same before accounts are shed.
+    pub settle: Duration,
+    /// Between two accounts that a worker sheds.
+    pub cool_down: Duration,
+}
+
+impl Default for BalanceConfig {
+    fn default() -> Self {
+        Self {
+            rank_delay: Duration::from_secs(1),
+            handoff_wait: Duration::from_secs(5),
+            settle: Duration::from_secs(10),
+            cool_down: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The place of `me` in the order for accounts of a shard; `None` if it does
+/// not take any. `free` accounts wait for an owner.
+pub fn rank(shard: i64, me: &WorkerSessionId, members: &[Member], free: usize) -> Option<usize> {
+    let share = fair_share(members, free);
+    let key = |member: &Member| {
+        let is_full = member.owned >= share;
+        let score = rendezvous::score(&shard_key(shard), &member.id, member.capacity);
+        (is_full, score)
+    };
+    let mine = key(members
+        .iter()
+        .find(|member| member.id == *me && member.takes())?);
+    let before = members
+        .iter()
+        .filter(|member| member.id != *me && member.takes())
+        .filter(|member| {
+            let other = key(member);
+            (other.0, -other.1) < (mine.0, -mine.1)
+        })
+        .count();
+    Some(before)
+}
+
+/// The shards in which `me` is among the first `ranks` of those that take,
+/// whatever they own.
+pub fn shards_of(me: &WorkerSessionId, members: &[Member], ranks: usize) -> Vec<i64> {
+    let score = |shard: i64, member: &Member| {
+        rendezvous::score(&shard_key(shard), &member.id, member.capacity)
+    };
+    let active = |member: &&Member| member.state == SessionState::Active;
+    let Some(mine) = members
+        .iter()
+        .filter(active)
+        .find(|member| member.id == *me)
+    else {
+        return Vec::new();
+    };
+    (0..crate::shard::SHARDS)
+        .filter_map(|shard| i64::try_from(shard).ok())
+        .filter(|shard| {
+            let own = score(*shard, mine);
+            let before = members
+                .iter()
+                .filter(active)
+                .filter(|member| member.id != *me && score(*shard, member) > own)
+                .count();
+            before < ranks
+        })
+        .collect()
+}
+
+/// Accounts for each of the members that claim, if all were shared out evenly.
+fn fair_share(members: &[Member], free: usize) -> u32 {
+    let takers = members
+        .iter()
+        .filter(|member| member.state == SessionState::Active);
+    let (count, owned) = takers.fold((0_usize, 0_usize), |(count, owned), member| {
+        (count + 1, owned + member.owned as usize)
+    });
+    let share = (owned + free).div_ceil(count.max(1));
+    u32::try_from(share).unwrap_or(u32::MAX)
+}
+
+fn shard_key(shard: i64) -> String {
+    format!("shard-{shard}")
+}
+
+/// To whom an account that is given up should go: the member with the smallest
+/// load, `given` counting what it was promised already.
+pub fn taker<'a>(
+    me: &WorkerSessionId,
+    members: &'a [Member],
+    given: impl Fn(&WorkerSessionId) -> u32,
+) -> Option<&'a WorkerSessionId> {
+    members
+        .iter()
+        .filter(|member| member.id != *me && member.state == SessionState::Active)
+        .map(|member| (member.owned.saturating_add(given(&member.id)), member))
+        .filter(|(load, member)| *load < member.capacity)
+        .min_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)))
+        .map(|(_, member)| &member.id)
+}
+
+/// The members that `me` should give an account to, one entry an account, so
+/// that counts differ by at most one in the end.
+pub fn moves_of(me: &WorkerSessionId, members: &[Member]) -> Vec<WorkerSessionId> {
+    if members
+        .iter()
+        .any(|member| member.state == SessionState::Draining)
+    {
+        return Vec::new();
+    }
+    let mut loads: Vec<(u32, &Member)> = members
+        .iter()
+        .filter(|member| member.state == SessionState::Active)
+        .map(|member| (member.owned, member))
+        .collect();
+    let mut moves = Vec::new();
+    loop {
+        // The same order everywhere: by load, then by id.
+        loads.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+        let Some(to) = loads
+            .iter()
+            .position(|(load, member)| *load < member.capacity)
+        else {
+            return moves;
+        };
+        let Some(from) = loads.len().checked_sub(1) else {
+            return moves;
+        };
+        if loads[from].0 <= loads[to].0 + 1 {
+            return moves;
+        }
+        if loads[from].1.id == *me {
+            moves.push(loads[to].1.id.clone());
+        }
+        loads[from].0 -= 1;
+        loads[to].0 += 1;
+    }
+}
+
+/// When a session may claim an account that became free at `since`: its place
+/// in the order, or its being named, decides.
+pub fn due(
+    since: Boottime,
+    handed_to: Option<&WorkerSessionId>,
+    me: &WorkerSessionId,
+    members: &[Member],
+    rank: usize,
+    config: &BalanceConfig,
+) -> Boottime {
+    let by_rank = since
+        + config
+            .rank_delay
+            .saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
+    match handed_to {
+        Some(named) if named == me => since,
+        Some(named) => {
+            let is_there = members
+                .iter()
+                .any(|member| member.id == *named && member.state == SessionState::Active);
+            if is_there {
+                by_rank.max(since + config.handoff_wait)
+            } else {
+                by_rank
+            }
+        }
+        None => by_rank,
+    }
+}
+
+#[cfg(test)]
+mod tests;

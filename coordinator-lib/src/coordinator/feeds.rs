@@ -1,0 +1,180 @@
+//! What is watched in the store, each in a task of its own.
+//!
+//! A watch that cannot begin, or that ends, is begun again; its first change is
+//! a snapshot then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::warn;
+
+use super::CoordinatorParts;
+use crate::clock::SharedClock;
+use crate::identity::WorkerSessionId;
+use crate::identity::account_collection;
+use crate::lease::LEASE_SESSION_FIELD;
+use crate::shard::SHARD_FIELD;
+use crate::store::{Change, Op, Query, Store, StoreError, Value};
+use crate::worker_session;
+
+/// Changes that wait for the coordinator. When it is busy the watches wait, too.
+const CHANGES_MAX: usize = 64;
+
+/// The wait after a watch that did not begin.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Values that one `in` filter may hold: Firestore's limit.
+const IN_MAX: usize = 30;
+
+/// Up to so many workers each watches all accounts without an owner; in larger
+/// clusters only the shards that it may have to take.
+const WATCH_ALL_MAX: usize = 8;
+
+/// In a large cluster, so many workers see an account that lost its owner.
+const RANKS_WATCHING: usize = 3;
+
+/// Where a change was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Accounts without an owner; one of several queries.
+    Free(usize),
+    /// Accounts whose owner is this session.
+    Own,
+    /// Sealed sessions.
+    Sealed,
+}
+
+/// The watches of one session.
+pub(super) struct Feeds {
+    store: Store,
+    clock: SharedClock,
+    tracker: TaskTracker,
+    sender: mpsc::Sender<(Source, Change)>,
+    changes: mpsc::Receiver<(Source, Change)>,
+    /// Which shards are watched; `None`: all.
+    shards: Option<Vec<i64>>,
+    free: Vec<AbortOnDropHandle<()>>,
+    _others: [AbortOnDropHandle<()>; 2],
+}
+
+impl Feeds {
+    pub(super) fn begin(
+        parts: &CoordinatorParts,
+        me: &WorkerSessionId,
+    ) -> Result<Self, StoreError> {
+        let (sender, changes) = mpsc::channel(CHANGES_MAX);
+        let follow = |source, query| {
+            follow(
+                &parts.tracker,
+                Arc::clone(&parts.store),
+                Arc::clone(&parts.clock),
+                source,
+                query,
+                sender.clone(),
+            )
+        };
+        let others = [
+            follow(Source::Own, worker_session::accounts_of(me)?),
+            follow(Source::Sealed, worker_session::sealed()),
+        ];
+        let free = vec![follow(Source::Free(0), free_accounts())];
+        Ok(Self {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            tracker: parts.tracker.clone(),
+            sender,
+            changes,
+            shards: None,
+            free,
+            _others: others,
+        })
+    }
+
+    /// The next change.
+    ///
+    /// # Cancel safety
+    /// No change is lost.
+    pub(super) async fn next(&mut self) -> (Source, Change) {
+        match self.changes.recv().await {
+            Some(change) => change,
+            // A sender lives in `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Watches these shards from now on. True if that is new: what was known of
+    /// free accounts is then to be forgotten.
+    pub(super) fn watch_shards(&mut self, shards: Option<Vec<i64>>) -> bool {
+        if self.shards == shards {
+            return false;
+        }
+        let queries = split(&free_accounts(), shards.as_deref());
+        self.free = queries
+            .into_iter()
+            .enumerate()
+            .map(|(number, query)| {
+                follow(
+                    &self.tracker,
+                    Arc::clone(&self.store),
+                    Arc::clone(&self.clock),
+                    Source::Free(number),
+                    query,
+                    self.sender.clone(),
+                )
+            })
+            .collect();
+        self.shards = shards;
+        true
+    }
+}
+
+/// The shards whose free accounts a worker watches; `None` for all.
+pub(super) fn watched_shards(
+    me: &WorkerSessionId,
+    members: &[crate::balance::Member],
+) -> Option<Vec<i64>> {
+    (members.len() > WATCH_ALL_MAX).then(|| crate::balance::shards_of(me, members, RANKS_WATCHING))
+}
+
+/// The same query for these shards only: several, where they are many.
+pub(super) fn split(query: &Query, shards: Option<&[i64]>) -> Vec<Query> {
+    match shards {
+        None => vec![query.clone()],
+        Some(shards) => shards
+            .chunks(IN_MAX)
+            .map(|chunk| query.clone().filter_in(SHARD_FIELD, chunk.to_vec()))
+            .collect(),
+    }
+}
+
+/// Accounts without an owner.
+fn free_accounts() -> Query {
+    Query::new(account_collection()).filter(LEASE_SESSION_FIELD, Op::Eq, Value::Null)
+}
+
+fn follow(
+    tracker: &TaskTracker,
+    store: Store,
+    clock: SharedClock,
+    source: Source,
+    query: Query,
+    sender: mpsc::Sender<(Source, Change)>,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tracker.spawn(async move {
+        loop {
+            match store.watch(&query).await {
+                Ok(mut watch) => {
+                    while let Some(change) = watch.next().await {
+                        if sender.send((source, change)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => warn!(?source, %error, "a watch did not begin; trying again"),
+            }
+            clock.sleep(RETRY).await;
+        }
+    }))
+}

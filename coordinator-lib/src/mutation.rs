@@ -1,0 +1,96 @@
+//! Faults planted on purpose, to show that the checks catch them.
+//!
+//! A check that cannot fail is none: simulation, chaos and the demo run with
+//! one rule of the protocol broken and must then report violations. The switch
+//! exists only with the cargo feature `mutations`, which no shipped binary has;
+//! without it [`is_on`] is a constant `false`.
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mutation {
+    /// Commits do not verify the head.
+    SkipFence = 0,
+    /// Gates let everything through.
+    SkipGate,
+    /// Deadlines count from the reply, not from before the request.
+    StampAfterReply,
+    /// Others do not wait for the lock delay.
+    NoLockDelay,
+    /// An account counts as claimed before the store has said so.
+    AnnounceEarly,
+    /// What a claim reads is read before the claim.
+    ReadBeforeClaim,
+    /// A sealed worker session may beat again.
+    SealNotFinal,
+    /// A worker that was sealed goes on under its old session's id.
+    ReuseSession,
+    /// Gates do not look at the account's own deadline.
+    SessionDeadlineAlone,
+    /// Leases that ran out in a store outage are claimed at once.
+    ClaimAfterOutage,
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Mutation; 10] = [
+        Mutation::SkipFence,
+        Mutation::SkipGate,
+        Mutation::StampAfterReply,
+        Mutation::NoLockDelay,
+        Mutation::AnnounceEarly,
+        Mutation::ReadBeforeClaim,
+        Mutation::SealNotFinal,
+        Mutation::ReuseSession,
+        Mutation::SessionDeadlineAlone,
+        Mutation::ClaimAfterOutage,
+    ];
+
+    /// The name on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mutation::SkipFence => "skip-fence",
+            Mutation::SkipGate => "skip-gate",
+            Mutation::StampAfterReply => "stamp-after-reply",
+            Mutation::NoLockDelay => "no-lock-delay",
+            Mutation::AnnounceEarly => "announce-early",
+            Mutation::ReadBeforeClaim => "read-before-claim",
+            Mutation::SealNotFinal => "seal-not-final",
+            Mutation::ReuseSession => "reuse-session",
+            Mutation::SessionDeadlineAlone => "session-deadline-alone",
+            Mutation::ClaimAfterOutage => "claim-after-outage",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|mutation| mutation.name() == name)
+    }
+}
+
+#[cfg(feature = "mutations")]
+static PLANTED: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+
+/// Breaks these rules from now on, in the whole process, and no others.
+#[cfg(feature = "mutations")]
+pub fn plant(mutations: &[Mutation]) {
+    let bits = mutations
+        .iter()
+        .fold(0, |bits, mutation| bits | (1 << *mutation as u8));
+    PLANTED.store(bits, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether a rule is to be broken.
+#[cfg(feature = "mutations")]
+pub fn is_on(mutation: Mutation) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) & (1 << mutation as u8) != 0
+}
+
+/// Whether a rule is to be broken: never, in this build.
+#[cfg(not(feature = "mutations"))]
+#[inline]
+pub const fn is_on(_mutation: Mutation) -> bool {
+    false
+}
