@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`operations`] | claim, renew, release, seal: one conditional commit each |
 //! | [`ownership`] | an account that is owned |
+//! | [`single`] | a session that claims what it is told to, for tools |
 //! | [`roster`] | which worker sessions there are, and which have died |
 //! | `feeds` | what is watched in the store |
 //! | `steward` | the task: what to claim, renew, shed and seal, and when |
@@ -32,6 +33,7 @@ use tokio_util::task::TaskTracker;
 pub mod operations;
 pub mod ownership;
 pub mod roster;
+pub mod single;
 
 mod feeds;
 mod session;

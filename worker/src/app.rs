@@ -1,13 +1,14 @@
 //! The worker as a whole: what is built in which order, and how it ends.
 //!
-//! Start: program check → data folder → key ring → store lock → store → port →
-//! supervisor. Each step's failure ends the program with a line that says what
+//! Start: program check → data folder → key ring → store → port → worker session
+//! → supervisor. Each step's failure ends the program with a line that says what
 //! to do; nothing that comes later has happened then. Requests are answered
 //! only once the accounts may start.
 //!
-//! End ([`App::drain`]): not ready → accounts stop and leases are given back →
-//! the API stops → the store closes.
+//! End ([`App::drain`]): not ready → accounts are handed off and the worker
+//! session is closed → the API stops → the store closes.
 
+pub mod backend;
 pub mod data_dir;
 pub mod key_ring;
 pub mod lifecycle;
@@ -19,14 +20,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use coordinator_lib::clock::{Boottime, Clock, SharedClock, SystemClock};
-use coordinator_lib::identity::{WorkerIdentity, WorkerSessionId};
+use coordinator_lib::coordinator::{
+    Coordinator, CoordinatorConfig, CoordinatorParts, HeartbeatRun, StartError,
+};
+use coordinator_lib::heartbeat;
 use coordinator_lib::lease::LeaseConfig;
-use coordinator_lib::rng::{SharedRng, SystemRng};
-use coordinator_lib::store::{SqliteOptions, SqliteStore, Store, StoreError};
-use coordinator_lib::store_lock::{StoreLock, StoreLockError};
+use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
+use coordinator_lib::store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
 use crate::config::Config;
@@ -34,15 +38,13 @@ use crate::config::duration::format_duration;
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
-use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts};
+use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
 pub struct WorkerInfo {
     /// The name that people know it by.
     pub worker_name: String,
-    /// This boot of it.
-    pub session_id: String,
     /// The deployment it belongs to.
     pub deployment_id: String,
     /// Most accounts that it owns.
@@ -70,11 +72,11 @@ pub struct App {
     address: SocketAddr,
     is_local: bool,
     supervisor: SupervisorHandle,
-    store: SqliteStore,
+    backend: Backend,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Held until the store is closed.
-    _lock: StoreLock,
+    /// Tasks of the coordinator.
+    coordination: TaskTracker,
 }
 
 impl App {
@@ -86,19 +88,17 @@ impl App {
         check_program(&config)?;
         let clock = SystemClock::shared();
         let rng = SystemRng::shared();
-        let identity = identity(&config, &rng);
+        let name = worker_name(&config, rng.as_ref());
         data_dir::prepare(&config.store.data_dir)?;
         let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
-        let database = config.store.database_path();
-        let lock = StoreLock::acquire(&database, &identity.name).map_err(lock_failure)?;
-        let sqlite = open_store(&config, &clock).await?;
-        let store: Store = Arc::new(sqlite.clone());
+        let backend = Backend::open(&config.store, &clock).await?;
+        let store = Arc::clone(&backend.store);
         let server = Server::bind(config.http.listen)
             .await
             .map_err(|error| port_failure(config.http.listen, &error))?;
         let address = server.address();
 
-        let info = Arc::new(worker_info(&config, &identity, &store, clock.as_ref()));
+        let info = Arc::new(worker_info(&config, name, &store, clock.as_ref()));
         let lifecycle = Lifecycle::default();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -106,7 +106,9 @@ impl App {
         monitor.look(true).await;
         tasks.spawn(monitor.clone().run(stop.clone()));
 
-        let lease = config.lease.lease();
+        let coordination = TaskTracker::new();
+        let parts = coordinator_parts(&config, &info, &backend, &clock, &rng, &coordination);
+        let coordinator = Coordinator::start(parts).await.map_err(session_failure)?;
         let supervisor = Supervisor::spawn(SupervisorParts {
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
@@ -117,14 +119,10 @@ impl App {
             }),
             clock: Arc::clone(&clock),
             rng: Arc::clone(&rng),
-            identity,
-            account: config.account.account(lease.refresh),
-            lease,
+            coordinator,
+            account: config.account.account(),
             outbox: config.outbox.outbox(),
-            config: SupervisorConfig {
-                capacity: config.worker.capacity as usize,
-                ..SupervisorConfig::default()
-            },
+            config: SupervisorConfig::default(),
         });
         let api = Api::new(ApiParts {
             store,
@@ -145,10 +143,10 @@ impl App {
             address,
             is_local: config.http.is_local(),
             supervisor,
-            store: sqlite,
+            backend,
             stop,
             tasks,
-            _lock: lock,
+            coordination,
         })
     }
 
@@ -178,7 +176,11 @@ impl App {
         let is_done = self.supervisor.shutdown(grace).await;
         self.stop.cancel();
         self.tasks.wait().await;
-        self.store.close().await;
+        if is_done {
+            self.coordination.close();
+            self.coordination.wait().await;
+        }
+        self.backend.close().await;
         self.lifecycle.set(Phase::Closed);
         if is_done {
             return Ok(());
@@ -201,28 +203,25 @@ fn check_program(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::new(exit::CONFIG, error))
 }
 
-fn identity(config: &Config, rng: &SharedRng) -> WorkerIdentity {
-    let session_id = WorkerSessionId::generate(rng.as_ref());
+/// The name to go by; one that is made up is another one at every start.
+fn worker_name(config: &Config, rng: &dyn Rng) -> String {
     let hostname = std::env::var("HOSTNAME").ok();
-    let name = config.worker.name(hostname.as_deref(), session_id.as_str());
-    WorkerIdentity { name, session_id }
+    config.worker.name(hostname.as_deref(), &rng.nonce())
 }
 
 fn worker_info(
     config: &Config,
-    identity: &WorkerIdentity,
+    worker_name: String,
     store: &Store,
     clock: &dyn Clock,
 ) -> WorkerInfo {
-    let session_id = identity.session_id.as_str().to_owned();
     WorkerInfo {
-        worker_name: identity.name.clone(),
         deployment_id: config
             .worker
             .deployment_id
             .clone()
-            .unwrap_or_else(|| session_id.clone()),
-        session_id,
+            .unwrap_or_else(|| worker_name.clone()),
+        worker_name,
         capacity: config.worker.capacity,
         idempotency_ttl: config.outbox.idempotency_ttl,
         lease: config.lease.lease(),
@@ -234,36 +233,46 @@ fn worker_info(
     }
 }
 
-/// Opens the database on a thread that may block.
-async fn open_store(config: &Config, clock: &SharedClock) -> Result<SqliteStore, Failure> {
-    let path = config.store.database_path();
-    let options = SqliteOptions {
+fn coordinator_parts(
+    config: &Config,
+    info: &WorkerInfo,
+    backend: &Backend,
+    clock: &SharedClock,
+    rng: &SharedRng,
+    tracker: &TaskTracker,
+) -> CoordinatorParts {
+    CoordinatorParts {
+        store: Arc::clone(&backend.store),
+        heartbeat: HeartbeatRun {
+            store: Arc::clone(&backend.heartbeat),
+            spawn: Arc::new(|beats| {
+                // A session whose heartbeat does not run does not begin.
+                if let Err(error) = heartbeat::on_own_thread(beats) {
+                    tracing::error!(%error, "no thread for the heartbeat");
+                }
+            }),
+        },
         clock: Arc::clone(clock),
-        ..SqliteOptions::default()
-    };
-    let shown = path.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path, options)).await;
-    let opened = opened.map_err(|error| Failure::new(1, format!("opening the store: {error}")))?;
-    opened.map_err(|error| {
-        let code = match &error {
-            StoreError::Contended { .. } | StoreError::Unavailable { .. } => exit::BUSY,
-            StoreError::Full { .. } => exit::CREATE,
-            StoreError::Unusable { .. }
-            | StoreError::Ambiguous { .. }
-            | StoreError::Invalid { .. }
-            | StoreError::Corrupt { .. } => exit::DATA,
-        };
-        Failure::new(code, format!("{shown}: {error}"))
-    })
+        rng: Arc::clone(rng),
+        config: CoordinatorConfig {
+            lease: config.lease.lease(),
+            ..CoordinatorConfig::default()
+        },
+        name: info.worker_name.clone(),
+        capacity: info.capacity,
+        version: crate::VERSION.to_owned(),
+        address: None,
+        wanted: wanted::is_wanted_document,
+        presence: backend.presence.clone(),
+        tracker: tracker.clone(),
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn lock_failure(error: StoreLockError) -> Failure {
+fn session_failure(error: StartError) -> Failure {
     match &error {
-        StoreLockError::Held { .. } => Failure::new(exit::BUSY, error),
-        StoreLockError::Io { source, .. } => {
-            Failure::new(exit::CREATE, format!("{error} ({source})"))
-        }
+        StartError::Config(_) => Failure::new(exit::CONFIG, error),
+        StartError::Session(source) => Failure::new(exit::BUSY, format!("{error}: {source}")),
     }
 }
 

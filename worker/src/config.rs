@@ -83,10 +83,12 @@ impl Config {
         self.whatsapp.validate(simulation)?;
         let lease = self.lease.lease();
         lease.check().map_err(|error| {
-            ConfigError::relation(format!("--lease-refresh and --lease-duration: {error}"))
+            ConfigError::relation(format!(
+                "--lease-duration, --lease-refresh, --session-ttl and --heartbeat: {error}"
+            ))
         })?;
         self.account
-            .account(lease.refresh)
+            .account()
             .check()
             .map_err(ConfigError::relation)?;
         self.outbox

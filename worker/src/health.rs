@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use coordinator_lib::clock::Boottime;
+use coordinator_lib::coordinator::{CoordinatorView, LeaseView};
 use coordinator_lib::store::StoreTime;
+use coordinator_lib::worker_session::WorkerSession;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,6 +32,36 @@ const LEASE_WARNING_SHARE: f64 = 1.0 / 3.0;
 pub struct WorkerSnapshot {
     /// The accounts that it owns, by id.
     pub accounts: Vec<OwnedAccount>,
+    /// Its worker session.
+    pub session: SessionSight,
+}
+
+/// What a worker knows of its worker session, and of the others.
+#[derive(Debug, Clone, Default)]
+pub struct SessionSight {
+    /// This worker's session.
+    pub id: String,
+    /// When the last acknowledged heartbeat was sent.
+    pub beat_at: Boottime,
+    /// Until when the worker may act without another one.
+    pub deadline: Boottime,
+    /// All worker sessions that have not ended, as last read.
+    pub workers: Vec<WorkerSession>,
+    /// Accounts without a living owner that it knows of.
+    pub free: u64,
+}
+
+impl SessionSight {
+    /// What the coordinator knows.
+    pub fn new(view: &CoordinatorView) -> Self {
+        Self {
+            id: view.me.session_id.as_str().to_owned(),
+            beat_at: view.beat_at,
+            deadline: view.deadline,
+            workers: view.sessions.clone(),
+            free: view.free as u64,
+        }
+    }
 }
 
 /// An account that this worker owns.
@@ -37,6 +69,40 @@ pub struct WorkerSnapshot {
 pub struct OwnedAccount {
     /// Its id.
     pub account_id: String,
+    /// Its lease.
+    pub lease: OwnedLease,
+    /// How it is.
+    pub seen: ObservedAccount,
+}
+
+impl OwnedAccount {
+    /// An account with this lease, of which its task has shown so much.
+    pub fn new(view: &LeaseView, seen: ObservedAccount) -> Self {
+        let state = match (view.closed, view.asked) {
+            (Some(_), _) if seen.lease != LeaseState::Releasing => LeaseState::Lost,
+            (Some(_), _) | (None, Some(_)) => LeaseState::Releasing,
+            (None, None) => seen.lease,
+        };
+        Self {
+            account_id: view.lease.account_id.to_string(),
+            lease: OwnedLease {
+                epoch: view.lease.epoch,
+                claimed_at: view.lease.claimed_at,
+                lease_until: view.lease.lease_until,
+                deadline: view.lease.deadline,
+                state,
+                renewal_failed: view.renewal_failed,
+            },
+            seen,
+        }
+    }
+}
+
+/// What the task of an account shows.
+#[derive(Debug, Clone)]
+pub struct ObservedAccount {
+    /// Whether it is giving the account back, or knows that it was lost.
+    pub lease: LeaseState,
     /// How it is.
     pub status: Status,
     /// Since when.
@@ -47,12 +113,26 @@ pub struct OwnedAccount {
     pub last_error: Option<LastError>,
     /// How often each reason ended its connection.
     pub disconnect_counts: BTreeMap<String, i64>,
-    /// Its lease.
-    pub lease: OwnedLease,
     /// Flushes of its session that are durable.
     pub last_flush_seq: u64,
     /// What `/debug` shows besides.
     pub debug: Value,
+}
+
+impl Default for ObservedAccount {
+    /// An account whose task has not shown anything yet.
+    fn default() -> Self {
+        Self {
+            lease: LeaseState::Held,
+            status: Status::Idle,
+            status_at: None,
+            stage: None,
+            last_error: None,
+            disconnect_counts: BTreeMap::new(),
+            last_flush_seq: 0,
+            debug: Value::Null,
+        }
+    }
 }
 
 /// The lease on an account that this worker owns.
@@ -146,8 +226,8 @@ impl HealthInputs<'_> {
             "bootTimestamp": rfc3339(info.started_wall),
             "deploymentId": info.deployment_id,
             "workerId": info.worker_name,
-            "sessionId": info.session_id,
-            "mode": "single",
+            "sessionId": self.snapshot.session.id,
+            "mode": "cluster",
             "simulation": whatsapp::SIMULATION,
             "uptime": (self.now - info.started).as_secs(),
             "timestamp": rfc3339(self.wall),
@@ -167,7 +247,7 @@ impl HealthInputs<'_> {
             .map(|status| (counted_as(*status), 0))
             .collect();
         for account in &self.snapshot.accounts {
-            *counts.entry(counted_as(account.status)).or_default() += 1;
+            *counts.entry(counted_as(account.seen.status)).or_default() += 1;
         }
         counts.insert("total", self.snapshot.accounts.len());
         counts.insert("max", self.info.capacity as usize);
@@ -175,14 +255,24 @@ impl HealthInputs<'_> {
     }
 
     fn cluster(&self) -> Value {
-        let owned = self.snapshot.accounts.len() as u64;
         let counts = self.store.counts;
+        let session = &self.snapshot.session;
+        let others = session
+            .workers
+            .iter()
+            .filter(|worker| worker.id.as_str() != session.id);
+        // This worker's own numbers are known better here than from the roster.
+        let (workers, capacity) = others.fold(
+            (1_u64, u64::from(self.info.capacity)),
+            |(workers, capacity), worker| (workers + 1, capacity + u64::from(worker.capacity)),
+        );
         json!({
             "accounts": counts.map(|counts| counts.accounts),
-            "owned": owned,
-            "unowned": counts.map(|counts| counts.wanted.saturating_sub(owned)),
-            "workers": 1,
-            "capacity": self.info.capacity,
+            "owned": counts.map(|counts| counts.wanted.saturating_sub(counts.unowned.max(session.free))),
+            // What a dead owner left counts before anybody has claimed it.
+            "unowned": counts.map(|counts| counts.unowned.max(session.free)),
+            "workers": workers,
+            "capacity": capacity,
             "asOf": counts.map(|counts| counts.as_of),
         })
     }
@@ -208,27 +298,16 @@ impl HealthInputs<'_> {
                 ],
                 "ownership": "Lease per account: one worker owns an account, and every write proves it",
                 "lease": format!(
-                    "claimedBy, claimedAt, leaseUntil: {} s, refreshed every {} s; fenced by epoch",
+                    "claimedBy, claimedAt, leaseUntil: {} s, refreshed every {} s; worker session {} s; fenced by epoch",
                     lease.duration.as_secs(),
-                    lease.refresh.as_secs()
+                    lease.refresh.as_secs(),
+                    lease.session_ttl.as_secs()
                 ),
             },
         })
     }
 
     fn lock(&self) -> Value {
-        let earliest = self
-            .snapshot
-            .accounts
-            .iter()
-            .map(|account| account.lease.lease_until)
-            .min();
-        let margin = self
-            .snapshot
-            .accounts
-            .iter()
-            .map(|account| account.lease.deadline)
-            .min();
         let leases: Vec<Value> = self
             .snapshot
             .accounts
@@ -241,22 +320,52 @@ impl HealthInputs<'_> {
                     "leaseUntil": account.lease.lease_until,
                     "secondsLeft": self.left(account.lease.deadline).as_secs(),
                     "state": account.lease.state,
-                    "status": account.status,
-                    "lastFlushSeq": account.last_flush_seq,
+                    "status": account.seen.status,
+                    "lastFlushSeq": account.seen.last_flush_seq,
                 })
             })
             .collect();
+        let session = &self.snapshot.session;
+        let margin = self.left(session.deadline);
         json!({
             "owner": self.info.worker_name,
-            "sessionId": self.info.session_id,
-            "state": self.phase.as_str(),
-            "expiresAt": earliest,
-            "heartbeatAgeMs": Value::Null,
-            "marginMs": margin.map(|deadline| self.left(deadline).as_millis() as u64),
+            "sessionId": session.id,
+            "state": self.lock_state(),
+            "expiresAt": rfc3339(self.wall + margin),
+            "heartbeatAgeMs": (self.now - session.beat_at).as_millis() as u64,
+            "marginMs": margin.as_millis() as u64,
             "leases": leases,
             "warnings": self.warnings(),
-            "note": "One worker per store: it holds the store's lock file, and a lease on each account",
+            "note": self.lock_note(),
         })
+    }
+
+    /// The worker session's state, as the lock of the predecessor's document.
+    fn lock_state(&self) -> &'static str {
+        match self.phase {
+            // Whoever finds a session dead seals it; all that it owned freezes.
+            Phase::Frozen => "sealed",
+            Phase::Starting
+            | Phase::Active
+            | Phase::Suspended
+            | Phase::Draining
+            | Phase::Closed => self.phase.as_str(),
+        }
+    }
+
+    fn lock_note(&self) -> &'static str {
+        match self.phase {
+            Phase::Starting => "The worker is starting",
+            Phase::Active => "The worker session lives, and every lease is proven with every write",
+            Phase::Suspended => {
+                "No heartbeat was acknowledged in time: nothing leaves until one is. Look at the store"
+            }
+            Phase::Frozen => {
+                "The worker session was sealed by another worker: its accounts are being ended here, and a new session begins"
+            }
+            Phase::Draining => "The worker hands its accounts off and ends",
+            Phase::Closed => "The worker session has ended, and every lease was given back",
+        }
     }
 
     fn warnings(&self) -> Vec<Value> {
@@ -291,18 +400,19 @@ impl HealthInputs<'_> {
                 .map(|status| (status, Vec::new()))
                 .into();
         for account in &self.snapshot.accounts {
-            let Some(error) = &account.last_error else {
+            let Some(error) = &account.seen.last_error else {
                 continue;
             };
-            let is_over = account.status == Status::Connected
+            let is_over = account.seen.status == Status::Connected
                 && account
+                    .seen
                     .status_at
                     .is_some_and(|connected_at| error.at <= connected_at);
             if is_over {
                 continue;
             }
             lists
-                .entry(account.status.as_str())
+                .entry(account.seen.status.as_str())
                 .or_default()
                 .push(json!({
                     "accountId": account.account_id,
@@ -321,7 +431,7 @@ impl HealthInputs<'_> {
             .snapshot
             .accounts
             .iter()
-            .flat_map(|account| &account.disconnect_counts)
+            .flat_map(|account| &account.seen.disconnect_counts)
         {
             *sums.entry(reason).or_default() += count;
         }

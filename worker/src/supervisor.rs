@@ -1,16 +1,15 @@
-//! Accounts that are wanted against accounts that run.
+//! Accounts that are owned against accounts that run.
 //!
-//! A reconciler: whenever the account documents change, a task ends, or a while
-//! has passed, it compares what is wanted with what runs and starts what is
-//! missing, up to the worker's capacity. It stops nothing: each task obeys the
-//! wishes in its own account's document, which it is told of here.
+//! The coordinator decides what this worker owns; each account that it hands
+//! over gets a task, which obeys the wishes in its own account's document and
+//! gives the account back in the end.
 //!
 //! A task that panics is an event like any other: its engine is ended, its
 //! account begins anew after a wait, and the others never notice.
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`wanted`] | which accounts should run here: pure |
+//! | [`wanted`] | which accounts somebody should own: pure |
 //! | [`pacer`] | spreads connects over time |
 //! | [`reconciler`] | the task |
 
@@ -23,16 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
-use coordinator_lib::coordinator::Coordinator;
+use coordinator_lib::coordinator::{Coordinator, Standing};
 use coordinator_lib::fence::FenceLimits;
-use coordinator_lib::identity::{AccountId, WorkerIdentity};
-use coordinator_lib::lease::LeaseConfig;
+use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use session::KeyRing;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::pacer::ConnectPacer;
@@ -42,7 +38,7 @@ use crate::account::link::Links;
 use crate::account::observed::Observed;
 use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
-use crate::health::WorkerSnapshot;
+use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
 use crate::outbox::OutboxConfig;
 
@@ -58,10 +54,8 @@ pub struct SupervisorParts {
     pub clock: SharedClock,
     /// Randomness.
     pub rng: SharedRng,
-    /// Who this worker is.
-    pub identity: WorkerIdentity,
-    /// How long leases last.
-    pub lease: LeaseConfig,
+    /// Says what this worker owns.
+    pub coordinator: Coordinator,
     /// How an account waits.
     pub account: AccountConfig,
     /// How an account sends.
@@ -73,15 +67,11 @@ pub struct SupervisorParts {
 /// Limits of the worker as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisorConfig {
-    /// Accounts that it owns at most.
-    pub capacity: usize,
     /// Engines that it starts a second in the long run: WhatsApp throttles an
     /// address that logs in many at once.
     pub connects_per_second: f64,
     /// Engines that it starts at once after a pause.
     pub connects_burst: u32,
-    /// How often it looks without being told to.
-    pub poll_interval: Duration,
     /// The first wait before an account whose task failed begins anew.
     pub restart_base: Duration,
     /// The longest such wait.
@@ -91,10 +81,8 @@ pub struct SupervisorConfig {
 impl Default for SupervisorConfig {
     fn default() -> Self {
         Self {
-            capacity: 18,
             connects_per_second: 5.0,
             connects_burst: 20,
-            poll_interval: Duration::from_secs(15),
             restart_base: Duration::from_secs(2),
             restart_max: Duration::from_secs(120),
         }
@@ -108,35 +96,29 @@ pub struct Supervisor;
 #[derive(Clone)]
 pub struct SupervisorHandle {
     shared: Arc<Shared>,
-}
-
-/// What the handle and the task share.
-pub(crate) struct Shared {
-    pub(crate) observed: Mutex<HashMap<AccountId, Arc<Observed>>>,
-    pub(crate) wake: Notify,
-    pub(crate) drain: CancellationToken,
-    pub(crate) tracker: TaskTracker,
+    coordinator: Coordinator,
+    tracker: TaskTracker,
     clock: SharedClock,
 }
 
+/// What the handle and the task share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) observed: Mutex<HashMap<AccountId, Arc<Observed>>>,
+}
+
 impl Supervisor {
-    /// Starts reconciling. Accounts are claimed from now on.
+    /// Starts a task for every account that the coordinator hands over.
     pub fn spawn(parts: SupervisorParts) -> SupervisorHandle {
-        let shared = Arc::new(Shared {
-            observed: Mutex::default(),
-            wake: Notify::new(),
-            drain: CancellationToken::new(),
-            tracker: TaskTracker::new(),
+        let shared = Arc::new(Shared::default());
+        let tracker = TaskTracker::new();
+        let handle = SupervisorHandle {
+            shared: Arc::clone(&shared),
+            coordinator: parts.coordinator.clone(),
+            tracker: tracker.clone(),
             clock: Arc::clone(&parts.clock),
-        });
+        };
         let config = parts.config;
-        let coordinator = Coordinator::new(
-            Arc::clone(&parts.store),
-            Arc::clone(&parts.clock),
-            Arc::clone(&parts.rng),
-            parts.lease,
-            parts.identity,
-        );
         let connects = ConnectPacer::new(
             config.connects_per_second,
             config.connects_burst,
@@ -145,51 +127,51 @@ impl Supervisor {
         let accounts = Arc::new(AccountParts {
             term: TermParts {
                 store: parts.store,
-                coordinator,
                 keys: parts.keys,
                 clock: parts.clock,
                 rng: parts.rng,
                 limits: FenceLimits::default(),
-                tracker: shared.tracker.clone(),
+                tracker: tracker.clone(),
             },
             links: parts.links,
             account: parts.account,
             outbox: parts.outbox,
             connects: Arc::new(connects),
         });
-        let reconciler = Reconciler::new(accounts, config, Arc::clone(&shared));
-        shared.tracker.spawn(reconciler.run());
-        SupervisorHandle { shared }
+        let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);
+        tracker.spawn(reconciler.run());
+        handle
     }
 }
 
 impl SupervisorHandle {
-    /// What the worker knows of its accounts, without waiting for anything.
+    /// What the worker knows of itself and its accounts, without waiting for
+    /// anything.
     pub fn snapshot(&self) -> WorkerSnapshot {
+        let view = self.coordinator.view();
         let observed = self.shared.observed.lock();
-        let mut accounts: Vec<_> = observed
-            .iter()
-            .filter_map(|(account, observed)| observed.snapshot(account.as_str()))
-            .collect();
-        accounts.sort_by(|a, b| a.account_id.cmp(&b.account_id));
-        WorkerSnapshot { accounts }
-    }
-
-    /// Something in the store may want attention.
-    pub fn wake(&self) {
-        self.shared.wake.notify_one();
+        let accounts = view.leases.iter().map(|lease| {
+            let account = &lease.lease.account_id;
+            let own = observed.get(account).map(|observed| observed.snapshot());
+            OwnedAccount::new(lease, own.unwrap_or_default())
+        });
+        WorkerSnapshot {
+            accounts: accounts.collect(),
+            session: SessionSight::new(&view),
+        }
     }
 
     /// Claims nothing more, ends all accounts at the same time and gives their
-    /// leases back. True once every task has ended; false if that is not so
-    /// within the limit.
+    /// leases back. True once every task has ended and the worker session is
+    /// closed; false if that is not so within the limit.
     pub async fn shutdown(&self, limit: Duration) -> bool {
-        self.shared.drain.cancel();
-        self.shared.tracker.close();
+        let end = self.clock.boottime() + limit;
+        let orderly = self.coordinator.drain(limit).await;
+        self.tracker.close();
         tokio::select! {
             biased;
-            () = self.shared.tracker.wait() => true,
-            () = self.shared.clock.sleep(limit) => false,
+            () = self.tracker.wait() => orderly,
+            () = self.clock.sleep_until(end) => false,
         }
     }
 }
@@ -199,7 +181,17 @@ impl WorkerView for SupervisorHandle {
         SupervisorHandle::snapshot(self)
     }
 
-    fn wake(&self) {
-        SupervisorHandle::wake(self);
+    fn session_id(&self) -> String {
+        self.coordinator.view().me.session_id.as_str().to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        self.coordinator.view().standing
+    }
+
+    fn rested(&self, account: &str) {
+        if let Ok(account) = AccountId::new(account) {
+            self.coordinator.rested(&account);
+        }
     }
 }

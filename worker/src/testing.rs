@@ -10,15 +10,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use coordinator_lib::clock::{SharedClock, SystemClock};
-use coordinator_lib::coordinator::Coordinator;
+use coordinator_lib::coordinator::single::SingleSession;
+use coordinator_lib::coordinator::{
+    Coordinator, CoordinatorConfig, CoordinatorParts, HeartbeatRun, Ownership,
+};
 use coordinator_lib::fence::FenceLimits;
 use coordinator_lib::gate::Gates;
-use coordinator_lib::identity::{AccountId, WorkerIdentity, WorkerSessionId};
-use coordinator_lib::lease::{self, LeaseConfig};
+use coordinator_lib::identity::AccountId;
+use coordinator_lib::lease;
 use coordinator_lib::rng::{SharedRng, SystemRng};
 use coordinator_lib::store::{
-    Collection, CommitOutcome, Document, MemoryStore, Path, Query, Store, StoreTime, query_all,
+    Collection, CommitOutcome, Document, MemoryStore, Path, Precondition, Query, Store, StoreTime,
+    Write, query_all,
 };
+use coordinator_lib::worker_session;
 use parking_lot::Mutex;
 use session::{DataKey, HeadDoc, KeyRing, SessionFiles};
 use tokio::sync::mpsc;
@@ -32,6 +37,7 @@ use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
 use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
+use crate::supervisor::wanted;
 
 /// A condition that does not come true by then fails its test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -51,6 +57,8 @@ pub(crate) struct Bench {
     pub(crate) clock: SharedClock,
     pub(crate) rng: SharedRng,
     pub(crate) tracker: TaskTracker,
+    /// Kept alive: a session whose end is dropped beats no more.
+    sessions: Mutex<Vec<SingleSession>>,
 }
 
 impl Bench {
@@ -65,6 +73,7 @@ impl Bench {
             clock,
             rng,
             tracker: TaskTracker::new(),
+            sessions: Mutex::default(),
         }
     }
 
@@ -88,24 +97,64 @@ impl Bench {
         account
     }
 
-    pub(crate) fn coordinator(&self, worker: &str) -> Coordinator {
-        let identity = WorkerIdentity {
+    fn coordinator_parts(&self, worker: &str) -> CoordinatorParts {
+        let (store, tracker) = (Arc::clone(&self.store), self.tracker.clone());
+        CoordinatorParts {
+            store: Arc::clone(&self.store),
+            heartbeat: HeartbeatRun {
+                store: Arc::new(move || {
+                    let store = Arc::clone(&store);
+                    Box::pin(async move { Ok(store) })
+                }),
+                spawn: Arc::new(move |beats| drop(tracker.spawn(beats))),
+            },
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            config: CoordinatorConfig::default(),
             name: worker.to_owned(),
-            session_id: WorkerSessionId::generate(self.rng.as_ref()),
-        };
-        Coordinator::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.rng),
-            LeaseConfig::default(),
-            identity,
-        )
+            capacity: 18,
+            version: "test".to_owned(),
+            address: None,
+            wanted: wanted::is_wanted_document,
+            presence: None,
+            tracker: self.tracker.clone(),
+        }
     }
 
-    pub(crate) fn term_parts(&self, worker: &str) -> TermParts {
+    /// A worker that claims what it finds.
+    pub(crate) async fn coordinator(&self, worker: &str) -> Coordinator {
+        Coordinator::start(self.coordinator_parts(worker))
+            .await
+            .unwrap()
+    }
+
+    /// The account in the hands of a worker session of its own. Whoever had it
+    /// before is found dead first.
+    pub(crate) async fn claim(&self, worker: &str, account: &AccountId) -> Ownership {
+        let living = query_all(self.store.as_ref(), &worker_session::living(), 100)
+            .await
+            .unwrap();
+        for session in living {
+            let sealed = Write::Update {
+                path: session.path,
+                fields: [("state".to_owned(), "SEALED".into())].into(),
+                precondition: Precondition::None,
+            };
+            assert!(self.store.commit(vec![sealed]).await.is_ok());
+        }
+        let parts = CoordinatorParts {
+            wanted: |_| true,
+            ..self.coordinator_parts(worker)
+        };
+        let session = SingleSession::begin(parts).await.unwrap();
+        let ownership = session.claim(account).await.unwrap().unwrap();
+        self.sessions.lock().push(session);
+        ownership
+    }
+
+    pub(crate) fn term_parts(&self) -> TermParts {
         TermParts {
             store: Arc::clone(&self.store),
-            coordinator: self.coordinator(worker),
             keys: Arc::clone(&self.keys),
             clock: Arc::clone(&self.clock),
             rng: Arc::clone(&self.rng),
@@ -116,9 +165,13 @@ impl Bench {
 
     /// A claim of an account by alice.
     pub(crate) async fn term(&self, account: &AccountId) -> Term {
-        Term::begin(self.term_parts("alice"), account.clone())
-            .await
-            .unwrap()
+        self.term_of("alice", account).await
+    }
+
+    /// A claim of an account by this worker.
+    pub(crate) async fn term_of(&self, worker: &str, account: &AccountId) -> Term {
+        let ownership = self.claim(worker, account).await;
+        Term::begin(self.term_parts(), ownership).await.unwrap()
     }
 
     pub(crate) async fn accept(&self, account: &AccountId, to: &str, text: &str) -> AcceptOutcome {

@@ -19,8 +19,6 @@ pub struct AccountConfig {
     pub silence_limit: Duration,
     /// Limit for one engine's shutdown.
     pub shutdown_limit: Duration,
-    /// How often the lease is renewed.
-    pub renew_interval: Duration,
 }
 
 impl Default for AccountConfig {
@@ -32,7 +30,6 @@ impl Default for AccountConfig {
             backoff_max: Duration::from_secs(300),
             silence_limit: Duration::from_secs(120),
             shutdown_limit: Duration::from_secs(10),
-            renew_interval: Duration::from_secs(120),
         }
     }
 }
@@ -49,7 +46,6 @@ impl AccountConfig {
             ("backoff base", self.backoff_base),
             ("silence limit", self.silence_limit),
             ("shutdown limit", self.shutdown_limit),
-            ("lease renewal interval", self.renew_interval),
         ];
         for (name, duration) in positive {
             if duration.is_zero() {

@@ -63,8 +63,7 @@ impl Instance {
         observed: &Arc<Observed>,
     ) -> Result<Self, EngineError> {
         let account_id = term.account.to_string();
-        let gates = Gates::new(Arc::clone(&parts.term.clock));
-        gates.set_deadline(term.lease.deadline);
+        let gates = term.ownership.gates();
         let inbox = AccountInbox::new(
             account_id.clone(),
             term.journal.clone(),
@@ -224,11 +223,6 @@ impl Instance {
     /// Messages can be sent from now on.
     pub fn open_outbox(&self) {
         self.connected.send_replace(true);
-    }
-
-    /// Moves the deadline of its gates.
-    pub fn set_deadline(&self, deadline: coordinator_lib::clock::Boottime) {
-        self.gates.set_deadline(deadline);
     }
 
     /// Ends the engine in an orderly way: the outbox stops, the wire closes, the

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coordinator_lib::gate::Gates;
-use coordinator_lib::lease::AccountLease;
 use coordinator_lib::store::StoreTime;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -20,7 +19,7 @@ use whatsapp::EngineEvent;
 
 use super::link::Link;
 use crate::events::Journal;
-use crate::health::{LeaseState, OwnedAccount, OwnedLease};
+use crate::health::{LeaseState, ObservedAccount};
 use crate::messages::inbox::InboxCounters;
 use crate::model::{LastError, Status};
 use crate::outbox::pump::PumpStatus;
@@ -67,7 +66,7 @@ struct View {
     disconnect_counts: BTreeMap<String, i64>,
     seen: BTreeMap<&'static str, u64>,
     trail: VecDeque<Transition>,
-    lease: Option<Lease>,
+    lease: Option<LeaseState>,
     running: Option<Running>,
     term: Option<TermView>,
 }
@@ -83,12 +82,6 @@ pub struct Transition {
     pub to: Status,
     /// What happened.
     pub reason: String,
-}
-
-struct Lease {
-    lease: AccountLease,
-    state: LeaseState,
-    renewal_failed: bool,
 }
 
 /// An engine that runs.
@@ -117,8 +110,6 @@ pub struct Remains {
     pub running: Option<Running>,
     /// What stood in the way of its writes.
     pub gates: Option<Gates>,
-    /// Its lease.
-    pub lease: Option<AccountLease>,
 }
 
 impl Observed {
@@ -158,28 +149,16 @@ impl Observed {
     }
 
     /// The account was claimed.
-    pub fn claimed(&self, term: TermView, lease: AccountLease) {
+    pub fn claimed(&self, term: TermView) {
         let mut view = self.view.lock();
         view.term = Some(term);
-        view.lease = Some(Lease {
-            lease,
-            state: LeaseState::Held,
-            renewal_failed: false,
-        });
-    }
-
-    /// The lease was renewed, or that failed.
-    pub fn renewed(&self, lease: &AccountLease, failed: bool) {
-        if let Some(held) = &mut self.view.lock().lease {
-            held.lease = lease.clone();
-            held.renewal_failed = failed;
-        }
+        view.lease = Some(LeaseState::Held);
     }
 
     /// What is happening to the lease.
     pub fn lease_is(&self, state: LeaseState) {
         if let Some(held) = &mut self.view.lock().lease {
-            held.state = state;
+            *held = state;
         }
     }
 
@@ -205,35 +184,25 @@ impl Observed {
         Remains {
             running: view.running.take(),
             gates: view.term.take().map(|term| term.gates),
-            lease: view.lease.take().map(|held| held.lease),
         }
     }
 
-    /// The account as `/health` shows it; nothing until it is claimed.
-    pub fn snapshot(&self, account_id: &str) -> Option<OwnedAccount> {
+    /// The account as `/health` shows it.
+    pub fn snapshot(&self) -> ObservedAccount {
         let view = self.view.lock();
-        let held = view.lease.as_ref()?;
-        Some(OwnedAccount {
-            account_id: account_id.to_owned(),
+        ObservedAccount {
+            lease: view.lease.unwrap_or(LeaseState::Held),
             status: view.status,
             status_at: view.status_at,
             stage: view.stage.map(str::to_owned),
             last_error: view.last_error.clone(),
             disconnect_counts: view.disconnect_counts.clone(),
-            lease: OwnedLease {
-                epoch: held.lease.epoch,
-                claimed_at: held.lease.claimed_at,
-                lease_until: held.lease.lease_until,
-                deadline: held.lease.deadline,
-                state: held.state,
-                renewal_failed: held.renewal_failed,
-            },
             last_flush_seq: view
                 .term
                 .as_ref()
                 .map_or(0, |term| term.files.stats().commits),
             debug: self.debug(&view),
-        })
+        }
     }
 
     fn debug(&self, view: &View) -> Value {

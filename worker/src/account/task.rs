@@ -1,6 +1,6 @@
 //! The driver of one account: events in, effects out.
 //!
-//! Claims the account, feeds the state machine with what happens (the engine's
+//! Takes a claimed account, feeds the state machine with what happens (the engine's
 //! events, timers, the wishes in the account document, the lease), carries out
 //! its effects, and gives the account back at the end. Decides nothing about
 //! connections: that is [`state`](super::state).
@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
-use coordinator_lib::coordinator::{NotClaimable, ReleaseOutcome, RenewOutcome};
+use coordinator_lib::coordinator::{Ownership, ReleaseOutcome, RenewOutcome};
 use coordinator_lib::gate::CloseReason;
-use coordinator_lib::identity::AccountId;
-use coordinator_lib::store::StoreTime;
+use coordinator_lib::history::ReleaseReason;
+use coordinator_lib::store::{Document, StoreTime};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use whatsapp::{EngineEvent, Stage};
 
 use super::AccountConfig;
@@ -25,11 +24,11 @@ use super::observed::{Observed, TermView, Transition};
 use super::reconnect::Wait;
 use super::state::{self, Effect, Input, Machine, Phase, Timer};
 use super::status::StatusRecord;
-use super::term::{OUTAGE_LIMIT, Term, TermError, TermParts};
+use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::health::LeaseState;
 use crate::model::account::QR_PURPOSE;
-use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status};
+use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status, Stored};
 use crate::outbox::{OutboxConfig, pump};
 use crate::supervisor::pacer::ConnectPacer;
 
@@ -41,12 +40,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// and lands by itself.
 const STATUS_WRITE_LIMIT: Duration = Duration::from_secs(2);
 
-/// After a renewal that failed.
-const RENEW_RETRY: Duration = Duration::from_secs(5);
-
 /// What every account of a worker works with.
 pub struct AccountParts {
-    /// Store, coordinator, keys, clocks.
+    /// Store, keys, clocks.
     pub term: TermParts,
     /// Starts engines.
     pub links: Arc<dyn Links>,
@@ -61,12 +57,12 @@ pub struct AccountParts {
 /// How an account's task ended.
 #[derive(Debug)]
 pub enum TaskEnd {
-    /// The account was given back: it ended, is not wanted, or the worker drains.
+    /// The account ended or is not wanted any more, and was given back.
     Released,
+    /// It was given back because that was asked for.
+    Asked(ReleaseReason),
     /// The account is another's, or must be taken for lost.
     Lost(CloseReason),
-    /// There was nothing to begin with.
-    NotClaimable(NotClaimable),
     /// It cannot go on; to be tried again later.
     Failed(String),
 }
@@ -75,12 +71,8 @@ pub enum TaskEnd {
 pub struct AccountTask {
     /// What it works with.
     pub parts: Arc<AccountParts>,
-    /// The account.
-    pub account: AccountId,
-    /// The account document, whenever it changes.
-    pub wishes: watch::Receiver<Option<AccountDoc>>,
-    /// Asks it to end and to give the account back.
-    pub drain: CancellationToken,
+    /// The right to act for the account.
+    pub ownership: Ownership,
     /// For others to look at.
     pub observed: Arc<Observed>,
 }
@@ -90,25 +82,22 @@ impl AccountTask {
     pub async fn run(self) -> TaskEnd {
         let Self {
             parts,
-            account,
-            wishes,
-            drain,
+            ownership,
             observed,
         } = self;
-        let term = match Term::begin(parts.term.clone(), account).await {
+        let wishes = ownership.document();
+        let term = match Term::begin(parts.term.clone(), ownership).await {
             Ok(term) => term,
-            Err(TermError::NotClaimable(reason)) => return TaskEnd::NotClaimable(reason),
             Err(error) => return TaskEnd::Failed(with_sources(&error)),
         };
-        tracing::info!(account.id = %term.account, lease.epoch = term.lease.epoch, "account claimed");
         let view = TermView {
             files: term.files.clone(),
             journal: term.journal.clone(),
             gates: term.gates.clone(),
         };
-        observed.claimed(view, term.lease.clone());
+        observed.claimed(view);
         let end = match Driver::new(parts, term, wishes, Arc::clone(&observed)) {
-            Ok(driver) => Box::pin(driver.run(drain)).await,
+            Ok(driver) => Box::pin(driver.run()).await,
             Err(error) => TaskEnd::Failed(with_sources(&error)),
         };
         observed.ended();
@@ -130,8 +119,7 @@ struct Driver {
     /// Frames that had come in when the connecting timer was set.
     frames_at_timer: u64,
     qr_seq: i64,
-    renew_at: Boottime,
-    wishes: watch::Receiver<Option<AccountDoc>>,
+    wishes: watch::Receiver<Option<Document>>,
     observed: Arc<Observed>,
 }
 
@@ -140,15 +128,14 @@ enum Happened {
     Event(Option<EngineEvent>),
     Wished,
     Timer,
-    Renew,
     Look,
     Closed(CloseReason),
-    Drain,
+    Asked(ReleaseReason),
 }
 
 /// Why the loop ends.
 enum Exit {
-    Release,
+    Release(ReleaseReason),
     Lost(CloseReason),
     Failed(String),
 }
@@ -157,7 +144,7 @@ impl Driver {
     fn new(
         parts: Arc<AccountParts>,
         term: Term,
-        wishes: watch::Receiver<Option<AccountDoc>>,
+        wishes: watch::Receiver<Option<Document>>,
         observed: Arc<Observed>,
     ) -> Result<Self, TermError> {
         let record = StatusRecord::new(term.account.as_str(), term.doc.clone())?;
@@ -166,7 +153,6 @@ impl Driver {
             term.doc.last_error.clone(),
             term.doc.disconnect_counts.clone(),
         );
-        let renew_at = term.clock().boottime() + parts.account.renew_interval;
         Ok(Self {
             parts,
             term,
@@ -178,16 +164,15 @@ impl Driver {
             connected_at: None,
             frames_at_timer: 0,
             qr_seq: 0,
-            renew_at,
             wishes,
             observed,
         })
     }
 
-    async fn run(mut self, drain: CancellationToken) -> TaskEnd {
+    async fn run(mut self) -> TaskEnd {
         let exit = match self.begin().await {
             Ok(()) => loop {
-                let happened = self.wait(&drain).await;
+                let happened = self.wait().await;
                 if let Err(exit) = self.handle(happened).await {
                     break exit;
                 }
@@ -214,7 +199,15 @@ impl Driver {
         let asked = doc.start_request > doc.start_obeyed;
         self.record
             .change_status("claimed", |doc| doc.start_obeyed = doc.start_request);
-        let input = if asked {
+        let off = match doc.desired {
+            Desired::Running => None,
+            // Its last owner died before it could.
+            Desired::Stopped => Some(Input::Stop { log_out: false }),
+            Desired::LoggedOut => Some(Input::Stop { log_out: true }),
+        };
+        let input = if let Some(off) = off {
+            off
+        } else if asked {
             Input::Start
         } else {
             let paired = doc.paired_at.is_some() && doc.status != Status::LoggedOut;
@@ -228,7 +221,7 @@ impl Driver {
     }
 
     /// Waits for the next thing that happens.
-    async fn wait(&mut self, drain: &CancellationToken) -> Happened {
+    async fn wait(&mut self) -> Happened {
         let clock = Arc::clone(self.term.clock());
         let next_timer = [self.timers.next(), self.start_at]
             .into_iter()
@@ -249,8 +242,7 @@ impl Driver {
         tokio::select! {
             biased;
             reason = self.term.gates.store.closed() => Happened::Closed(reason),
-            () = drain.cancelled() => Happened::Drain,
-            () = clock.sleep_until(self.renew_at) => Happened::Renew,
+            ask = self.term.ownership.asked() => Happened::Asked(ask.reason),
             event = event => Happened::Event(event),
             Ok(()) = self.wishes.changed() => Happened::Wished,
             () = timer => Happened::Timer,
@@ -264,10 +256,9 @@ impl Driver {
             Happened::Event(None) => self.drive(Input::EngineStopped, "engine ended").await,
             Happened::Wished => self.wished().await,
             Happened::Timer => self.timer().await,
-            Happened::Renew => self.renew().await,
             Happened::Look => self.look().await,
             Happened::Closed(reason) => Err(Exit::Lost(reason)),
-            Happened::Drain => Err(Exit::Release),
+            Happened::Asked(reason) => Err(Exit::Release(reason)),
         }
     }
 
@@ -316,7 +307,12 @@ impl Driver {
 
     /// Obeys what clients want.
     async fn wished(&mut self) -> Result<(), Exit> {
-        let Some(doc) = self.wishes.borrow_and_update().clone() else {
+        let document = self.wishes.borrow_and_update().clone();
+        let Some(doc) = document
+            .as_ref()
+            .and_then(AccountDoc::read_or_skip)
+            .map(|record| record.value)
+        else {
             return Ok(());
         };
         match doc.desired {
@@ -361,27 +357,14 @@ impl Driver {
         }
     }
 
-    async fn renew(&mut self) -> Result<(), Exit> {
-        let clock = Arc::clone(self.term.clock());
-        match self.term.renew().await {
-            Ok(RenewOutcome::Renewed) => {
-                tracing::debug!(account.id = %self.term.account, lease.epoch = self.term.lease.epoch, "lease renewed");
-                self.observed.renewed(&self.term.lease, false);
-                if let Some(instance) = &self.instance {
-                    instance.set_deadline(self.term.lease.deadline);
-                }
-                self.renew_at = clock.boottime() + self.parts.account.renew_interval;
-                Ok(())
-            }
+    /// Before each attempt: whether the account is still ours.
+    async fn look_at_lease(&self) -> Result<(), Exit> {
+        match self.term.ownership.renew().await {
+            Ok(RenewOutcome::Renewed { .. }) => Ok(()),
             Ok(RenewOutcome::Lost) => Err(Exit::Lost(CloseReason::LeaseLost)),
             Err(error) => {
-                tracing::warn!(account.id = %self.term.account, %error, "lease was not renewed");
-                self.observed.renewed(&self.term.lease, true);
-                let now = clock.boottime();
-                if now > self.term.lease.deadline + OUTAGE_LIMIT {
-                    return Err(Exit::Lost(CloseReason::Outage));
-                }
-                self.renew_at = now + RENEW_RETRY;
+                // The gates' deadlines decide for how long that may go on.
+                tracing::warn!(account.id = %self.term.account, %error, "lease was not looked at");
                 Ok(())
             }
         }
@@ -616,7 +599,7 @@ impl Driver {
                 if self.machine.status() == Status::LoggedOut {
                     self.hold_outbox().await;
                 }
-                return Err(Exit::Release);
+                return Err(Exit::Release(ReleaseReason::NotWanted));
             }
         }
         Ok(())
@@ -641,7 +624,7 @@ impl Driver {
             left.stop(&self.term, self.parts.account.shutdown_limit)
                 .await;
         }
-        self.renew().await?;
+        self.look_at_lease().await?;
         match Instance::start(&self.parts, &self.term, &self.observed).await {
             Ok(instance) => {
                 self.instance = Some(instance);
@@ -695,32 +678,38 @@ impl Driver {
         match exit {
             Exit::Lost(reason) => {
                 self.observed.lease_is(LeaseState::Lost);
-                tracing::warn!(account.id = %account, lease.epoch = self.term.lease.epoch, %reason, "account lost");
+                tracing::warn!(account.id = %account, lease.epoch = self.term.epoch(), %reason, "account lost");
                 self.term.gates.freeze(reason);
                 self.end_instance(Some(reason)).await;
                 self.term.abandon(reason);
                 TaskEnd::Lost(reason)
             }
-            Exit::Release => {
-                self.give_back(limit).await;
-                TaskEnd::Released
+            Exit::Release(reason) => {
+                self.give_back(reason, limit).await;
+                match reason {
+                    ReleaseReason::NotWanted => TaskEnd::Released,
+                    ReleaseReason::Drain
+                    | ReleaseReason::Rebalance
+                    | ReleaseReason::Asked
+                    | ReleaseReason::Failed => TaskEnd::Asked(reason),
+                }
             }
             Exit::Failed(why) => {
                 tracing::error!(account.id = %account, error = why, "account cannot go on");
-                self.give_back(limit).await;
+                self.give_back(ReleaseReason::Failed, limit).await;
                 TaskEnd::Failed(why)
             }
         }
     }
 
-    async fn give_back(mut self, limit: Duration) {
+    async fn give_back(mut self, reason: ReleaseReason, limit: Duration) {
         self.observed.lease_is(LeaseState::Releasing);
         self.end_instance(None).await;
         if self.record.is_dirty() {
             self.write_record().await;
         }
-        let (account, epoch) = (self.term.account.clone(), self.term.lease.epoch);
-        match self.term.release(limit).await {
+        let (account, epoch) = (self.term.account.clone(), self.term.epoch());
+        match self.term.release(reason, limit).await {
             Ok(ReleaseOutcome::Released) => {
                 tracing::info!(account.id = %account, lease.epoch = epoch, "account released");
             }

@@ -1,21 +1,19 @@
 //! One claim of an account: everything that belongs to its epoch.
 //!
-//! The order is the protocol's (LEASES): the session files are read *after* the
-//! claim was acknowledged; at the end the store gate closes before the release
-//! is committed. The session stays in memory for the whole claim, across
+//! The order is the protocol's: the session files are read *after* the claim was
+//! acknowledged; at the end the store gate closes before the release is
+//! committed. The session stays in memory for the whole claim, across
 //! engines: what one engine has not made durable is not lost to the next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
-use coordinator_lib::coordinator::{
-    ClaimOutcome, Coordinator, NotClaimable, ReleaseOutcome, RenewOutcome,
-};
+use coordinator_lib::coordinator::{Ownership, ReleaseOutcome};
 use coordinator_lib::fence::{FenceLimits, FencedWriter, FencedWriterParts};
 use coordinator_lib::gate::{CloseReason, Gates};
+use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::identity::AccountId;
-use coordinator_lib::lease::AccountLease;
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Precondition, Store, StoreError, Write, limits, query_all};
 use session::{
@@ -33,17 +31,11 @@ use crate::outbox::pump::InboundMarks;
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;
 
-/// After a lease's deadline has passed without proof of a loss, everything
-/// waits for so long before it is given up.
-pub const OUTAGE_LIMIT: Duration = Duration::from_secs(120);
-
 /// What a claim needs.
 #[derive(Clone)]
 pub struct TermParts {
     /// The documents.
     pub store: Store,
-    /// Claims and releases.
-    pub coordinator: Coordinator,
     /// Opens data keys.
     pub keys: Arc<KeyRing>,
     /// Time.
@@ -76,8 +68,8 @@ pub struct Term {
     pub sent: Arc<SentIndex>,
     /// Who has just written here.
     pub marks: Arc<InboundMarks>,
-    /// The lease.
-    pub lease: AccountLease,
+    /// The right to act for the account.
+    pub ownership: Ownership,
     writer: FencedWriter,
     flusher: Flusher,
     parts: TermParts,
@@ -86,9 +78,9 @@ pub struct Term {
 /// Why there is no term.
 #[derive(Debug, thiserror::Error)]
 pub enum TermError {
-    /// The account cannot be claimed now.
-    #[error("account cannot be claimed: {0:?}")]
-    NotClaimable(NotClaimable),
+    /// The account's document or head is gone.
+    #[error("account was removed")]
+    Missing,
     /// A newer worker wrote the account.
     #[error("account was written by a newer worker (schema version {0})")]
     Newer(i64),
@@ -114,25 +106,21 @@ struct Facts {
 }
 
 impl Term {
-    /// Claims the account, then reads everything that belongs to it.
+    /// Reads everything that belongs to an account that was claimed.
     ///
     /// # Errors
-    /// [`TermError`]; what was claimed is released again.
-    pub async fn begin(parts: TermParts, account: AccountId) -> Result<Self, TermError> {
-        let (lease, fence) = match parts.coordinator.claim(&account).await? {
-            ClaimOutcome::Claimed { lease, fence } => (lease, fence),
-            ClaimOutcome::NotClaimable(reason) => return Err(TermError::NotClaimable(reason)),
-        };
+    /// [`TermError`]; the account is released again.
+    pub async fn begin(parts: TermParts, ownership: Ownership) -> Result<Self, TermError> {
+        let account = ownership.account().clone();
         let read = match read_account(&parts, &account).await {
             Ok(read) => read,
-            Err(error) => return Err(give_back(&parts, lease, error).await),
+            Err(error) => return Err(give_back(ownership, error).await),
         };
-        let gates = Gates::new(Arc::clone(&parts.clock));
-        gates.set_deadline(lease.deadline);
+        let gates = ownership.gates();
         let writer = FencedWriter::spawn(
             FencedWriterParts {
                 store: Arc::clone(&parts.store),
-                fence,
+                fence: ownership.fence().clone(),
                 gates: gates.clone(),
                 clock: Arc::clone(&parts.clock),
                 rng: Arc::clone(&parts.rng),
@@ -152,7 +140,7 @@ impl Term {
             Ok(files) => files,
             Err(error) => {
                 gates.freeze(CloseReason::Stopped);
-                return Err(give_back(&parts, lease, error.into()).await);
+                return Err(give_back(ownership, error.into()).await);
             }
         };
         let journal = Journal::spawn(
@@ -178,7 +166,7 @@ impl Term {
             threads: Arc::new(threads),
             sent: Arc::default(),
             marks: Arc::default(),
-            lease,
+            ownership,
             writer,
             flusher,
             parts,
@@ -195,16 +183,9 @@ impl Term {
         self.parts.tracker.spawn(work);
     }
 
-    /// Renews the lease, and moves the deadline of the gates with it.
-    ///
-    /// # Errors
-    /// The store failed; the lease stands as it was.
-    pub async fn renew(&mut self) -> Result<RenewOutcome, StoreError> {
-        let outcome = self.parts.coordinator.renew(&mut self.lease).await?;
-        if outcome == RenewOutcome::Renewed {
-            self.gates.set_deadline(self.lease.deadline);
-        }
-        Ok(outcome)
+    /// The epoch that the claim began.
+    pub fn epoch(&self) -> i64 {
+        self.ownership.fence().epoch
     }
 
     /// Keeps the stored session under another name and begins an empty one: the
@@ -220,7 +201,7 @@ impl Term {
         let mut batch: Vec<Write> = Vec::new();
         let mut bytes = 0;
         for document in stored {
-            let name = format!("{}-{}", self.lease.epoch, document.path.id());
+            let name = format!("{}-{}", self.epoch(), document.path.id());
             let write = Write::Set {
                 path: archive.doc(&name)?,
                 fields: document.fields,
@@ -260,7 +241,11 @@ impl Term {
     ///
     /// # Errors
     /// The store failed; the lease stands until it ends by itself.
-    pub async fn release(self, limit: Duration) -> Result<ReleaseOutcome, StoreError> {
+    pub async fn release(
+        self,
+        reason: ReleaseReason,
+        limit: Duration,
+    ) -> Result<ReleaseOutcome, StoreError> {
         let clock = &self.parts.clock;
         let orderly = async {
             self.journal.settled().await;
@@ -282,12 +267,13 @@ impl Term {
             () = self.gates.store.drained() => {}
             () = clock.sleep(limit) => {}
         }
-        self.parts.coordinator.release(self.lease).await
+        self.ownership.release(reason).await
     }
 
     /// Ends a claim that was lost, or must be taken for lost: nothing more is
     /// written.
     pub fn abandon(self, reason: CloseReason) {
+        self.ownership.freeze(reason);
         self.gates.freeze(reason);
     }
 }
@@ -298,7 +284,7 @@ async fn read_account(parts: &TermParts, account: &AccountId) -> Result<Facts, T
         .get(&[account.account_path(), account.head_path()])
         .await?;
     let [Some(document), Some(head)] = &snapshot.documents[..] else {
-        return Err(TermError::NotClaimable(NotClaimable::Missing));
+        return Err(TermError::Missing);
     };
     let doc = match AccountDoc::read(document)? {
         Read::Known(record) => record.value,
@@ -315,8 +301,8 @@ async fn read_account(parts: &TermParts, account: &AccountId) -> Result<Facts, T
     Ok(Facts { doc, data_key, seq })
 }
 
-async fn give_back(parts: &TermParts, lease: AccountLease, error: TermError) -> TermError {
-    match parts.coordinator.release(lease).await {
+async fn give_back(ownership: Ownership, error: TermError) -> TermError {
+    match ownership.release(ReleaseReason::Failed).await {
         Ok(ReleaseOutcome::Released | ReleaseOutcome::Lost) => {}
         Err(failure) => {
             tracing::warn!(error = %failure, "claim was not given back; it ends by itself")

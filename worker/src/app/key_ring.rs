@@ -30,11 +30,14 @@ pub fn load(config: &StoreConfig) -> Result<KeyRing, Failure> {
 /// ring would open none of its sessions.
 pub fn load_or_generate(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, Failure> {
     let path = config.key_ring_path();
+    let database = config.database_path();
+    // Looked at first: the ring is made before the database, also by another
+    // worker that starts at this moment.
+    let is_in_use = database.exists();
     if config.key_ring_json.is_some() || path.exists() {
         return load(config);
     }
-    let database = config.database_path();
-    if database.exists() {
+    if is_in_use {
         return Err(Failure::new(
             exit::DATA,
             format!(

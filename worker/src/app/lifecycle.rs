@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use coordinator_lib::coordinator::Standing;
+
 /// A phase of a worker's life. Later phases never go back to earlier ones,
 /// except between `Active` and `Suspended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,25 @@ impl Phase {
             Phase::Frozen => "frozen",
             Phase::Draining => "draining",
             Phase::Closed => "closed",
+        }
+    }
+
+    /// The phase that others see: an active worker may do no more than its
+    /// worker session.
+    pub fn with(self, standing: Standing) -> Self {
+        match (self, standing) {
+            (Phase::Active, Standing::Suspended) => Phase::Suspended,
+            (Phase::Active, Standing::Frozen) => Phase::Frozen,
+            (Phase::Active, Standing::Draining) => Phase::Draining,
+            (Phase::Active, Standing::Active | Standing::Closed)
+            | (
+                Phase::Starting
+                | Phase::Suspended
+                | Phase::Frozen
+                | Phase::Draining
+                | Phase::Closed,
+                _,
+            ) => self,
         }
     }
 

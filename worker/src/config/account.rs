@@ -52,7 +52,7 @@ impl Default for AccountOptions {
 
 impl AccountOptions {
     /// What an account's task is told; `renew_interval` is the lease's.
-    pub fn account(&self, renew_interval: Duration) -> AccountConfig {
+    pub fn account(&self) -> AccountConfig {
         AccountConfig {
             connecting_timeout: self.connecting_timeout,
             stable_after: self.stable_after,
@@ -60,7 +60,6 @@ impl AccountOptions {
             backoff_max: self.reconnect_wait_max,
             silence_limit: self.silence_limit,
             shutdown_limit: self.engine_shutdown_limit,
-            renew_interval,
         }
     }
 }

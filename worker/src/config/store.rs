@@ -9,6 +9,8 @@ use super::secret::Secret;
 
 /// Name of the database inside the data folder.
 const DATABASE_NAME: &str = "leasehold.db";
+/// Name of the folder of running workers inside the data folder.
+const PRESENCE_NAME: &str = "workers";
 /// Name of the key ring inside the data folder.
 const KEY_RING_NAME: &str = "keyring.json";
 
@@ -56,6 +58,11 @@ impl StoreConfig {
     /// Path of the embedded database.
     pub fn database_path(&self) -> PathBuf {
         self.data_dir.join(DATABASE_NAME)
+    }
+
+    /// Folder in which running workers show that they are there.
+    pub fn presence_path(&self) -> PathBuf {
+        self.data_dir.join(PRESENCE_NAME)
     }
 
     /// Path of the key ring's file.

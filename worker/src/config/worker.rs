@@ -20,7 +20,7 @@ pub struct WorkerConfig {
     #[arg(long, env = "WORKER_ID", value_name = "NAME")]
     pub worker_id: Option<String>,
 
-    /// Shown on /health as `deploymentId` [default: the worker session's id]
+    /// Shown on /health as `deploymentId` [default: the worker's name]
     #[arg(long, env = "DEPLOYMENT_ID", value_name = "ID")]
     pub deployment_id: Option<String>,
 
@@ -50,16 +50,16 @@ impl Default for WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// The name to go by: the option's, else the host's, else one made from
-    /// the worker session's id.
-    pub fn name(&self, hostname: Option<&str>, session_id: &str) -> String {
+    /// The name to go by: the option's, else the host's, else one made from a
+    /// random text.
+    pub fn name(&self, hostname: Option<&str>, random: &str) -> String {
         let given = self
             .worker_id
             .as_deref()
             .or(hostname)
             .filter(|name| is_name(name));
         given.map_or_else(
-            || format!("worker-{}", session_id.chars().take(8).collect::<String>()),
+            || format!("worker-{}", random.chars().take(8).collect::<String>()),
             ToOwned::to_owned,
         )
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::{Boottime, SharedClock};
-use coordinator_lib::store::{Store, StoreError, StoreTime};
+use coordinator_lib::store::{Query, Store, StoreError, StoreTime};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// An answer that takes longer does not count.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 /// Pings between two counts of all accounts, which cost more.
-const PINGS_PER_COUNT: u32 = 3;
+const PINGS_PER_COUNT: u32 = 5;
 
 /// What was last seen of the store.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,6 +47,8 @@ pub struct ClusterCounts {
     pub accounts: u64,
     /// Those that somebody should own.
     pub wanted: u64,
+    /// Those that nobody owns.
+    pub unowned: u64,
     /// When they were counted.
     pub as_of: StoreTime,
 }
@@ -122,19 +124,24 @@ impl StoreMonitor {
 
     async fn count(&self, as_of: StoreTime) -> Result<ClusterCounts, StoreError> {
         let running = queries::accounts_desired(Desired::Running)?;
-        // Wanted by their users, but in nobody's power: see LEASES, "Which accounts".
+        let unowned = queries::accounts_unowned(Desired::Running)?;
+        Ok(ClusterCounts {
+            accounts: self.store.count(&queries::accounts()?).await?,
+            wanted: self.count_wanted(running).await?,
+            unowned: self.count_wanted(unowned).await?,
+            as_of,
+        })
+    }
+
+    /// Accounts that clients want to run, less those that nobody can.
+    async fn count_wanted(&self, running: Query) -> Result<u64, StoreError> {
         let ended = running.clone().filter_in(
             "status",
             [Status::LoggedOut.as_str(), Status::NeedsImport.as_str()],
         );
-        let accounts = self.store.count(&queries::accounts()?).await?;
         let running = self.store.count(&running).await?;
         let ended = self.store.count(&ended).await?;
-        Ok(ClusterCounts {
-            accounts,
-            wanted: running.saturating_sub(ended),
-            as_of,
-        })
+        Ok(running.saturating_sub(ended))
     }
 
     fn failed(&self, failure: &str) {

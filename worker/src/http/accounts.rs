@@ -19,6 +19,7 @@ use crate::model::stored::Record;
 use crate::model::{
     AccountDoc, Desired, DisconnectReasonDoc, LastError, Read, Status, Stored, collections, queries,
 };
+use crate::supervisor::wanted;
 
 /// Characters of an account's name.
 const NAME_LENGTH_MAX: usize = 100;
@@ -126,7 +127,6 @@ pub(super) async fn create(
     let name = checked_name(&body.name)?;
     let phone = body.phone.as_deref().map(checked_phone).transpose()?;
     let (id, account) = api.create_account(name, phone).await?;
-    api.worker().wake();
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
     Ok((
@@ -230,8 +230,20 @@ pub(super) async fn start(State(api): State<Api>, Id(id): Id) -> Result<Response
 /// # Errors
 /// `unknown_account`.
 pub(super) async fn stop(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
-    let account = change(&api, &id, &["desired"], |account| {
-        account.desired = Desired::Stopped
+    let now = StoreTime::from_datetime(api.clock().wall());
+    let names = ["desired", "status", "statusAt", "retryAt", "stage", "qr"];
+    let account = change(&api, &id, &names, |account| {
+        account.desired = Desired::Stopped;
+        // Nobody owns it who could say so.
+        if let Some(status) = wanted::resting_status(account)
+            && account.claimed_by.is_none()
+        {
+            account.status = status;
+            account.status_at = Some(now);
+            account.retry_at = None;
+            account.stage = None;
+            account.qr = None;
+        }
     })
     .await?;
     Ok(asked(&api, &id, account, "stop"))
@@ -326,7 +338,7 @@ fn is_under_way(status: Status) -> bool {
 }
 
 fn asked(api: &Api, id: &str, account: AccountDoc, what: &'static str) -> Response {
-    api.worker().wake();
+    api.worker().rested(id);
     tracing::info!(account.id = %id, request = what, "account asked for");
     (StatusCode::ACCEPTED, Json(AccountView::new(id, account))).into_response()
 }

@@ -26,6 +26,6 @@ pub(super) async fn account(State(api): State<Api>, Id(id): Id) -> Result<Json<V
     Ok(Json(json!({
         "account": AccountView::new(&id, record.value),
         "disconnectCounts": counts,
-        "runtime": owned.map(|account| account.debug),
+        "runtime": owned.map(|account| account.seen.debug),
     })))
 }

@@ -84,7 +84,6 @@ pub(super) async fn send(
         AcceptOutcome::Accepted(accepted) => (accepted, false),
         AcceptOutcome::Repeated(accepted) => (accepted, true),
     };
-    api.worker().wake();
     let location = format!("/v1/messages/{}", accepted.message_id);
     let answer = json!({
         "messageId": accepted.message_id,
@@ -216,7 +215,6 @@ pub(super) async fn cancel(State(api): State<Api>, Id(id): Id) -> Result<Respons
         }
         let writes = cancellation(&api, &document, &sent)?;
         if let CommitOutcome::Committed(_) = api.store().commit(writes).await? {
-            api.worker().wake();
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         // The owner was faster, or only the thread changed: look again.

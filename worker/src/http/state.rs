@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coordinator_lib::clock::SharedClock;
+use coordinator_lib::coordinator::Standing;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::lease;
 use coordinator_lib::rng::SharedRng;
@@ -10,7 +11,7 @@ use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime};
 use session::{DataKey, HeadDoc, KeyRing};
 
 use super::problem::{Problem, ProblemKind};
-use crate::app::{Lifecycle, WorkerInfo};
+use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::model::{AccountDoc, Desired, Stored, ids};
@@ -20,9 +21,15 @@ pub trait WorkerView: Send + Sync + 'static {
     /// What it knows of itself, without waiting for anything.
     fn snapshot(&self) -> WorkerSnapshot;
 
-    /// Tells it that something in the store may want its attention, so that it
-    /// need not wait for its next look.
-    fn wake(&self);
+    /// Its worker session's id: another one after a seal.
+    fn session_id(&self) -> String;
+
+    /// What its worker session may do right now.
+    fn standing(&self) -> Standing;
+
+    /// Tells it that a client asked for an account: no more waiting after a
+    /// failure.
+    fn rested(&self, account: &str);
 }
 
 /// The parts that an [`Api`] is made of.
@@ -88,6 +95,11 @@ impl Api {
     /// How far it has come.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.0.lifecycle
+    }
+
+    /// How far the worker has come, and what its worker session may do.
+    pub fn phase(&self) -> Phase {
+        self.lifecycle().get().with(self.worker().standing())
     }
 
     /// What was last seen of the store.

@@ -16,7 +16,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
     let store = api.monitor().sight();
     let inputs = HealthInputs {
         info: api.info(),
-        phase: api.lifecycle().get(),
+        phase: api.phase(),
         snapshot: &snapshot,
         store: &store,
         now: api.clock().boottime(),
@@ -37,7 +37,7 @@ pub(super) async fn livez() -> impl IntoResponse {
 
 /// `GET /readyz`: whether requests should come here.
 pub(super) async fn readyz(State(api): State<Api>) -> Response {
-    let phase = api.lifecycle().get();
+    let phase = api.phase();
     if phase.is_ready() {
         Json(json!({ "status": "ready" })).into_response()
     } else {

@@ -18,6 +18,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use coordinator_lib::clock::{ManualClock, SharedClock};
+use coordinator_lib::coordinator::Standing;
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::{SeededRng, SharedRng};
 use coordinator_lib::store::{
@@ -36,10 +37,20 @@ use crate::health::monitor::StoreMonitor;
 use crate::model::collections;
 
 /// Says what a test puts into it, and counts how often it was woken.
-#[derive(Default)]
 struct StubWorker {
     snapshot: Mutex<WorkerSnapshot>,
+    standing: Mutex<Standing>,
     wakes: AtomicUsize,
+}
+
+impl Default for StubWorker {
+    fn default() -> Self {
+        Self {
+            snapshot: Mutex::default(),
+            standing: Mutex::new(Standing::Active),
+            wakes: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl WorkerView for StubWorker {
@@ -47,7 +58,15 @@ impl WorkerView for StubWorker {
         self.snapshot.lock().clone()
     }
 
-    fn wake(&self) {
+    fn session_id(&self) -> String {
+        "5d1b6c62-0000-4000-8000-000000000000".to_owned()
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.lock()
+    }
+
+    fn rested(&self, _account: &str) {
         self.wakes.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -203,6 +222,17 @@ impl Fixture {
         assert!(matches!(outcome, CommitOutcome::Committed(_)));
     }
 
+    /// Makes a document.
+    async fn put(&self, path: &str, fields: Fields) {
+        let write = Write::Set {
+            path: Path::new(path).expect("a path"),
+            fields,
+            precondition: Precondition::None,
+        };
+        let outcome = self.store.commit(vec![write]).await;
+        assert!(matches!(outcome, Ok(CommitOutcome::Committed(_))));
+    }
+
     /// Sets an account's status, as its owner would.
     async fn set_status(&self, id: &str, status: &str) {
         let fields = [("status".to_owned(), StoreValue::Text(status.to_owned()))].into();
@@ -228,7 +258,6 @@ impl Fixture {
 fn worker_info(clock: &SharedClock) -> WorkerInfo {
     WorkerInfo {
         worker_name: "alice".to_owned(),
-        session_id: "5d1b6c62-0000-4000-8000-000000000000".to_owned(),
         deployment_id: "blue".to_owned(),
         capacity: 18,
         idempotency_ttl: std::time::Duration::from_secs(86_400),

@@ -173,7 +173,6 @@ pub(super) async fn mark_read(
         CommitOutcome::Committed(_) => {}
         CommitOutcome::Rejected => return Err(unknown()),
     }
-    api.worker().wake();
     let body = json!({ "threadId": thread_id, "accountId": account_id, "readPending": true });
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }

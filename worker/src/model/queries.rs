@@ -20,6 +20,11 @@ pub fn accounts_desired(desired: Desired) -> Result<Query, StoreError> {
     Ok(accounts()?.filter("desired", Op::Eq, text(desired.as_str())))
 }
 
+/// Accounts that clients want in a state and that nobody owns.
+pub fn accounts_unowned(desired: Desired) -> Result<Query, StoreError> {
+    Ok(accounts_desired(desired)?.filter("leaseSession", Op::Eq, Value::Null))
+}
+
 /// Accounts of one status, by id.
 pub fn accounts_with_status(status: Status) -> Result<Query, StoreError> {
     Ok(accounts()?.filter("status", Op::Eq, text(status.as_str())))

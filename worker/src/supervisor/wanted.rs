@@ -1,16 +1,25 @@
-//! Which accounts should run on this worker: pure.
+//! Which accounts somebody should own: pure.
 
-use std::collections::BTreeSet;
+use coordinator_lib::store::Document;
 
-use coordinator_lib::identity::AccountId;
-use coordinator_lib::store::StoreTime;
+use crate::model::{AccountDoc, Desired, Status, Stored};
 
-use crate::model::{AccountDoc, Desired, Status};
+/// Whether somebody should own the account with this document: the
+/// coordinator's question. What a newer worker wrote is left to newer ones.
+pub fn is_wanted_document(document: &Document) -> bool {
+    AccountDoc::read_or_skip(document).is_some_and(|record| is_wanted(&record.value))
+}
 
 /// Whether somebody should own an account.
 ///
 /// An account that was unlinked is wanted again once a client asks for a start.
+/// One that is off but whose owner died before it could say so is wanted, too:
+/// by whoever sets that right.
 pub fn is_wanted(doc: &AccountDoc) -> bool {
+    should_run(doc) || (doc.claimed_by.is_some() && resting_status(doc).is_some())
+}
+
+fn should_run(doc: &AccountDoc) -> bool {
     let running = doc.desired == Desired::Running;
     let asked = doc.start_request > doc.start_obeyed;
     match doc.status {
@@ -32,10 +41,10 @@ pub fn is_wanted(doc: &AccountDoc) -> bool {
     }
 }
 
-/// The status that an account should show which nobody owns and nobody is to:
-/// `None` where it shows it already.
+/// The status that an account should show which nobody is to run: `None` where
+/// it shows it already.
 pub fn resting_status(doc: &AccountDoc) -> Option<Status> {
-    if is_wanted(doc) || doc.claimed_by.is_some() {
+    if should_run(doc) {
         return None;
     }
     let resting = match doc.desired {
@@ -61,32 +70,6 @@ pub fn resting_status(doc: &AccountDoc) -> Option<Status> {
     }
 }
 
-/// A wanted account that could be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Which one.
-    pub account: AccountId,
-    /// When it was created.
-    pub created_at: StoreTime,
-}
-
-/// Which of the candidates to start: the oldest first, as many as there is room
-/// for. The rest stays unowned.
-pub fn to_start(
-    mut candidates: Vec<Candidate>,
-    running: &BTreeSet<AccountId>,
-    capacity: usize,
-) -> Vec<AccountId> {
-    candidates.retain(|candidate| !running.contains(&candidate.account));
-    candidates.sort_by(|a, b| (a.created_at, &a.account).cmp(&(b.created_at, &b.account)));
-    let room = capacity.saturating_sub(running.len());
-    candidates
-        .into_iter()
-        .take(room)
-        .map(|candidate| candidate.account)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,13 +79,6 @@ mod tests {
             status,
             desired,
             ..AccountDoc::default()
-        }
-    }
-
-    fn candidate(id: &str, created: i64) -> Candidate {
-        Candidate {
-            account: AccountId::new(id).unwrap(),
-            created_at: StoreTime::from_micros(created),
         }
     }
 
@@ -125,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_while_nobody_owned_it_shows_so() {
+    fn what_was_stopped_shows_so_in_the_end() {
         assert_eq!(
             resting_status(&doc(Status::Connected, Desired::Stopped)),
             Some(Status::Stopped)
@@ -146,22 +122,11 @@ mod tests {
             claimed_by: Some("alice".into()),
             ..doc(Status::Connected, Desired::Stopped)
         };
-        assert_eq!(resting_status(&owned), None);
-    }
-
-    #[test]
-    fn the_oldest_start_first_and_no_more_than_there_is_room_for() {
-        let candidates = vec![
-            candidate("c", 3),
-            candidate("a", 1),
-            candidate("b", 2),
-            candidate("d", 4),
-        ];
-        let running = BTreeSet::from([AccountId::new("a").unwrap()]);
-        let started: Vec<String> = to_start(candidates, &running, 3)
-            .into_iter()
-            .map(|account| account.to_string())
-            .collect();
-        assert_eq!(started, ["b", "c"]);
+        assert!(is_wanted(&owned), "its owner may have died");
+        let settled = AccountDoc {
+            status: Status::Stopped,
+            ..owned
+        };
+        assert!(!is_wanted(&settled));
     }
 }

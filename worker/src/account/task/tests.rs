@@ -1,5 +1,7 @@
 use std::sync::atomic::Ordering;
 
+use coordinator_lib::coordinator::Coordinator;
+use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -15,8 +17,7 @@ struct Scene {
     bench: Bench,
     account: AccountId,
     links: UnboundedReceiver<Arc<FakeLink>>,
-    wishes: watch::Sender<Option<AccountDoc>>,
-    drain: CancellationToken,
+    coordinator: Coordinator,
     observed: Arc<Observed>,
     task: JoinHandle<TaskEnd>,
 }
@@ -50,20 +51,21 @@ impl Scene {
 
     async fn over(bench: Bench, account: AccountId, outbox: OutboxConfig) -> Self {
         let (links, started) = FakeLinks::new();
-        let (wishes, receiver) = watch::channel(None);
-        let drain = CancellationToken::new();
+        let coordinator = bench.coordinator("alice").await;
+        let ownership = tokio::time::timeout(crate::testing::DEADLINE, coordinator.next())
+            .await
+            .expect("it claims in time")
+            .unwrap();
         let observed = Arc::new(Observed::default());
         let task = AccountTask {
             parts: Arc::new(AccountParts {
-                term: bench.term_parts("alice"),
+                term: bench.term_parts(),
                 links,
                 account: quick(),
                 outbox,
                 connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
             }),
-            account: account.clone(),
-            wishes: receiver,
-            drain: drain.clone(),
+            ownership,
             observed: Arc::clone(&observed),
         };
         let task = bench.tracker.spawn(task.run());
@@ -71,8 +73,7 @@ impl Scene {
             bench,
             account,
             links: started,
-            wishes,
-            drain,
+            coordinator,
             observed,
             task,
         }
@@ -106,11 +107,10 @@ impl Scene {
 
     /// Ends it as a worker that drains does; gives what was next.
     async fn drained(self) -> (Bench, AccountId, TaskEnd) {
-        self.drain.cancel();
-        let end = tokio::time::timeout(crate::testing::DEADLINE, self.task)
-            .await
-            .unwrap()
-            .unwrap();
+        let end = tokio::time::timeout(crate::testing::DEADLINE, self.task);
+        let (drained, end) = tokio::join!(self.coordinator.drain(crate::testing::DEADLINE), end);
+        assert!(drained);
+        let end = end.unwrap().unwrap();
         (self.bench, self.account, end)
     }
 
@@ -209,7 +209,7 @@ async fn a_lost_connection_is_counted_and_tried_again_with_the_same_session() {
     let doc = scene.doc().await;
     assert_eq!(doc.disconnect_counts["428 connectionClosed"], 1);
     assert_eq!(doc.lease_epoch, 1, "a reconnect is no new claim");
-    let snapshot = scene.observed.snapshot("a1").unwrap();
+    let snapshot = scene.observed.snapshot();
     assert_eq!(snapshot.debug["handlers"]["connected"]["attached"], true);
     assert_eq!(snapshot.debug["handlers"]["connected"]["events"], 2);
 }
@@ -258,11 +258,12 @@ async fn a_logged_out_account_is_released_and_keeps_its_session() {
 async fn a_stop_that_a_client_asks_for_ends_the_engine_and_gives_the_lease_back() {
     let mut scene = Scene::new().await;
     let link = scene.connected().await;
-    let doc = AccountDoc {
-        desired: Desired::Stopped,
-        ..scene.doc().await
+    let write = Write::Update {
+        path: scene.account.account_path(),
+        fields: Fields::from([("desired".to_owned(), "stopped".into())]),
+        precondition: Precondition::Exists,
     };
-    scene.wishes.send_replace(Some(doc));
+    assert!(scene.bench.store.commit(vec![write]).await.is_ok());
     let end = scene.task.await.unwrap();
     assert!(matches!(end, TaskEnd::Released));
     assert!(link.ended.load(Ordering::SeqCst));
@@ -278,7 +279,7 @@ async fn a_drained_account_keeps_its_status_and_comes_back() {
     let mut scene = Scene::new().await;
     let link = scene.connected().await;
     let (bench, account, end) = scene.drained().await;
-    assert!(matches!(end, TaskEnd::Released));
+    assert!(matches!(end, TaskEnd::Asked(ReleaseReason::Drain)));
     assert!(link.ended.load(Ordering::SeqCst));
     let doc = bench.read_account(&account).await;
     assert_eq!((doc.status, doc.claimed_by), (Status::Connected, None));

@@ -181,16 +181,9 @@ async fn a_stale_epoch_is_fenced() {
     let bench = Bench::new();
     let account = bench.account("a1").await;
     let alice = bench.term(&account).await;
-    // The lease is given back behind alice's back, and bob claims.
-    let _ = bench
-        .coordinator("alice")
-        .release(alice.lease.clone())
-        .await
-        .unwrap();
-    let bob = Term::begin(bench.term_parts("bob"), account.clone())
-        .await
-        .unwrap();
-    assert!(bob.lease.epoch > alice.lease.epoch);
+    // Alice's session is sealed, which she has not seen yet, and bob claims.
+    let bob = bench.term_of("bob", &account).await;
+    assert!(bob.epoch() > alice.epoch());
     assert!(matches!(
         count_one(&alice.journal).await,
         Err(JournalError::Fenced)
@@ -199,8 +192,6 @@ async fn a_stale_epoch_is_fenced() {
     assert!(!alice.gates.store.is_open() && !alice.gates.wire.is_open());
 }
 
-use crate::account::term::Term;
-
 #[tokio::test]
 async fn the_next_owner_goes_on_with_the_numbers() {
     let bench = Bench::new();
@@ -208,12 +199,13 @@ async fn the_next_owner_goes_on_with_the_numbers() {
     let alice = bench.term(&account).await;
     count_one(&alice.journal).await.unwrap();
     let _ = alice
-        .release(std::time::Duration::from_secs(5))
+        .release(
+            coordinator_lib::history::ReleaseReason::Drain,
+            std::time::Duration::from_secs(5),
+        )
         .await
         .unwrap();
-    let bob = Term::begin(bench.term_parts("bob"), account.clone())
-        .await
-        .unwrap();
+    let bob = bench.term_of("bob", &account).await;
     count_one(&bob.journal).await.unwrap();
     let epochs: Vec<i64> = bench
         .events(&account)

@@ -6,7 +6,7 @@ use coordinator_lib::clock::Clock;
 use coordinator_lib::store::StoreTime;
 
 use super::*;
-use crate::health::{LeaseState, OwnedAccount, OwnedLease};
+use crate::health::{LeaseState, ObservedAccount, OwnedAccount, OwnedLease, SessionSight};
 use crate::model::{LastError, Status};
 
 /// The paths of all members of the predecessor's document.
@@ -46,11 +46,6 @@ fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
     let now = StoreTime::from_datetime(api.clock.wall());
     OwnedAccount {
         account_id: id.to_owned(),
-        status,
-        status_at: Some(now),
-        stage: None,
-        last_error: None,
-        disconnect_counts: Default::default(),
         lease: OwnedLease {
             epoch: 7,
             claimed_at: now,
@@ -59,8 +54,26 @@ fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
             state: LeaseState::Held,
             renewal_failed: false,
         },
-        last_flush_seq: 412,
-        debug: json!({ "handlers": {} }),
+        seen: ObservedAccount {
+            status,
+            status_at: Some(now),
+            last_flush_seq: 412,
+            debug: json!({ "handlers": {} }),
+            ..ObservedAccount::default()
+        },
+    }
+}
+
+impl Fixture {
+    /// A worker session that has just beaten.
+    fn session(&self) -> SessionSight {
+        let now = self.clock.boottime();
+        SessionSight {
+            id: self.worker.session_id(),
+            beat_at: now,
+            deadline: now + Duration::from_secs(9),
+            ..SessionSight::default()
+        }
     }
 }
 
@@ -98,22 +111,23 @@ async fn health_shows_what_the_predecessor_left_open() {
     api.account("us").await;
     api.monitor.look(true).await;
     let mut failed = owned(&api, &id, Status::Disconnected);
-    failed.last_error = Some(LastError {
+    failed.seen.last_error = Some(LastError {
         message: "Connection timeout - no progress after 60s".to_owned(),
         at: failed.lease.claimed_at,
         stage: Some("handshake".to_owned()),
         retry_at: Some(failed.lease.lease_until),
     });
-    failed.disconnect_counts = [
+    failed.seen.disconnect_counts = [
         ("408 timedOut".to_owned(), 2),
         ("428 connectionClosed".to_owned(), 1),
     ]
     .into();
     let mut waiting = owned(&api, "account_2", Status::QrReady);
-    waiting.disconnect_counts = [("428 connectionClosed".to_owned(), 2)].into();
+    waiting.seen.disconnect_counts = [("428 connectionClosed".to_owned(), 2)].into();
     waiting.lease.deadline = api.clock.boottime() + Duration::from_secs(40);
     *api.worker.snapshot.lock() = WorkerSnapshot {
         accounts: vec![failed, waiting],
+        session: api.session(),
     };
 
     let health = api.get("/health").await.json();
@@ -160,7 +174,7 @@ async fn health_shows_what_the_predecessor_left_open() {
 async fn an_error_that_a_connection_followed_is_over() {
     let api = Fixture::new();
     let mut account = owned(&api, "account_1", Status::Connected);
-    account.last_error = Some(LastError {
+    account.seen.last_error = Some(LastError {
         message: "connection closed".to_owned(),
         at: account.lease.claimed_at,
         stage: None,
@@ -168,6 +182,7 @@ async fn an_error_that_a_connection_followed_is_over() {
     });
     *api.worker.snapshot.lock() = WorkerSnapshot {
         accounts: vec![account],
+        session: api.session(),
     };
     assert_eq!(
         api.get("/health").await.json()["errorsByStatus"]["connected"],
@@ -199,8 +214,65 @@ async fn a_draining_worker_is_not_ready_and_still_answers() {
     assert_eq!(answer.json()["reason"], "draining");
     assert_eq!(api.get("/livez").await.status, StatusCode::OK);
     assert_eq!(api.get("/v1/accounts").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_suspended_or_sealed_session_is_unhealthy_not_ready_and_alive() {
+    let api = Fixture::new();
+    api.monitor.look(true).await;
+    for (standing, state, reason) in [
+        (Standing::Suspended, "suspended", "suspended"),
+        (Standing::Frozen, "sealed", "frozen"),
+    ] {
+        *api.worker.standing.lock() = standing;
+        let health = api.get("/health").await;
+        assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(health.json()["lock"]["state"], state);
+        assert_eq!(api.get("/readyz").await.json()["reason"], reason);
+        assert_eq!(api.get("/livez").await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn workers_are_listed_as_the_store_knows_them() {
+    let api = Fixture::new();
+    let me = api.worker.session_id();
+    for (id, name, state, owned) in [
+        (me.as_str(), "alice", "ACTIVE", 2),
+        ("b", "bob", "DRAINING", 1),
+        ("c", "carol", "SEALED", 9),
+    ] {
+        let fields = [
+            ("name".to_owned(), StoreValue::from(name)),
+            ("state".to_owned(), state.into()),
+            ("owned".to_owned(), owned.into()),
+            ("capacity".to_owned(), 18.into()),
+            ("ttlMs".to_owned(), 10_000.into()),
+        ];
+        api.put(&format!("workers/{id}"), fields.into()).await;
+    }
+    api.clock.advance(Duration::from_secs(5));
     let workers = api.get("/v1/workers").await.json();
-    assert_eq!(workers["workers"][0]["state"], "draining");
+    let shown: Vec<String> = workers["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|worker| {
+            format!(
+                "{} {} {} {}",
+                worker["name"], worker["state"], worker["owned"], worker["self"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [r#""alice" "active" 2 true"#, r#""bob" "draining" 1 false"#]
+    );
+    let age = workers["workers"][0]["heartbeatAgeMs"].as_u64().unwrap();
+    assert!((4_990..5_100).contains(&age), "{age}");
+    api.clock.advance(Duration::from_secs(8));
+    let workers = api.get("/v1/workers").await.json();
+    assert_eq!(workers["workers"][0]["state"], "dead");
 }
 
 #[tokio::test]
@@ -226,6 +298,7 @@ async fn debug_shows_what_the_owner_knows() {
     assert_eq!(api.get(&path).await.json()["runtime"], Value::Null);
     *api.worker.snapshot.lock() = WorkerSnapshot {
         accounts: vec![owned(&api, &id, Status::Connected)],
+        session: api.session(),
     };
     let debug = api.get(&path).await.json();
     assert_eq!(debug["runtime"], json!({ "handlers": {} }));

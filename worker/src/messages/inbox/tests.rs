@@ -1,3 +1,5 @@
+use coordinator_lib::history::ReleaseReason;
+
 use std::time::Duration;
 
 use super::*;
@@ -72,7 +74,10 @@ async fn what_is_delivered_again_is_stored_once() {
         ])
         .await
         .unwrap();
-    let _ = first.release(Duration::from_secs(5)).await.unwrap();
+    let _ = first
+        .release(ReleaseReason::Drain, Duration::from_secs(5))
+        .await
+        .unwrap();
     // A new owner, which remembers nothing; half of the batch is new.
     let second = bench.term(&account).await;
     let inbox = inbox(&second);
@@ -141,7 +146,10 @@ async fn one_peer_is_one_thread_under_both_addresses() {
         (Some(ANNA), Some(ANNA_LID))
     );
     // Also for who has just come, and for who answers.
-    let _ = term.release(Duration::from_secs(5)).await.unwrap();
+    let _ = term
+        .release(ReleaseReason::Drain, Duration::from_secs(5))
+        .await
+        .unwrap();
     let next = bench.term(&account).await;
     self::inbox(&next)
         .commit(vec![

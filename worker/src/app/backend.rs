@@ -1,0 +1,92 @@
+//! The store that the configuration names, opened for the work and, apart from
+//! it, for the heartbeat.
+
+use std::sync::Arc;
+
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::coordinator::StoreMaker;
+use coordinator_lib::presence::{FolderPresence, Presence};
+use coordinator_lib::store::{SqliteOptions, SqliteStore, Store, StoreError};
+
+use crate::config::StoreConfig;
+use crate::exit::{self, Failure};
+
+/// A store, and what belongs to its kind.
+pub struct Backend {
+    /// For the work.
+    pub store: Store,
+    /// Makes another client, for the heartbeat.
+    pub heartbeat: StoreMaker,
+    /// Tells of workers of this machine that are gone, where all are on it.
+    pub presence: Option<Arc<dyn Presence>>,
+    closing: Closing,
+}
+
+enum Closing {
+    Sqlite(SqliteStore),
+}
+
+impl Backend {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// A line that says what is wrong and what to do, and the exit code.
+    pub async fn open(config: &StoreConfig, clock: &SharedClock) -> Result<Self, Failure> {
+        let sqlite = open_sqlite(config, clock)
+            .await
+            .map_err(|error| failure(&config.database_path().display().to_string(), &error))?;
+        let presence = FolderPresence::new(&config.presence_path()).map_err(|error| {
+            Failure::new(
+                exit::CREATE,
+                format!(
+                    "cannot make {}: {error}; check the folder's rights and space",
+                    config.presence_path().display()
+                ),
+            )
+        })?;
+        let (own, clock) = (config.clone(), Arc::clone(clock));
+        Ok(Self {
+            store: Arc::new(sqlite.clone()),
+            heartbeat: Arc::new(move || {
+                let (config, clock) = (own.clone(), Arc::clone(&clock));
+                Box::pin(async move {
+                    let store = open_sqlite(&config, &clock).await?;
+                    Ok(Arc::new(store) as Store)
+                })
+            }),
+            presence: Some(Arc::new(presence)),
+            closing: Closing::Sqlite(sqlite),
+        })
+    }
+
+    /// Closes it, once nothing uses it any more.
+    pub async fn close(self) {
+        match self.closing {
+            Closing::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}
+
+/// Opens the database on a thread that may block.
+async fn open_sqlite(config: &StoreConfig, clock: &SharedClock) -> Result<SqliteStore, StoreError> {
+    let path = config.database_path();
+    let options = SqliteOptions {
+        clock: Arc::clone(clock),
+        ..SqliteOptions::default()
+    };
+    tokio::task::spawn_blocking(move || SqliteStore::open(&path, options))
+        .await
+        .map_err(|error| StoreError::unavailable(format!("opening the store: {error}")))?
+}
+
+fn failure(place: &str, error: &StoreError) -> Failure {
+    let code = match error {
+        StoreError::Contended { .. } | StoreError::Unavailable { .. } => exit::BUSY,
+        StoreError::Full { .. } => exit::CREATE,
+        StoreError::Unusable { .. }
+        | StoreError::Ambiguous { .. }
+        | StoreError::Invalid { .. }
+        | StoreError::Corrupt { .. } => exit::DATA,
+    };
+    Failure::new(code, format!("{place}: {error}"))
+}
