@@ -3,7 +3,7 @@
 //! Knows nothing of WhatsApp. From the bottom up:
 //! - [`clock`], [`rng`], [`backoff`]: time and randomness come in here only;
 //! - [`store`]: the document store, a port shaped like Firestore, with adapters
-//!   for SQLite and memory;
+//!   for SQLite, Firestore (feature `firestore`) and memory;
 //! - [`gate`]: what stands between an account's work and the world;
 //! - [`fence`]: commits that only the owner of the present epoch can make;
 //! - [`lease`], [`claim`]: who may own what, as pure rules;

@@ -55,6 +55,8 @@ mod codec;
 pub mod contract;
 mod document;
 mod error;
+#[cfg(feature = "firestore")]
+mod firestore;
 mod key;
 pub mod limits;
 mod memory;
@@ -70,6 +72,8 @@ mod write;
 
 pub use document::{Document, Page, Snapshot};
 pub use error::StoreError;
+#[cfg(feature = "firestore")]
+pub use firestore::{FirestoreOptions, FirestoreStore};
 pub use memory::{Fault, MemoryStore};
 pub use path::{Collection, Path, encode_id};
 pub use query::{Cursor, Direction, Filter, Op, Order, Query, QueryShape};
