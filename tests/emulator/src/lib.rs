@@ -134,6 +134,19 @@ impl Emulator {
         Ok(())
     }
 
+    /// Starts it again where it was, empty.
+    ///
+    /// # Errors
+    /// As for [`Emulator::start`]; another process may have taken the port.
+    pub async fn restart(&mut self) -> Result<()> {
+        let (_, port) = self.host.rsplit_once(':').context("a host has a port")?;
+        self.process = Some(spawn(&jar()?, port.parse()?)?);
+        if !self.listens().await? {
+            bail!("the Firestore emulator ended as it started again");
+        }
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let process = self.process.as_ref().context("the emulator is not ours")?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);

@@ -159,13 +159,18 @@ impl Listener {
         Ok(())
     }
 
+    /// A stream that failed before it had caught up may have failed for its
+    /// token: the next one does without.
     fn close(&mut self) {
         self.stream = None;
+        if !self.target.is_current() {
+            self.token.clear();
+        }
     }
 
     /// The next stream begins from nothing.
     fn begin_anew(&mut self) {
-        self.close();
+        self.stream = None;
         self.token.clear();
     }
 
