@@ -57,6 +57,7 @@ mod document;
 mod error;
 #[cfg(feature = "firestore")]
 mod firestore;
+pub mod indexes;
 mod key;
 pub mod limits;
 mod memory;

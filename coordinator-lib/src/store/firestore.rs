@@ -14,7 +14,7 @@
 //!   commit's own time, and the same throughout the commit.
 //! - A write that changes nothing leaves the document's update time as it was.
 //! - Queries with several fields need the indexes of
-//!   `k8s/firestore/firestore.indexes.json`.
+//!   `k8s/firestore/firestore.indexes.json`; see [`super::indexes`].
 //!
 //! Clones share one HTTP/2 channel. A heartbeat that must not wait behind other
 //! traffic connects a second time.
