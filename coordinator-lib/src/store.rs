@@ -53,6 +53,7 @@ mod apply;
 mod codec;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod doctor;
 mod document;
 mod error;
 #[cfg(feature = "firestore")]

@@ -5,6 +5,7 @@ use futures::future::join_all;
 
 use super::super::{
     Change, Collection, Fields, Precondition, Store, StoreTime, Value, WriteOutcome, contract,
+    doctor,
 };
 use super::*;
 use crate::clock::Clock;
@@ -278,4 +279,15 @@ async fn what_only_the_server_refuses_is_invalid() {
         matches!(outcome, Err(StoreError::Invalid { .. })),
         "{outcome:?}"
     );
+}
+
+#[tokio::test]
+async fn the_doctor_finds_nothing_wrong() {
+    let emulator = Emulator::shared().await.unwrap();
+    let store = connect(options(&emulator)).await;
+    let scratch = Collection::new("scratch").unwrap();
+    for check in doctor::checks(&store, &scratch, &SystemClock, &SystemRng).await {
+        assert!(check.finding.is_ok(), "{check:?}");
+    }
+    assert_eq!(store.count(&Query::new(scratch)).await.unwrap(), 0);
 }
