@@ -10,6 +10,8 @@ use super::super::{
 use super::*;
 use crate::clock::Clock;
 
+mod fenced;
+
 /// Longer than any of these waits takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(40);
 
