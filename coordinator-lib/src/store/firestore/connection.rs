@@ -53,7 +53,7 @@ pub(super) async fn connect(options: &FirestoreOptions) -> Result<FirestoreDb, S
     let connecting = FirestoreDb::with_options_auth(settings, auth);
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(failure::of_connecting(&error)),
+        Ok(Err(error)) => Err(failure::of_connecting(&url, &error)),
         Err(_) => Err(StoreError::unavailable(format!(
             "no connection to Firestore at {url} within {CONNECT_TIMEOUT:?}; check the address \
              and the network"

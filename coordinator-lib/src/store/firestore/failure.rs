@@ -178,8 +178,8 @@ fn is_of_credentials(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// What a failure to connect in the first place means.
-pub(super) fn of_connecting(error: &::firestore::errors::FirestoreError) -> StoreError {
-    StoreError::unavailable(format!("{NO_CONNECTION} ({error})"))
+pub(super) fn of_connecting(url: &str, error: &::firestore::errors::FirestoreError) -> StoreError {
+    StoreError::unavailable(format!("{NO_CONNECTION}: {url} ({error})"))
 }
 
 fn with(advice: &str, failure: &Failure) -> String {
