@@ -48,7 +48,7 @@ use crate::identity::{AccountId, WorkerIdentity};
 use crate::lease::{LeaseConfig, LeaseConfigError};
 use crate::presence::Presence;
 use crate::rng::SharedRng;
-use crate::store::{Store, StoreError};
+use crate::store::{Query, Store, StoreError};
 use crate::worker_session::WorkerSession;
 
 use self::ownership::Owned;

@@ -3,7 +3,7 @@
 //! Knows nothing of WhatsApp. From the bottom up:
 //! - [`clock`], [`rng`], [`backoff`]: time and randomness come in here only;
 //! - [`store`]: the document store, a port shaped like Firestore, with adapters
-//!   for Firestore, SQLite and memory;
+//!   for Firestore (feature `firestore`), SQLite and memory;
 //! - [`deadline`], [`gate`]: what stands between an account's work and the world;
 //! - [`fence`]: commits that only the owner of the present epoch can make;
 //! - [`lease`], [`claim`], [`worker_session`], [`balance`]: who may own what, as

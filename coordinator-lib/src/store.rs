@@ -53,8 +53,12 @@ mod apply;
 mod codec;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+pub mod doctor;
 mod document;
 mod error;
+#[cfg(feature = "firestore")]
+mod firestore;
+pub mod indexes;
 mod key;
 pub mod limits;
 mod memory;
@@ -70,6 +74,8 @@ mod write;
 
 pub use document::{Document, Page, Snapshot};
 pub use error::StoreError;
+#[cfg(feature = "firestore")]
+pub use firestore::{FirestoreOptions, FirestoreStore};
 pub use memory::{Fault, MemoryStore};
 pub use path::{Collection, Path, encode_id};
 pub use query::{Cursor, Direction, Filter, Op, Order, Query, QueryShape};

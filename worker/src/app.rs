@@ -91,7 +91,7 @@ impl App {
         let name = worker_name(&config, rng.as_ref());
         data_dir::prepare(&config.store.data_dir)?;
         let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
-        let backend = Backend::open(&config.store, &clock).await?;
+        let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
         let server = Server::bind(config.http.listen)
             .await

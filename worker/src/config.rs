@@ -27,7 +27,7 @@ pub use self::lease::LeaseOptions;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
-pub use self::store::StoreConfig;
+pub use self::store::{StoreConfig, StoreKind};
 pub use self::whatsapp::{ClientVersion, WhatsappConfig};
 pub use self::worker::WorkerConfig;
 

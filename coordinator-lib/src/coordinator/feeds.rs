@@ -149,6 +149,23 @@ pub(super) fn split(query: &Query, shards: Option<&[i64]>) -> Vec<Query> {
     }
 }
 
+/// Every query that a coordinator makes, for the check of indexes.
+pub(super) fn queries() -> Vec<Query> {
+    let somebody = WorkerSessionId::from_text("s");
+    let accounts = Query::new(account_collection());
+    let mut queries = vec![
+        worker_session::living(),
+        worker_session::sealed(),
+        free_accounts(),
+        accounts.clone(),
+    ];
+    queries.extend(worker_session::accounts_of(&somebody));
+    for query in queries.clone().into_iter().skip(2) {
+        queries.extend(split(&query, Some(&[1, 2])));
+    }
+    queries
+}
+
 /// Accounts without an owner.
 fn free_accounts() -> Query {
     Query::new(account_collection()).filter(LEASE_SESSION_FIELD, Op::Eq, Value::Null)

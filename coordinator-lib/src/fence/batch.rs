@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use super::{FencedError, FencedOutcome, NONCE_FIELD, NONCE_TIME_FIELD};
 use crate::rng::Rng;
 use crate::store::limits::{self, COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, write_bytes};
-use crate::store::{Commit, Document, Path, StoreError, StoreTime, Value, Write};
+use crate::store::{Commit, Document, Fields, Path, StoreError, StoreTime, Value, Write};
 
 /// Writes in one commit besides the verify of the head.
 const GROUP_WRITES_MAX: usize = COMMIT_WRITES_MAX - 1;
@@ -109,9 +109,13 @@ impl Batch {
         }
     }
 
-    /// The commit that landed at `time`, from what its documents are now. A
-    /// document that somebody changed since keeps the version of the commit, so
-    /// that the next write on it looks again.
+    /// The commit that landed at `time`, from what its documents are now.
+    ///
+    /// A document that holds exactly what was set has its own version, however
+    /// exact `time` is (Firestore's is a little early). One that somebody
+    /// changed since keeps the version of the commit, so that the next write on
+    /// it looks again; and so does one of which only some fields were written,
+    /// where nobody can tell.
     pub(super) fn commit_as_found(&self, time: StoreTime, found: &[Option<Document>]) -> Commit {
         let update_times = self
             .writes
@@ -120,7 +124,14 @@ impl Batch {
             .map(|(write, document)| match write {
                 Write::Verify { update_time, .. } => *update_time,
                 Write::Delete { .. } => time,
-                Write::Set { .. } | Write::Update { .. } => document
+                Write::Set { fields, .. } => document.as_ref().map_or(time, |document| {
+                    if holds(&document.fields, fields) {
+                        document.update_time
+                    } else {
+                        document.update_time.min(time)
+                    }
+                }),
+                Write::Update { .. } => document
                     .as_ref()
                     .map_or(time, |document| document.update_time.min(time)),
             })
@@ -134,6 +145,20 @@ impl Batch {
             .map(|write| write.path().clone())
             .collect()
     }
+}
+
+/// Whether what was found is what was written; a commit time was written as
+/// some time.
+fn holds(found: &Fields, written: &Fields) -> bool {
+    found.len() == written.len()
+        && written
+            .iter()
+            .all(|(name, value)| match (found.get(name), value) {
+                (Some(Value::Time(_)), Value::CommitTime) => true,
+                (Some(Value::Map(found)), Value::Map(written)) => holds(found, written),
+                (Some(found), written) => found == written,
+                (None, _) => false,
+            })
 }
 
 /// Puts the nonce into the first guarded write; returns where.
@@ -217,7 +242,7 @@ impl Drop for Token {
 mod tests {
     use super::*;
     use crate::rng::SeededRng;
-    use crate::store::{Fields, Precondition};
+    use crate::store::Precondition;
 
     fn set(at: &str) -> Write {
         Write::Set {
@@ -268,6 +293,27 @@ mod tests {
         assert_eq!(first_paths(&take_group(&mut queue)), ["m/2"]);
         assert_eq!(first_paths(&take_group(&mut queue)), ["m/3"]);
         assert_eq!(first_paths(&take_group(&mut queue)), ["m/5"]);
+    }
+
+    #[test]
+    fn a_landed_commit_takes_a_documents_version_only_if_it_holds_what_was_set() {
+        let rng = SeededRng::new(1);
+        let head = Path::new("wa_sessions/a").unwrap();
+        let batch = Batch::new(vec![set("m/1")], &head, &rng).unwrap();
+        let (early, version) = (StoreTime::from_micros(5), StoreTime::from_micros(9));
+        let mut found = Document {
+            path: Path::new("m/1").unwrap(),
+            fields: Fields::from([
+                (NONCE_FIELD.to_owned(), batch.nonce.as_str().into()),
+                (NONCE_TIME_FIELD.to_owned(), early.into()),
+            ]),
+            update_time: version,
+        };
+        assert_eq!(batch.landed_at(Some(&found)), Some(early));
+        let landed = |found: &Document| batch.commit_as_found(early, &[Some(found.clone())]);
+        assert_eq!(landed(&found).update_times, [version]);
+        found.fields.insert("theirs".to_owned(), 1.into());
+        assert_eq!(landed(&found).update_times, [early]);
     }
 
     #[test]

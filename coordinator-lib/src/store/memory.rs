@@ -299,4 +299,9 @@ mod tests {
     }
 
     crate::store_contract!(fixture);
+
+    #[tokio::test]
+    async fn the_commit_time_is_exact() {
+        contract::commits::the_commit_time_is_exact(fixture().await.store()).await;
+    }
 }

@@ -218,7 +218,7 @@ impl Query {
 ///
 /// Firestore needs a composite index declared for a shape with an equality and
 /// an order, or with two orders; a test compares the shapes in use with
-/// `firestore.indexes.json`.
+/// `firestore.indexes.json` (see [`super::indexes`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueryShape {
     /// The collection's last segment.

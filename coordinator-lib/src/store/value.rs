@@ -32,7 +32,9 @@ pub enum Value {
     List(Vec<Value>),
     /// A map.
     Map(Fields),
-    /// Written: the commit's own time. Never read. Not within a list.
+    /// Written: the commit's own time (in Firestore shortly before it, in
+    /// milliseconds), the same throughout a commit. Never read. Not within a
+    /// list.
     CommitTime,
 }
 

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::coordinator::StoreMaker;
+use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::presence::{FolderPresence, Presence};
-use coordinator_lib::store::{SqliteOptions, SqliteStore, Store, StoreError};
+use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::{
+    FirestoreOptions, FirestoreStore, SqliteOptions, SqliteStore, Store, StoreError,
+};
 
-use crate::config::StoreConfig;
+use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
 
 /// A store, and what belongs to its kind.
@@ -24,6 +28,7 @@ pub struct Backend {
 
 enum Closing {
     Sqlite(SqliteStore),
+    Nothing,
 }
 
 impl Backend {
@@ -31,7 +36,19 @@ impl Backend {
     ///
     /// # Errors
     /// A line that says what is wrong and what to do, and the exit code.
-    pub async fn open(config: &StoreConfig, clock: &SharedClock) -> Result<Self, Failure> {
+    pub async fn open(
+        config: &StoreConfig,
+        lease: &LeaseConfig,
+        clock: &SharedClock,
+        rng: &SharedRng,
+    ) -> Result<Self, Failure> {
+        match config.store {
+            StoreKind::Sqlite => Self::sqlite(config, clock).await,
+            StoreKind::Firestore => Self::firestore(config, lease, clock, rng).await,
+        }
+    }
+
+    async fn sqlite(config: &StoreConfig, clock: &SharedClock) -> Result<Self, Failure> {
         let sqlite = open_sqlite(config, clock)
             .await
             .map_err(|error| failure(&config.database_path().display().to_string(), &error))?;
@@ -59,10 +76,49 @@ impl Backend {
         })
     }
 
+    async fn firestore(
+        config: &StoreConfig,
+        lease: &LeaseConfig,
+        clock: &SharedClock,
+        rng: &SharedRng,
+    ) -> Result<Self, Failure> {
+        let options = FirestoreOptions {
+            database: Some(config.firestore_database.clone()),
+            emulator_host: config.firestore_emulator_host.clone(),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            ..FirestoreOptions::new(config.firestore_project.clone().unwrap_or_default())
+        };
+        let store = FirestoreStore::connect(options.clone())
+            .await
+            .map_err(|error| failure("Firestore", &error))?;
+        // One attempt at a time: the heartbeat has its own way to try again.
+        let beats = FirestoreOptions {
+            attempts_max: 1,
+            attempt_timeout: lease.attempt_timeout,
+            ..options
+        };
+        Ok(Self {
+            store: Arc::new(store),
+            heartbeat: Arc::new(move || {
+                let options = beats.clone();
+                Box::pin(async move {
+                    let store = FirestoreStore::connect(options).await?;
+                    Ok(Arc::new(store) as Store)
+                })
+            }),
+            presence: None,
+            closing: Closing::Nothing,
+        })
+    }
+
     /// Closes it, once nothing uses it any more.
     pub async fn close(self) {
         match self.closing {
             Closing::Sqlite(sqlite) => sqlite.close().await,
+            Closing::Nothing => {
+                // Its connections end with the process.
+            }
         }
     }
 }

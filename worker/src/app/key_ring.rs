@@ -4,7 +4,7 @@
 use coordinator_lib::rng::Rng;
 use session::{KeyRing, KeyRingError};
 
-use crate::config::StoreConfig;
+use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
 
 /// The ring that is there.
@@ -36,6 +36,17 @@ pub fn load_or_generate(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, 
     let is_in_use = database.exists();
     if config.key_ring_json.is_some() || path.exists() {
         return load(config);
+    }
+    if config.store == StoreKind::Firestore {
+        // Every worker of the cluster needs the same one.
+        return Err(Failure::new(
+            exit::DATA,
+            format!(
+                "the key ring {} is missing: `worker keys generate` makes one; give the same to \
+                 every worker of the cluster, and keep a copy",
+                path.display()
+            ),
+        ));
     }
     if is_in_use {
         return Err(Failure::new(

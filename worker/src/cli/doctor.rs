@@ -1,6 +1,6 @@
 //! `worker doctor`: looks at everything that the worker needs, and says what
-//! to do about what is wrong. Changes nothing but one document that it writes,
-//! reads and deletes again.
+//! to do about what is wrong. Changes nothing but a few documents that it
+//! writes, reads and deletes again.
 
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use coordinator_lib::clock::{Clock, SystemClock};
 use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
+use coordinator_lib::store::doctor::{self, Check, Finding};
 use coordinator_lib::store::{
     Collection, CommitOutcome, DocumentStore, Precondition, Query, SqliteOptions, SqliteStore,
     StoreTime, Value, Write, query_all,
@@ -30,9 +31,6 @@ const HEADS_MAX: usize = 10_000;
 const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(30);
 /// This program did not exist before: an earlier clock is not set.
 const BUILT_AFTER: i64 = 1_767_225_600;
-
-/// What a check found: a fact, or what is wrong and what helps.
-type Finding = Result<String, String>;
 
 /// Runs all checks; fails if one does.
 pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
@@ -61,6 +59,9 @@ async fn examine(config: &Config) -> ExitCode {
         match open(&config.store) {
             Ok(store) => {
                 report.add("store", write_and_read(&store).await);
+                for check in promises(&store).await {
+                    report.add(check.name, check.finding);
+                }
                 if let Ok(ring) = &ring {
                     report.add("session keys", session_keys(&store, ring).await);
                 }
@@ -225,6 +226,17 @@ async fn write_and_read(store: &SqliteStore) -> Finding {
         store.backend(),
         took.as_millis()
     ))
+}
+
+/// Whether the store keeps the promises that leases rest on.
+async fn promises(store: &SqliteStore) -> Vec<Check> {
+    match Collection::new("scratch") {
+        Ok(scratch) => doctor::checks(store, &scratch, &SystemClock, &SystemRng).await,
+        Err(error) => vec![Check {
+            name: "store",
+            finding: Err(error.to_string()),
+        }],
+    }
 }
 
 /// Whether the key ring opens every account's data key.

@@ -1,8 +1,8 @@
-//! Options of what is kept on disk: the embedded database and the key ring.
+//! Options of the store: the embedded database or Firestore, and the key ring.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::ConfigError;
 use super::secret::Secret;
@@ -14,10 +14,41 @@ const PRESENCE_NAME: &str = "workers";
 /// Name of the key ring inside the data folder.
 const KEY_RING_NAME: &str = "keyring.json";
 
+/// Which store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum StoreKind {
+    /// A file in the data folder, for the workers of one machine.
+    #[default]
+    Sqlite,
+    /// Google Cloud Firestore, for workers on any number of machines.
+    Firestore,
+}
+
 /// Where the store and the keys are.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Store")]
 pub struct StoreConfig {
+    /// Which store: `sqlite`, a file for the workers of one machine, or `firestore`, for a cluster
+    #[arg(long, env = "LEASEHOLD_STORE", value_name = "KIND", value_enum, default_value_t = StoreKind::Sqlite)]
+    pub store: StoreKind,
+
+    /// Google Cloud project of the Firestore database
+    #[arg(long, env = "GOOGLE_CLOUD_PROJECT", value_name = "PROJECT")]
+    pub firestore_project: Option<String>,
+
+    /// Name of the Firestore database
+    #[arg(
+        long,
+        env = "LEASEHOLD_FIRESTORE_DATABASE",
+        value_name = "NAME",
+        default_value = "(default)"
+    )]
+    pub firestore_database: String,
+
+    /// Address of a Firestore emulator, such as 127.0.0.1:8081, instead of Google's service
+    #[arg(long, env = "FIRESTORE_EMULATOR_HOST", value_name = "HOST:PORT")]
+    pub firestore_emulator_host: Option<String>,
+
     /// Folder of the database and the key ring; made on first use, for its owner only
     #[arg(
         long,
@@ -47,6 +78,10 @@ pub struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
+            store: StoreKind::Sqlite,
+            firestore_project: None,
+            firestore_database: "(default)".to_owned(),
+            firestore_emulator_host: None,
             data_dir: PathBuf::from("leasehold-data"),
             key_ring: None,
             key_ring_json: None,
@@ -76,6 +111,11 @@ impl StoreConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if self.data_dir.as_os_str().is_empty() {
             return Err(ConfigError::relation("--data-dir must not be empty"));
+        }
+        if self.store == StoreKind::Firestore && self.firestore_project.is_none() {
+            return Err(ConfigError::relation(
+                "--store firestore needs --firestore-project (or GOOGLE_CLOUD_PROJECT)",
+            ));
         }
         if self.key_ring.is_some() && self.key_ring_json.is_some() {
             return Err(ConfigError::relation(

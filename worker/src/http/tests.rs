@@ -12,7 +12,6 @@ mod status;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -40,7 +39,6 @@ use crate::model::collections;
 struct StubWorker {
     snapshot: Mutex<WorkerSnapshot>,
     standing: Mutex<Standing>,
-    wakes: AtomicUsize,
 }
 
 impl Default for StubWorker {
@@ -48,7 +46,6 @@ impl Default for StubWorker {
         Self {
             snapshot: Mutex::default(),
             standing: Mutex::new(Standing::Active),
-            wakes: AtomicUsize::new(0),
         }
     }
 }
@@ -66,9 +63,7 @@ impl WorkerView for StubWorker {
         *self.standing.lock()
     }
 
-    fn rested(&self, _account: &str) {
-        self.wakes.fetch_add(1, Ordering::Relaxed);
-    }
+    fn rested(&self, _account: &str) {}
 }
 
 /// An API on a memory store.

@@ -121,3 +121,65 @@ fn wa_outbox_of(account: &str) -> Result<Query, StoreError> {
 fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use coordinator_lib::store::indexes::DeclaredIndexes;
+
+    use super::*;
+
+    const DECLARED: &str = include_str!("../../../k8s/firestore/firestore.indexes.json");
+
+    /// Every query of this module, by the name of its function. Whoever has
+    /// queries elsewhere adds their shapes in the test below.
+    fn all() -> Vec<(&'static str, Result<Query, StoreError>)> {
+        vec![
+            ("accounts", accounts()),
+            ("accounts_desired", accounts_desired(Desired::Running)),
+            ("accounts_unowned", accounts_unowned(Desired::Running)),
+            (
+                "accounts_with_status",
+                accounts_with_status(Status::Connected),
+            ),
+            ("accounts_of_owner", accounts_of_owner("w")),
+            ("threads", threads("a")),
+            ("threads_read_pending", threads_read_pending("a")),
+            ("thread_by_pn", thread_by_pn("a", "p")),
+            ("thread_by_lid", thread_by_lid("a", "l")),
+            ("messages_of", messages_of("t")),
+            ("messages_unread", messages_unread("t")),
+            ("wa_outbox_open", wa_outbox_open("a")),
+            ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
+            ("outbox", outbox("a")),
+            ("event_last", event_last("a")),
+            ("events_after", events_after("a", 0)),
+            ("events_before", events_before(StoreTime::from_micros(0))),
+        ]
+    }
+
+    #[test]
+    fn every_query_is_listed() {
+        let written: Vec<&str> = include_str!("queries.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub fn "))
+            .filter_map(|rest| rest.split('(').next())
+            .collect();
+        let listed: Vec<&str> = all().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(written, listed);
+    }
+
+    #[test]
+    fn every_query_has_its_index_in_firestore_and_every_index_its_query() {
+        let declared = DeclaredIndexes::parse(DECLARED).unwrap();
+        let shapes: Vec<_> = all()
+            .into_iter()
+            .map(|(_, query)| query.unwrap())
+            .chain(coordinator_lib::coordinator::queries())
+            .map(|query| query.shape())
+            .collect();
+        let missing = declared.missing(shapes.clone());
+        assert!(missing.is_empty(), "{missing:#?}");
+        let unused = declared.unused(shapes);
+        assert!(unused.is_empty(), "{unused:#?}");
+    }
+}

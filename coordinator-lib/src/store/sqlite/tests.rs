@@ -16,6 +16,11 @@ async fn fixture() -> contract::Fixture {
 
 crate::store_contract!(fixture);
 
+#[tokio::test]
+async fn the_commit_time_is_exact() {
+    contract::commits::the_commit_time_is_exact(fixture().await.store()).await;
+}
+
 fn file(folder: &TempDir) -> PathBuf {
     folder.path().join("test.db")
 }

@@ -1,0 +1,221 @@
+//! Google's official Firestore emulator, for tests.
+//!
+//! Either the one that `FIRESTORE_EMULATOR_HOST` names (`tests/run` starts one
+//! for a whole level), or one of the test's own, on a free port. Tests share an
+//! emulator without seeing each other: each takes a project of its own, from
+//! [`project_id`]. Whoever stops an emulator needs its own.
+//!
+//! The emulator is Java. It ends with the [`Emulator`], and with the thread
+//! that started it, however that ends (`setpriv --pdeathsig`). Its data is in
+//! memory and ends with it.
+
+// Tests wait in real time for a real process.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "deadlines of tests are real time"
+)]
+
+use std::env;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+/// Names a running emulator, as Google's own tools do: `host:port`.
+pub const HOST_VARIABLE: &str = "FIRESTORE_EMULATOR_HOST";
+
+/// Names the emulator's jar instead of looking for it.
+pub const JAR_VARIABLE: &str = "FIRESTORE_EMULATOR_JAR";
+
+/// Installs what is missing.
+pub const INSTALL_COMMAND: &str = "tests/run installs it; by hand, with Google's repository set \
+    up (https://cloud.google.com/sdk/docs/install#deb): \
+    apt-get install google-cloud-cli-firestore-emulator default-jre-headless";
+
+const JAR: &str = "platform/cloud-firestore-emulator/cloud-firestore-emulator.jar";
+
+/// Where Google's SDK is, by the ways to install it.
+const SDK_FOLDERS: [&str; 4] = [
+    "/usr/lib/google-cloud-sdk",
+    "/usr/share/google-cloud-sdk",
+    "/opt/google-cloud-sdk",
+    "/snap/google-cloud-cli/current",
+];
+
+/// A JVM on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the emulator listens.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Another process may take a free port before the emulator does.
+const STARTS_MAX: u32 = 3;
+
+/// A running emulator; one of our own ends when this is dropped.
+#[derive(Debug)]
+pub struct Emulator {
+    host: String,
+    process: Option<Child>,
+}
+
+impl Emulator {
+    /// The emulator of [`HOST_VARIABLE`], or a new one.
+    ///
+    /// # Errors
+    /// As for [`Emulator::start`].
+    pub async fn shared() -> Result<Self> {
+        match env::var(HOST_VARIABLE) {
+            Ok(host) if !host.is_empty() => Ok(Self {
+                host,
+                process: None,
+            }),
+            Ok(_) | Err(_) => Self::start().await,
+        }
+    }
+
+    /// A new emulator, which listens when this returns.
+    ///
+    /// # Errors
+    /// No emulator or no Java on this machine, which the error says how to
+    /// install; or it does not start.
+    pub async fn start() -> Result<Self> {
+        let jar = jar()?;
+        for _ in 0..STARTS_MAX {
+            let port = free_port()?;
+            let mut emulator = Self {
+                host: format!("127.0.0.1:{port}"),
+                process: Some(spawn(&jar, port)?),
+            };
+            if emulator.listens().await? {
+                return Ok(emulator);
+            }
+        }
+        bail!(
+            "the Firestore emulator ended {STARTS_MAX} times as it started; run it by hand: {}",
+            jar.display()
+        )
+    }
+
+    /// Where it listens: `host:port`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Stops the process where it is (SIGSTOP): connections stay, and nothing
+    /// is answered.
+    ///
+    /// # Errors
+    /// It is not ours, or has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// As for [`Emulator::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Ends the process at once (SIGKILL), and its data with it.
+    ///
+    /// # Errors
+    /// As for [`Emulator::pause`].
+    pub fn kill(&mut self) -> Result<()> {
+        let process = self.process.as_mut().context("the emulator is not ours")?;
+        process.kill()?;
+        process.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again where it was, empty.
+    ///
+    /// # Errors
+    /// As for [`Emulator::start`]; another process may have taken the port.
+    pub async fn restart(&mut self) -> Result<()> {
+        let (_, port) = self.host.rsplit_once(':').context("a host has a port")?;
+        self.process = Some(spawn(&jar()?, port.parse()?)?);
+        if !self.listens().await? {
+            bail!("the Firestore emulator ended as it started again");
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("the emulator is not ours")?;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has an id")?, signal)?;
+        Ok(())
+    }
+
+    /// Waits until it listens; false if it ended instead.
+    async fn listens(&mut self) -> Result<bool> {
+        let started = Instant::now();
+        while TcpStream::connect(&self.host).await.is_err() {
+            let process = self.process.as_mut().context("it was started")?;
+            if process.try_wait()?.is_some() {
+                return Ok(false);
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("the Firestore emulator does not listen after {START_LIMIT:?}");
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // A process that has ended already is no failure here.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A project that no other test has.
+pub fn project_id() -> String {
+    format!("test-{}", Uuid::new_v4().simple())
+}
+
+fn jar() -> Result<PathBuf> {
+    if let Some(jar) = env::var_os(JAR_VARIABLE) {
+        return Ok(PathBuf::from(jar));
+    }
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join("google-cloud-sdk"));
+    SDK_FOLDERS
+        .iter()
+        .map(PathBuf::from)
+        .chain(home)
+        .map(|folder| folder.join(JAR))
+        .find(|jar| jar.is_file())
+        .with_context(|| format!("there is no Firestore emulator here; {INSTALL_COMMAND}"))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Java with little memory: without a cap it takes 2 GB.
+fn spawn(jar: &PathBuf, port: u16) -> Result<Child> {
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "java"])
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(["-Duser.language=en", "-cp"])
+        .arg(jar)
+        .arg("com.google.cloud.datastore.emulator.firestore.CloudFirestore")
+        .args(["--host=127.0.0.1", &format!("--port={port}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("setpriv (of util-linux) cannot be run")
+}
