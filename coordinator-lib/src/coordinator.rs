@@ -306,6 +306,14 @@ impl Coordinator {
     }
 }
 
+/// Every query that a coordinator makes, and that of the history: whoever
+/// provides a store with indexes needs to know them.
+pub fn queries() -> Vec<Query> {
+    let mut queries = feeds::queries();
+    queries.extend(AccountId::new("a").and_then(|account| crate::history::of(&account)));
+    queries
+}
+
 fn standing(state: crate::worker_session::SessionState, draining: bool, is_past: bool) -> Standing {
     use crate::worker_session::SessionState;
     match state {

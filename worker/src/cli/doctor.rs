@@ -13,14 +13,15 @@ use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
 use coordinator_lib::store::doctor::{self, Check, Finding};
 use coordinator_lib::store::{
-    Collection, CommitOutcome, DocumentStore, Precondition, Query, SqliteOptions, SqliteStore,
-    StoreTime, Value, Write, query_all,
+    Collection, CommitOutcome, DocumentStore, Precondition, Query, StoreTime, Value, Write,
+    query_all,
 };
 use session::{HeadDoc, KeyRing};
 use tokio::net::{TcpStream, lookup_host};
 
+use crate::app::backend::Backend;
 use crate::app::key_ring;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, StoreConfig, StoreKind};
 use crate::exit::Failure;
 
 /// A name server or a server that takes longer is as good as none.
@@ -55,15 +56,18 @@ async fn examine(config: &Config) -> ExitCode {
     let ring = key_ring::load(&config.store);
     report.add("key ring", key_ring_finding(config, &ring));
     report.add("clock", wall_clock(SystemClock.wall()));
-    if config.store.database_path().exists() {
-        match open(&config.store) {
-            Ok(store) => {
-                report.add("store", write_and_read(&store).await);
-                for check in promises(&store).await {
+    let is_there =
+        config.store.store == StoreKind::Firestore || config.store.database_path().exists();
+    if is_there {
+        match open(config).await {
+            Ok(backend) => {
+                let store = backend.store.as_ref();
+                report.add("store", write_and_read(store).await);
+                for check in promises(store).await {
                     report.add(check.name, check.finding);
                 }
                 if let Ok(ring) = &ring {
-                    report.add("session keys", session_keys(&store, ring).await);
+                    report.add("session keys", session_keys(store, ring).await);
                 }
             }
             Err(wrong) => report.add("store", Err(wrong)),
@@ -169,15 +173,14 @@ fn wall_clock(now: DateTime<Utc>) -> Finding {
     }
 }
 
-fn open(config: &StoreConfig) -> Result<SqliteStore, String> {
-    let options = SqliteOptions {
-        clock: SystemClock::shared(),
-        ..SqliteOptions::default()
-    };
-    SqliteStore::open(&config.database_path(), options).map_err(|error| error.to_string())
+async fn open(config: &Config) -> Result<Backend, String> {
+    let (clock, rng) = (SystemClock::shared(), SystemRng::shared());
+    Backend::open(&config.store, &config.lease.lease(), &clock, &rng)
+        .await
+        .map_err(|failure| failure.to_string())
 }
 
-async fn write_and_read(store: &SqliteStore) -> Finding {
+async fn write_and_read(store: &dyn DocumentStore) -> Finding {
     let began = SystemClock.boottime();
     let path = Collection::new("config")
         .and_then(|config| config.doc(&format!("doctor-{}", SystemRng.nonce())))
@@ -229,7 +232,7 @@ async fn write_and_read(store: &SqliteStore) -> Finding {
 }
 
 /// Whether the store keeps the promises that leases rest on.
-async fn promises(store: &SqliteStore) -> Vec<Check> {
+async fn promises(store: &dyn DocumentStore) -> Vec<Check> {
     match Collection::new("scratch") {
         Ok(scratch) => doctor::checks(store, &scratch, &SystemClock, &SystemRng).await,
         Err(error) => vec![Check {
@@ -240,7 +243,7 @@ async fn promises(store: &SqliteStore) -> Vec<Check> {
 }
 
 /// Whether the key ring opens every account's data key.
-async fn session_keys(store: &SqliteStore, ring: &KeyRing) -> Finding {
+async fn session_keys(store: &dyn DocumentStore, ring: &KeyRing) -> Finding {
     let heads = query_all(store, &Query::new(head_collection()), HEADS_MAX)
         .await
         .map_err(|error| error.to_string())?;
