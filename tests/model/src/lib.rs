@@ -1,0 +1,11 @@
+pub mod action;
+pub mod config;
+pub mod invariants;
+pub mod milestone;
+pub mod model;
+pub mod mutation;
+pub mod rules;
+pub mod state;
+pub mod step;
+pub mod store;
+pub mod symmetry;
