@@ -81,6 +81,9 @@ impl Durations {
     };
 }
 
+/// What the program runs, beside the mutations.
+pub const LARGER: [(&str, Config); 1] = [("clocks, 2 workers, 1 account", Config::TIMED)];
+
 impl Config {
     /// Two worker sessions, one account, clocks with a bounded rate.
     pub const TIMED: Config = Config {
@@ -90,7 +93,7 @@ impl Config {
         blocks: 0,
         late: 1,
         symmetry: true,
-        operator: true,
+        operator: false,
         clocks: Clocks::Bounded(Durations::SMALLEST),
         mutation: None,
     };
@@ -113,7 +116,6 @@ impl Config {
     pub const fn broken(self, mutation: Mutation) -> Config {
         Config {
             mutation: Some(mutation),
-            symmetry: false,
             ..self
         }
     }

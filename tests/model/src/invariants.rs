@@ -86,10 +86,8 @@ fn one_session_per_epoch(config: &Config, state: &State) -> bool {
         let owners = workers(config).filter_map(|worker| {
             let tenure = state.tenure(worker, account);
             match tenure.phase {
-                Phase::Held | Phase::Running | Phase::Stopping | Phase::Releasing => {
-                    Some(tenure.epoch)
-                }
-                Phase::Idle | Phase::Claiming => None,
+                Phase::Held | Phase::Running | Phase::Stopping => Some(tenure.epoch),
+                Phase::Idle | Phase::Claiming | Phase::Releasing => None,
             }
         });
         let mut seen = 0_u64;

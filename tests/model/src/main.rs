@@ -1,62 +1,96 @@
-use model::config::Config;
+//! Runs the larger configurations and prints what they show:
+//! `cargo run --release -p model`.
+
+use std::io::{Write, stdout};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use clap::Parser;
+use model::check::{counterexample, exhaust};
+use model::config::{Config, LARGER};
 use model::mutation::Mutation;
-use stateright::{Checker, Model};
-fn main() {
-    let secs: u64 = std::env::args().nth(1).map_or(60, |s| s.parse().unwrap());
-    for (n, c) in [("timed", Config::TIMED), ("timeless", Config::TIMELESS)] {
-        let t = std::time::Instant::now();
-        let ch = c
-            .checker()
-            .threads(2)
-            .timeout(std::time::Duration::from_secs(secs))
-            .spawn_bfs()
-            .join();
-        println!(
-            "{n}: unique {} depth {} done {} {:?}",
-            ch.unique_state_count(),
-            ch.max_depth(),
-            ch.is_done(),
-            t.elapsed()
-        );
-        let d = ch.discoveries();
-        for p in c.properties() {
-            println!(
-                "  {:?} {} -> {:?}",
-                p.expectation,
-                p.name,
-                d.get(p.name).map(|p| p.clone().into_actions().len())
-            );
+use model::report;
+
+/// Checks the lease protocol: that its rules are safe, and that each is needed.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Print the counterexample of one mutation, step by step, and nothing else.
+    #[arg(long, value_name = "MUTATION")]
+    trace: Option<Mutation>,
+
+    /// How long one configuration may take, in seconds; it says if it was not
+    /// enough.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    limit: u64,
+
+    /// Threads for the configurations. Counterexamples are looked for with one,
+    /// so that they are the shortest.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if let Some(mutation) = options.trace {
+        return trace(mutation);
+    }
+    let threads = options
+        .threads
+        .unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+    let limit = Duration::from_secs(options.limit);
+
+    writeln!(stdout(), "Unbroken: no invariant may fail.\n")?;
+    let mut failed = 0;
+    for (name, config) in LARGER {
+        let outcome = exhaust(config, threads, limit);
+        failed += outcome.broken.len();
+        writeln!(stdout(), "{}", report::run(name, &outcome))?;
+    }
+
+    writeln!(
+        stdout(),
+        "\nBroken on purpose: the named invariant has to fail.\n"
+    )?;
+    writeln!(
+        stdout(),
+        "{:<33} {:<44} {:>5}  {:>9}",
+        "mutation",
+        "caught by",
+        "steps",
+        "states"
+    )?;
+    for mutation in Mutation::ALL {
+        let invariant = mutation.caught_by();
+        match counterexample(mutation.config(), invariant) {
+            Some(found) => writeln!(
+                stdout(),
+                "{mutation:<33} {:<44} {:>5}  {:>9}",
+                invariant.name(),
+                found.steps.len(),
+                found.states
+            )?,
+            None => {
+                failed += 1;
+                writeln!(
+                    stdout(),
+                    "{mutation:<33} NOT CAUGHT by {}",
+                    invariant.name()
+                )?;
+            }
         }
     }
-    if std::env::args().nth(2).is_some() {
-        return;
+    anyhow::ensure!(failed == 0, "{failed} of the expectations do not hold");
+    Ok(())
+}
+
+fn trace(mutation: Mutation) -> anyhow::Result<()> {
+    let config: Config = mutation.config();
+    match counterexample(config, mutation.caught_by()) {
+        Some(found) => write!(stdout(), "{}", report::trace(&config, &found))?,
+        None => anyhow::bail!(
+            "{mutation} is not caught by {}",
+            mutation.caught_by().name()
+        ),
     }
-    for m in Mutation::ALL {
-        let t = std::time::Instant::now();
-        let ch = m
-            .config()
-            .checker()
-            .finish_when(stateright::HasDiscoveries::AnyFailures)
-            .timeout(std::time::Duration::from_secs(60))
-            .spawn_bfs()
-            .join();
-        println!(
-            "{m}: want {} unique {} depth {} {:?}",
-            m.caught_by().name(),
-            ch.unique_state_count(),
-            ch.max_depth(),
-            t.elapsed()
-        );
-        let d = ch.discoveries();
-        for (n, p) in d {
-            println!(
-                "   {n} {}",
-                p.into_actions()
-                    .iter()
-                    .map(|a| a.to_string())
-                    .collect::<Vec<_>>()
-                    .join(" · ")
-            );
-        }
-    }
+    Ok(())
 }

@@ -26,6 +26,9 @@ pub enum Mutation {
     RenewUnconditionally,
     /// A renewal looks at session and epoch, not at the version.
     RenewOnEpochAlone,
+    /// A renewal that missed its version counts as made, for the account is still
+    /// ours: it was an older attempt that landed.
+    CreditMissedRenewal,
     /// The files are read when the claim is sent, not after its answer.
     ReadFilesBeforeClaim,
     /// A worker that restarts takes its old session id.
@@ -54,7 +57,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Each of them.
-    pub const ALL: [Mutation; 21] = [
+    pub const ALL: [Mutation; 22] = [
         Mutation::StampAfterReply,
         Mutation::DropLockDelay,
         Mutation::DropFreezeMargin,
@@ -64,6 +67,7 @@ impl Mutation {
         Mutation::SettleWithoutNonce,
         Mutation::RenewUnconditionally,
         Mutation::RenewOnEpochAlone,
+        Mutation::CreditMissedRenewal,
         Mutation::ReadFilesBeforeClaim,
         Mutation::ReuseSessionId,
         Mutation::SkipFence,
@@ -78,56 +82,70 @@ impl Mutation {
         Mutation::CloseBeforeDrained,
     ];
 
-    /// The run in which it shows.
+    /// The run in which it shows: as small as one can be that still does.
     pub const fn config(self) -> Config {
-        match self {
+        let timed = Config {
+            late: 0,
+            ..Config::TIMED
+        };
+        let config = match self {
             Mutation::StampAfterReply
             | Mutation::DropLockDelay
             | Mutation::DropFreezeMargin
             | Mutation::IgnoreDrift
             | Mutation::AnnounceBeforeAcknowledgement
             | Mutation::ClaimUnconditionally
-            | Mutation::SettleWithoutNonce
             | Mutation::RenewUnconditionally
-            | Mutation::RenewOnEpochAlone
-            | Mutation::ReuseSessionId
             | Mutation::SkipGate
             | Mutation::SessionDeadlineAlone
             | Mutation::ReviveSealed
-            | Mutation::BareNullRelease
             | Mutation::ReleaseBeforeDrained
-            | Mutation::CloseBeforeDrained => Config::TIMED.broken(self),
+            | Mutation::CloseBeforeDrained => timed,
+            // Two requests about one thing: one given up, one waited for.
+            Mutation::SettleWithoutNonce
+            | Mutation::RenewOnEpochAlone
+            | Mutation::CreditMissedRenewal => Config::TIMED,
+            Mutation::BareNullRelease => Config {
+                operator: true,
+                ..timed
+            },
+            // Here the names matter.
+            Mutation::ReuseSessionId => Config {
+                symmetry: false,
+                ..timed
+            },
             Mutation::ReadFilesBeforeClaim
             | Mutation::SkipFence
             | Mutation::SkipOrder
             | Mutation::SkipFenceAndOrder
-            | Mutation::SendBeforeReservation => Config::TIMELESS.broken(self),
-        }
+            | Mutation::SendBeforeReservation => Config::TIMELESS,
+        };
+        config.broken(self)
     }
 
-    /// The invariant that notices first: the end of the shortest
-    /// counterexample.
+    /// The invariant that has to notice. Others may notice too.
     pub const fn caught_by(self) -> Invariant {
         match self {
+            Mutation::AnnounceBeforeAcknowledgement | Mutation::ClaimUnconditionally => {
+                Invariant::S0
+            }
+            Mutation::SkipOrder | Mutation::SkipFenceAndOrder | Mutation::SendBeforeReservation => {
+                Invariant::S1Key
+            }
+            Mutation::ReadFilesBeforeClaim | Mutation::SkipFence => Invariant::S1Fork,
             Mutation::StampAfterReply
             | Mutation::DropLockDelay
             | Mutation::DropFreezeMargin
             | Mutation::IgnoreDrift
             | Mutation::SettleWithoutNonce
             | Mutation::RenewOnEpochAlone
+            | Mutation::CreditMissedRenewal
             | Mutation::ReuseSessionId
             | Mutation::SkipGate
             | Mutation::SessionDeadlineAlone
             | Mutation::CloseBeforeDrained => Invariant::S2,
-            Mutation::AnnounceBeforeAcknowledgement | Mutation::ClaimUnconditionally => {
-                Invariant::S0
-            }
-            Mutation::ReadFilesBeforeClaim | Mutation::SkipFence => Invariant::S1Fork,
-            Mutation::SkipOrder | Mutation::SkipFenceAndOrder | Mutation::SendBeforeReservation => {
-                Invariant::S1Key
-            }
-            Mutation::RenewUnconditionally | Mutation::ReviveSealed => Invariant::S4,
             Mutation::BareNullRelease | Mutation::ReleaseBeforeDrained => Invariant::S3,
+            Mutation::RenewUnconditionally | Mutation::ReviveSealed => Invariant::S4,
         }
     }
 }

@@ -82,6 +82,12 @@ pub fn is_running_owner(state: &State, config: &Config, worker: WorkerId, of: Ac
     wire_gate_open(state, config, worker, of) || state.tenure(worker, of).send.is_some()
 }
 
+/// Whether it matters how old a request is that can never be applied: only to
+/// those who take another for it.
+pub fn stale_requests_count(config: &Config) -> bool {
+    config.is(Mutation::SettleWithoutNonce) || config.is(Mutation::CreditMissedRenewal)
+}
+
 /// What an answer about a lease makes of the age of its request.
 pub fn lease_since(config: &Config, age: Age) -> Age {
     match &config.clocks {

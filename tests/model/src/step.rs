@@ -29,6 +29,10 @@ pub fn step(state: &State, config: &Config, action: Action) -> Option<State> {
             tenure.settle();
         }
     }
+    // A broken run has nothing to show but that it is broken.
+    if config.mutation.is_some() {
+        next.just = None;
+    }
     (next != *state).then_some(next)
 }
 

@@ -128,8 +128,7 @@ fn outdate_request(request: &mut Request, config: &Config) {
     };
     if has_version {
         request.version = Version::Stale;
-        // It will never be applied, so it need not be told from others.
-        if !config.is(Mutation::SettleWithoutNonce) {
+        if !rules::stale_requests_count(config) {
             request.age = 0;
         }
     }

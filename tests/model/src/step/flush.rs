@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::milestone::Milestone;
+use crate::mutation::Mutation;
 use crate::rules;
-use crate::state::{AccountId, Flight, Message, Phase, State, WorkerId, Write};
+use crate::state::{AccountId, Block, Chain, Flight, Message, Phase, State, WorkerId, Write};
 use crate::store;
 
 use super::request::is_answered;
@@ -24,6 +25,9 @@ pub(super) fn flush(
     let from = tenure.chain.known;
     only_if(from < config.blocks)?;
     tenure.flush = Some(Flight::new(Write::Flush { from }, tenure.epoch));
+    if config.is(Mutation::SendBeforeReservation) {
+        tenure.chain = reserved_up_to(from + 1);
+    }
     Some(())
 }
 
@@ -56,12 +60,11 @@ pub(super) fn answer(
     only_if(is_answered(state, config, worker, account, flight))?;
     let tenure = state.tenure_mut(worker, account);
     tenure.flush = None;
-    if flight.applied {
-        tenure.chain.known += 1;
-        tenure.chain.ready = true;
-        return Some(());
+    if !flight.applied {
+        read_back(state, config, worker, account, flight);
+    } else if !config.is(Mutation::SendBeforeReservation) {
+        tenure.chain = reserved_up_to(block_after(flight));
     }
-    read_back(state, config, worker, account);
     Some(())
 }
 
@@ -75,7 +78,7 @@ pub(super) fn give_up(
     let flight = state.tenure(worker, account).flush?;
     state.tenure_mut(worker, account).flush = None;
     if flight.applied {
-        read_back(state, config, worker, account);
+        read_back(state, config, worker, account, flight);
         return Some(());
     }
     let message = Message {
@@ -89,7 +92,13 @@ pub(super) fn give_up(
 
 /// Another epoch in the head: fenced. Still ours: the file's nonce says whether
 /// the block in doubt has become ours, by whichever attempt.
-fn read_back(state: &mut State, config: &Config, worker: WorkerId, account: AccountId) {
+fn read_back(
+    state: &mut State,
+    config: &Config,
+    worker: WorkerId,
+    account: AccountId,
+    flight: Flight,
+) {
     let document = *state.store.account(account);
     let me = Some(rules::session_of(config, worker));
     let tenure = state.tenure_mut(worker, account);
@@ -98,11 +107,23 @@ fn read_back(state: &mut State, config: &Config, worker: WorkerId, account: Acco
         state.just = Some(Milestone::Fenced);
         return;
     }
-    let landed =
-        document.file.by == tenure.epoch && document.file.reserved == tenure.chain.known + 1;
-    tenure.chain.known = document.file.reserved;
-    tenure.chain.ready = landed;
+    let landed = document.file.by == tenure.epoch && document.file.reserved == block_after(flight);
+    tenure.chain = Chain {
+        known: document.file.reserved,
+        ready: landed && !config.is(Mutation::SendBeforeReservation),
+    };
     if landed {
         state.just = Some(Milestone::FlushSettled);
     }
+}
+
+fn block_after(flight: Flight) -> Block {
+    match flight.request.write {
+        Write::Flush { from } => from + 1,
+        Write::Claim | Write::Renew | Write::Release => 0,
+    }
+}
+
+fn reserved_up_to(known: Block) -> Chain {
+    Chain { known, ready: true }
 }

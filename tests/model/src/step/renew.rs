@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::milestone::Milestone;
+use crate::mutation::Mutation;
 use crate::rules;
 use crate::state::{AccountId, Flight, Message, Phase, State, WorkerId, Write};
 
@@ -50,7 +51,11 @@ pub(super) fn answer(
         if !was_open && rules::wire_gate_open(state, config, worker, account) {
             state.just = Some(Milestone::Reopened);
         }
-    } else if !mine {
+    } else if mine {
+        if config.is(Mutation::CreditMissedRenewal) {
+            tenure.lease = rules::lease_since(config, flight.request.age);
+        }
+    } else {
         tenure.stop();
         state.just = Some(Milestone::RenewalMissed);
     }

@@ -21,9 +21,6 @@ pub(super) fn send(
     only_if(tenure.send.is_none())?;
     let block = if config.blocks == 0 {
         0
-    } else if config.is(Mutation::SendBeforeReservation) {
-        only_if(tenure.flush.is_some())?;
-        tenure.chain.known
     } else {
         only_if(tenure.chain.ready)?;
         tenure.chain.ready = false;

@@ -1,7 +1,6 @@
 //! A tick passes: everything grows older.
 
 use crate::config::{Clocks, Config};
-use crate::mutation::Mutation;
 use crate::rules::{self, Caps};
 use crate::state::{
     AccountId, Age, Life, Phase, Request, SessionState, State, Tenure, Version, WorkerId, Write,
@@ -85,7 +84,7 @@ fn grow_tenure(tenure: &mut Tenure, config: &Config, caps: Caps) {
 }
 
 fn grow_request(request: &mut Request, config: &Config, caps: Caps) {
-    let matters = request.version == Version::Current || config.is(Mutation::SettleWithoutNonce);
+    let matters = request.version == Version::Current || rules::stale_requests_count(config);
     match request.write {
         Write::Claim | Write::Renew if matters => grow(&mut request.age, caps.lease),
         Write::Claim | Write::Renew => {}
