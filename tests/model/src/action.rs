@@ -2,20 +2,20 @@
 //!
 //! | Operation of the protocol | Steps |
 //! |---|---|
-//! | A worker starts | [`Boot`](Action::Boot) |
-//! | Heartbeat | [`Beat`](Action::Beat) (reads `t0`, sends) → [`ApplyBeat`](Action::ApplyBeat) → [`AnswerBeat`](Action::AnswerBeat) (new deadline; sealed → freeze all) |
-//! | Seal | [`Seal`](Action::Seal): read and write are one step, for the write is made on the version that was read: one that lands late is one that was decided late |
+//! | A worker starts, or starts again | [`Boot`](Action::Boot) of a session of its own |
+//! | Heartbeat | [`Beat`](Action::Beat) (rejected, and so sealed → freeze all) → [`AnswerBeat`](Action::AnswerBeat) (new deadline, from `t0`) |
+//! | Seal | [`Seal`](Action::Seal). Read and write are one step, for the write is made on the version that was read: one that lands late is one that was decided late |
 //! | Claim | [`Claim`](Action::Claim) (reads, decides, sends) → [`Apply`](Action::Apply) → [`Answer`](Action::Answer) → [`Start`](Action::Start) (reads the files, runs) |
 //! | An ambiguous claim, settled by its nonce | [`GiveUp`](Action::GiveUp) |
-//! | Renew | [`Renew`](Action::Renew) → [`Apply`](Action::Apply) → [`Answer`](Action::Answer) (miss → read back: still mine, or lost) |
+//! | Renew | [`Renew`](Action::Renew) (reads, sends) → [`Apply`](Action::Apply) → [`Answer`](Action::Answer) (a miss → still mine, or lost) |
 //! | Fenced flush | [`Flush`](Action::Flush) → [`ApplyFlush`](Action::ApplyFlush) → [`AnswerFlush`](Action::AnswerFlush) (rejected → read the head: fenced, or look again) |
 //! | A flush of unknown outcome | [`GiveUpFlush`](Action::GiveUpFlush) (read back by its nonce; not there → it may still land) |
 //! | A frame | [`Send`](Action::Send) (looks at the wire gate) → [`Reach`](Action::Reach) (the wire) |
-//! | Release | [`Stop`](Action::Stop) (wire gate closed) → [`Release`](Action::Release) (once drained) → [`Apply`](Action::Apply) → [`Answer`](Action::Answer) |
-//! | Freeze | part of the answers that prove a loss; then [`Forget`](Action::Forget) or a release |
-//! | Suspend, reopen | none: a gate's deadline is looked at by each send |
+//! | Release, also of an account that is mine unknowingly | [`Stop`](Action::Stop) (wire gate closed) → [`Release`](Action::Release) (nothing unfinished) → [`Apply`](Action::Apply) |
+//! | Freeze | part of the answers that prove a loss; a release may follow |
+//! | Suspend, reopen | none: each send looks at the deadlines |
 //! | Drain | [`Stop`](Action::Stop) and [`Release`](Action::Release) for each account, then [`Close`](Action::Close) |
-//! | A request that its client has given up on | [`Land`](Action::Land) |
+//! | A request whose client has given up on it | [`Land`](Action::Land) |
 //! | An operator edits the account | [`Null`](Action::Null) |
 //! | Time | [`Tick`](Action::Tick) |
 //!
@@ -36,7 +36,7 @@ pub enum Action {
     Tick,
     /// A process starts, with a session of its own.
     Boot(WorkerId),
-    /// A heartbeat is sent.
+    /// A heartbeat is sent, and applied unless the session has ended.
     Beat(WorkerId),
     /// Its answer reaches the process.
     AnswerBeat(WorkerId),

@@ -37,7 +37,7 @@ pub struct Counterexample {
     pub invariant: Invariant,
     /// The steps, each with the state after it.
     pub steps: Vec<(Action, State)>,
-    /// States that were looked at to find it and that there is no shorter one.
+    /// States that were looked at until it was found.
     pub states: usize,
 }
 
@@ -78,35 +78,39 @@ pub fn exhaust(config: Config, threads: usize, limit: Duration) -> Outcome {
     }
 }
 
+/// Finds a way to break an invariant, if there is one.
+pub fn counterexample(config: Config, invariant: Invariant) -> Option<Counterexample> {
+    shorter_than(usize::MAX, config, invariant)
+}
+
 /// Finds a shortest way to break an invariant, if there is one.
 ///
 /// The checker keeps the last way that it saw before it stopped, which is not
 /// always a shortest. So it is asked again, for one step less, until there is
 /// none.
-pub fn counterexample(config: Config, invariant: Invariant) -> Option<Counterexample> {
-    let name = invariant.name();
-    let mut best: Option<Counterexample> = None;
-    let mut states = 0;
-    loop {
-        let mut checker = config
-            .checker()
-            .finish_when(HasDiscoveries::AllOf([name].into()));
-        if let Some(best) = &best {
-            // The checker counts states, of which there is one more than steps,
-            // and looks at those before the given one.
-            checker = checker.target_max_depth(best.steps.len() + 1);
-        }
-        let checker = checker.spawn_bfs().join();
-        states += checker.unique_state_count();
-        let Some(path) = checker.discoveries().remove(name) else {
-            return best.map(|best| Counterexample { states, ..best });
-        };
-        best = Some(Counterexample {
-            invariant,
-            steps: with_one_set_of_names(&config, path),
-            states,
-        });
+pub fn shortest_counterexample(config: Config, invariant: Invariant) -> Option<Counterexample> {
+    let mut best = counterexample(config, invariant)?;
+    while let Some(shorter) = shorter_than(best.steps.len(), config, invariant) {
+        best = shorter;
     }
+    Some(best)
+}
+
+fn shorter_than(steps: usize, config: Config, invariant: Invariant) -> Option<Counterexample> {
+    let name = invariant.name();
+    let checker = config
+        .checker()
+        .finish_when(HasDiscoveries::AllOf([name].into()))
+        // It looks at states before this one, and the first is its number 1.
+        .target_max_depth(steps.saturating_add(1))
+        .spawn_bfs()
+        .join();
+    let path = checker.discoveries().remove(name)?;
+    Some(Counterexample {
+        invariant,
+        steps: with_one_set_of_names(&config, path),
+        states: checker.unique_state_count(),
+    })
 }
 
 /// States on a path may have been renamed at any step; finds the same path with

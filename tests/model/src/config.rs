@@ -81,8 +81,94 @@ impl Durations {
     };
 }
 
-/// What the program runs, beside the mutations.
-pub const LARGER: [(&str, Config); 1] = [("clocks, 2 workers, 1 account", Config::TIMED)];
+/// What the program runs, beside the mutations: the widest bounds that are seen
+/// through in minutes, and at the end some that are not.
+pub const LARGER: [(&str, Config); 10] = [
+    (
+        "clocks, 2 workers × 1, operator",
+        Config {
+            operator: true,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "clocks, 2 workers × 1, 3 epochs",
+        Config {
+            epochs: 3,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "clocks and ratchet, 2 workers × 1",
+        Config {
+            blocks: 1,
+            late: 0,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "clocks, 3 workers × 1, 1 epoch",
+        Config {
+            workers: 3,
+            epochs: 1,
+            late: 0,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "no clocks, 3 workers × 1",
+        Config {
+            workers: 3,
+            ..Config::TIMELESS
+        },
+    ),
+    (
+        "no clocks, 2 workers × 2, 2 epochs, 1 block",
+        Config {
+            accounts: 2,
+            epochs: 2,
+            blocks: 1,
+            late: 1,
+            ..Config::TIMELESS
+        },
+    ),
+    (
+        "no clocks, 3 workers × 2, 2 epochs, 1 block",
+        Config {
+            workers: 3,
+            accounts: 2,
+            epochs: 2,
+            blocks: 1,
+            late: 0,
+            ..Config::TIMELESS
+        },
+    ),
+    (
+        "clocks, 3 workers × 1",
+        Config {
+            workers: 3,
+            late: 0,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "clocks, 2 workers × 2",
+        Config {
+            accounts: 2,
+            late: 0,
+            ..Config::TIMED
+        },
+    ),
+    (
+        "clocks, 3 workers × 2",
+        Config {
+            workers: 3,
+            accounts: 2,
+            late: 0,
+            ..Config::TIMED
+        },
+    ),
+];
 
 impl Config {
     /// Two worker sessions, one account, clocks with a bounded rate.

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::Parser;
-use model::check::{counterexample, exhaust};
+use model::check::{exhaust, shortest_counterexample};
 use model::config::{Config, LARGER};
 use model::mutation::Mutation;
 use model::report;
@@ -20,7 +20,7 @@ struct Options {
 
     /// How long one configuration may take, in seconds; it says if it was not
     /// enough.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     limit: u64,
 
     /// Threads for the configurations. Counterexamples are looked for with one,
@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     for mutation in Mutation::ALL {
         let invariant = mutation.caught_by();
-        match counterexample(mutation.config(), invariant) {
+        match shortest_counterexample(mutation.config(), invariant) {
             Some(found) => writeln!(
                 stdout(),
                 "{mutation:<33} {:<44} {:>5}  {:>9}",
@@ -85,7 +85,7 @@ fn main() -> anyhow::Result<()> {
 
 fn trace(mutation: Mutation) -> anyhow::Result<()> {
     let config: Config = mutation.config();
-    match counterexample(config, mutation.caught_by()) {
+    match shortest_counterexample(config, mutation.caught_by()) {
         Some(found) => write!(stdout(), "{}", report::trace(&config, &found))?,
         None => anyhow::bail!(
             "{mutation} is not caught by {}",

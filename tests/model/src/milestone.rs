@@ -19,9 +19,9 @@ pub enum Milestone {
     TakenOverAfterLeaseEnd,
     /// … because the owner had released it.
     ReleasedAndReclaimed,
-    /// … because it was the claimer's own: a claim that it had given up on had
-    /// landed.
-    StrayClaimedAnew,
+    /// … because it was the claimer's own, which it did not run: stopped without
+    /// a release, or a claim had landed that it had given up on.
+    OwnClaimedAnew,
     /// The answer to a claim was lost, and reading back said: mine.
     ClaimSettledAsHeld,
     /// The answer to a flush was lost, and reading back said: landed.
@@ -49,7 +49,7 @@ impl Milestone {
         }
         let owner = account.session?;
         if owner == rules::session_of(config, claim.worker) {
-            return Some(Milestone::StrayClaimedAnew);
+            return Some(Milestone::OwnClaimedAnew);
         }
         Some(match state.store.session(owner).state {
             SessionState::Sealed => Milestone::TakenOverAfterSeal,
@@ -60,21 +60,42 @@ impl Milestone {
 
     /// The properties that a run has to show.
     pub fn properties(config: &Config) -> Vec<Property<Config>> {
-        let mut properties = vec![
+        let mut properties = vec![Property::sometimes(
+            "an ambiguous claim is settled as held",
+            |_, state: &State| state.just == Some(Milestone::ClaimSettledAsHeld),
+        )];
+        if config.is_timed() {
+            properties.extend([
+                Property::sometimes("a sealed owner freezes", |_, state: &State| {
+                    state.just == Some(Milestone::FrozenWhenSealed)
+                }),
+                Property::sometimes("suspended and reopened", |_, state: &State| {
+                    state.just == Some(Milestone::Reopened)
+                }),
+            ]);
+        }
+        if config.blocks > 0 {
+            properties.push(Property::sometimes(
+                "an ambiguous flush is settled",
+                |_, state: &State| state.just == Some(Milestone::FlushSettled),
+            ));
+        }
+        // Everything else takes a second owner.
+        if config.epochs < 2 {
+            return properties;
+        }
+        properties.extend([
             Property::sometimes("taken over after the lease's end", |_, state: &State| {
                 state.just == Some(Milestone::TakenOverAfterLeaseEnd)
             }),
             Property::sometimes("released and claimed again", |_, state: &State| {
                 state.just == Some(Milestone::ReleasedAndReclaimed)
             }),
-            Property::sometimes("a stray claim is claimed anew", |_, state: &State| {
-                state.just == Some(Milestone::StrayClaimedAnew)
-            }),
             Property::sometimes(
-                "an ambiguous claim is settled as held",
-                |_, state: &State| state.just == Some(Milestone::ClaimSettledAsHeld),
+                "an account of one's own is claimed anew",
+                |_, state: &State| state.just == Some(Milestone::OwnClaimedAnew),
             ),
-        ];
+        ]);
         if config.is_timed() {
             properties.extend([
                 Property::sometimes("taken over after a seal", |_, state: &State| {
@@ -83,26 +104,16 @@ impl Milestone {
                 Property::sometimes("taken over after a close", |_, state: &State| {
                     state.just == Some(Milestone::TakenOverAfterClose)
                 }),
-                Property::sometimes("a sealed owner freezes", |_, state: &State| {
-                    state.just == Some(Milestone::FrozenWhenSealed)
-                }),
                 Property::sometimes("a late renewal misses", |_, state: &State| {
                     state.just == Some(Milestone::RenewalMissed)
-                }),
-                Property::sometimes("suspended and reopened", |_, state: &State| {
-                    state.just == Some(Milestone::Reopened)
                 }),
             ]);
         }
         if config.blocks > 0 {
-            properties.extend([
-                Property::sometimes("a late flush is fenced", |_, state: &State| {
-                    state.just == Some(Milestone::Fenced)
-                }),
-                Property::sometimes("an ambiguous flush is settled", |_, state: &State| {
-                    state.just == Some(Milestone::FlushSettled)
-                }),
-            ]);
+            properties.push(Property::sometimes(
+                "a late flush is fenced",
+                |_, state: &State| state.just == Some(Milestone::Fenced),
+            ));
         }
         properties
     }

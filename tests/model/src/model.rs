@@ -15,6 +15,7 @@ impl Model for Config {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
+        assert!(self.fits(), "the bounds fit the arrays of a state");
         let mut state = State::default();
         if !self.is_timed() {
             for worker in &mut state.workers {

@@ -24,8 +24,10 @@ pub fn run(name: &str, outcome: &Outcome) -> String {
     for invariant in &outcome.broken {
         let _ = write!(text, "\n    BROKEN: {}", invariant.name());
     }
-    for milestone in &outcome.missed {
-        let _ = write!(text, "\n    never reached: {milestone}");
+    if outcome.exhausted {
+        for milestone in &outcome.missed {
+            let _ = write!(text, "\n    never reached: {milestone}");
+        }
     }
     text
 }

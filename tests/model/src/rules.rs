@@ -5,7 +5,7 @@
 //! is judged by one's own, which may have lost up to `ρ`. Every look at one's
 //! own clock asks whether a deadline is still ahead, and a clock that has lost
 //! the most says yes whenever a better one would. So one clock is enough: the
-//! worst ([`own_clock`]).
+//! worst (`own_clock`).
 //!
 //! In whole ticks `<` and `≤` differ by a tick; the gate is given the harder
 //! `≤`, where the code has `<`.

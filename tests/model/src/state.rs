@@ -377,6 +377,15 @@ impl Flight {
             applied: false,
         }
     }
+
+    /// The request with its sender.
+    pub fn message(self, worker: WorkerId, account: AccountId) -> Message {
+        Message {
+            worker,
+            account,
+            request: self.request,
+        }
+    }
 }
 
 impl fmt::Display for WorkerId {

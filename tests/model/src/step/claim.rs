@@ -1,14 +1,12 @@
 //! Claim: from the decision to the running engine.
 
 use crate::config::Config;
+use crate::milestone::Milestone;
 use crate::mutation::Mutation;
 use crate::rules;
-use crate::state::{
-    AccountId, Chain, Flight, Life, Message, Phase, State, Tenure, WorkerId, Write,
-};
+use crate::state::{AccountId, Chain, Flight, Life, Phase, State, Tenure, WorkerId, Write};
 
 use super::{leave_behind, only_if};
-use crate::milestone::Milestone;
 
 /// Reads, decides and sends; all on the versions of one moment. A claim that
 /// was decided earlier is one that takes longer to reach the store.
@@ -79,12 +77,7 @@ pub(super) fn give_up(
         return Some(());
     }
     if !flight.applied {
-        let message = Message {
-            worker,
-            account,
-            request: flight.request,
-        };
-        leave_behind(state, config, message)?;
+        leave_behind(state, config, flight.message(worker, account))?;
     }
     let tenure = state.tenure_mut(worker, account);
     tenure.request = None;

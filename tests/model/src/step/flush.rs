@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::milestone::Milestone;
 use crate::mutation::Mutation;
 use crate::rules;
-use crate::state::{AccountId, Block, Chain, Flight, Message, Phase, State, WorkerId, Write};
+use crate::state::{AccountId, Block, Chain, Flight, Phase, State, WorkerId, Write};
 use crate::store;
 
 use super::request::is_answered;
@@ -40,12 +40,7 @@ pub(super) fn apply(
     let flight = state.tenure_mut(worker, account).flush.as_mut()?;
     only_if(!flight.applied)?;
     flight.applied = true;
-    let request = flight.request;
-    let message = Message {
-        worker,
-        account,
-        request,
-    };
+    let message = flight.message(worker, account);
     store::apply(state, config, &message)
 }
 
@@ -81,11 +76,7 @@ pub(super) fn give_up(
         read_back(state, config, worker, account, flight);
         return Some(());
     }
-    let message = Message {
-        worker,
-        account,
-        request: flight.request,
-    };
+    let message = flight.message(worker, account);
     only_if(store::accepts(state, config, &message))?;
     leave_behind(state, config, message)
 }

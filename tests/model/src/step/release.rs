@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::mutation::Mutation;
 use crate::rules;
-use crate::state::{AccountId, Flight, Life, Message, Phase, State, WorkerId, Write};
+use crate::state::{AccountId, Flight, Life, Phase, State, WorkerId, Write};
 
 use super::{leave_behind, only_if};
 
@@ -53,12 +53,7 @@ pub(super) fn give_up(
     account: AccountId,
     flight: Flight,
 ) -> Option<()> {
-    let message = Message {
-        worker,
-        account,
-        request: flight.request,
-    };
-    leave_behind(state, config, message)?;
+    leave_behind(state, config, flight.message(worker, account))?;
     answer(state, worker, account);
     Some(())
 }

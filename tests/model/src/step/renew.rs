@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::milestone::Milestone;
 use crate::mutation::Mutation;
 use crate::rules;
-use crate::state::{AccountId, Flight, Message, Phase, State, WorkerId, Write};
+use crate::state::{AccountId, Flight, Phase, State, WorkerId, Write};
 
 use super::{leave_behind, only_if};
 
@@ -73,12 +73,7 @@ pub(super) fn give_up(
     if flight.applied {
         return Some(());
     }
-    let message = Message {
-        worker,
-        account,
-        request: flight.request,
-    };
-    leave_behind(state, config, message)
+    leave_behind(state, config, flight.message(worker, account))
 }
 
 fn is_mine(state: &State, config: &Config, worker: WorkerId, account: AccountId) -> bool {

@@ -2,7 +2,7 @@
 //! answered, or are given up.
 
 use crate::config::Config;
-use crate::state::{AccountId, Flight, Message, State, WorkerId, Write};
+use crate::state::{AccountId, Flight, State, WorkerId, Write};
 use crate::store;
 
 use super::{claim, only_if, release, renew};
@@ -16,13 +16,8 @@ pub(super) fn apply(
     let flight = state.tenure_mut(worker, account).request.as_mut()?;
     only_if(!flight.applied)?;
     flight.applied = true;
-    let request = flight.request;
-    let message = Message {
-        worker,
-        account,
-        request,
-    };
-    if request.write == Write::Release {
+    let message = flight.message(worker, account);
+    if message.request.write == Write::Release {
         release::answer(state, worker, account);
     }
     store::apply(state, config, &message)
@@ -68,10 +63,6 @@ pub(super) fn is_answered(
     account: AccountId,
     flight: Flight,
 ) -> bool {
-    let message = Message {
-        worker,
-        account,
-        request: flight.request,
-    };
+    let message = flight.message(worker, account);
     flight.applied || !store::accepts(state, config, &message)
 }
