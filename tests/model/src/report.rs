@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use crate::action::Action;
 use crate::check::{Counterexample, Outcome};
 use crate::config::Config;
+use crate::invariants::Invariant;
+use crate::mutation::Mutation;
 use crate::rules;
 use crate::state::{AccountId, SessionState, State, WorkerId};
 
@@ -28,6 +30,23 @@ pub fn run(name: &str, outcome: &Outcome) -> String {
         for milestone in &outcome.missed {
             let _ = write!(text, "\n    never reached: {milestone}");
         }
+    }
+    text
+}
+
+/// A mutation in one line: what notices it, and after how many steps.
+pub fn mutation(mutation: Mutation, found: Option<&Counterexample>, also: &[Invariant]) -> String {
+    let invariant = mutation.caught_by();
+    let Some(found) = found else {
+        return format!("{mutation:<33} NOT CAUGHT by {}", invariant.name());
+    };
+    let mut text = format!(
+        "{mutation:<33} {:<44} {:>3} steps",
+        invariant.name(),
+        found.steps.len()
+    );
+    for other in also.iter().filter(|other| **other != invariant) {
+        let _ = write!(text, "\n{:<33} {}", "", other.name());
     }
     text
 }

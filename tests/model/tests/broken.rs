@@ -1,6 +1,9 @@
 //! The protocol with one rule broken: the invariant that the rule is for fails.
 
-use model::check::counterexample;
+use std::time::Duration;
+
+use model::check::{counterexample, exhaust};
+use model::invariants::Invariant;
 use model::mutation::Mutation;
 use model::report;
 
@@ -53,4 +56,16 @@ caught! {
     an_operators_null_taken_for_a_release_is_caught: BareNullRelease,
     a_release_before_the_last_frame_is_caught: ReleaseBeforeDrained,
     a_close_before_the_last_frame_is_caught: CloseBeforeDrained,
+}
+
+/// Either of the two conditions of a flush keeps the keys of one chain apart;
+/// the fence keeps the owner's memory right as well.
+#[test]
+fn without_the_fence_the_version_of_the_file_still_keeps_the_keys_apart() {
+    for mutation in [Mutation::SkipFence, Mutation::ReadFilesBeforeClaim] {
+        let outcome = exhaust(mutation.config(), 1, Duration::from_secs(150));
+        println!("{}", report::run("", &outcome));
+        assert!(outcome.exhausted);
+        assert_eq!(outcome.broken, [Invariant::S1Fork], "{mutation}");
+    }
 }
