@@ -83,7 +83,7 @@ impl Durations {
 
 /// What the program runs, beside the mutations: the widest bounds that are seen
 /// through in minutes, and at the end some that are not.
-pub const LARGER: [(&str, Config); 10] = [
+pub const LARGER: [(&str, Config); 9] = [
     (
         "clocks, 2 workers × 1, operator",
         Config {
@@ -102,15 +102,6 @@ pub const LARGER: [(&str, Config); 10] = [
         "clocks and ratchet, 2 workers × 1",
         Config {
             blocks: 1,
-            late: 0,
-            ..Config::TIMED
-        },
-    ),
-    (
-        "clocks, 3 workers × 1, 1 epoch",
-        Config {
-            workers: 3,
-            epochs: 1,
             late: 0,
             ..Config::TIMED
         },
