@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
+use crate::commands::Desk;
 use crate::config::Config;
 use crate::config::duration::format_duration;
 use crate::exit::{self, Failure};
@@ -124,6 +125,12 @@ impl App {
             outbox: config.outbox.outbox(),
             config: SupervisorConfig::default(),
         });
+        let desk = Desk {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            answering: Arc::new(supervisor.clone()),
+        };
+        tasks.spawn(desk.run(stop.clone()));
         let api = Api::new(ApiParts {
             store,
             clock,

@@ -9,6 +9,7 @@ mod account_qr;
 mod accounts;
 mod debug;
 mod extract;
+mod history;
 pub mod limits;
 mod messages;
 mod page;

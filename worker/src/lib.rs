@@ -20,6 +20,7 @@
 pub mod account;
 pub mod app;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod events;
 pub mod exit;

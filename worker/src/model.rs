@@ -13,6 +13,7 @@
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
 //! | `events` | [`EventDoc`] | account and sequence number |
+//! | `commands` | [`command::CommandDoc`] | random |
 //!
 //! Lease fields of an account document are written by the coordinator alone;
 //! everybody else writes named fields ([`AccountDoc::named`] leaves them out).
@@ -20,6 +21,7 @@
 
 pub mod account;
 pub mod collections;
+pub mod command;
 pub mod event;
 pub mod ids;
 pub mod message;

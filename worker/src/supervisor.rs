@@ -38,8 +38,10 @@ use crate::account::link::Links;
 use crate::account::observed::Observed;
 use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
+use crate::commands::Answering;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
+use crate::model::command::CommandKind;
 use crate::outbox::OutboxConfig;
 
 /// What a supervisor works with.
@@ -172,6 +174,22 @@ impl SupervisorHandle {
             biased;
             () = self.tracker.wait() => orderly,
             () = self.clock.sleep_until(end) => false,
+        }
+    }
+}
+
+impl Answering for SupervisorHandle {
+    fn session_id(&self) -> String {
+        WorkerView::session_id(self)
+    }
+
+    fn answer(&self, account_id: &str, kind: CommandKind) -> Option<String> {
+        match kind {
+            CommandKind::Inspect => {
+                let account = AccountId::new(account_id).ok()?;
+                let observed = self.shared.observed.lock();
+                Some(observed.get(&account)?.snapshot().debug.to_string())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -12,7 +13,7 @@ use super::operations::{Operations, ReleaseOutcome, RenewOutcome};
 use crate::clock::{Boottime, SharedClock};
 use crate::deadline::Deadline;
 use crate::fence::Fence;
-use crate::gate::{CloseReason, Gates};
+use crate::gate::{CloseReason, Gate, Gates, WeakGate};
 use crate::heartbeat::Vitals;
 use crate::history::{ClaimReason, ReleaseReason};
 use crate::identity::{AccountId, WorkerSessionId};
@@ -20,6 +21,10 @@ use crate::lease::AccountLease;
 use crate::mutation::{self, Mutation};
 use crate::store::{Document, StoreError};
 use crate::watchdog::Watched;
+
+/// How long a release waits for calls that had passed a gate. The watchdog ends
+/// them sooner, or the process.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A request to give an account back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub(crate) struct Owned {
     ended: AtomicBool,
     /// The store says that it was given back.
     released: AtomicBool,
+    /// All gates that were given out, as long as somebody has them.
+    gates: Mutex<Vec<WeakGate>>,
     wake: Arc<dyn Wake>,
 }
 
@@ -116,6 +123,7 @@ impl Owned {
             busy: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            gates: Mutex::default(),
             wake,
         }
     }
@@ -134,8 +142,33 @@ impl Owned {
         }
     }
 
+    /// Nobody works on it any more, and nothing that had passed one of its
+    /// gates is still under way.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
+        self.ended.load(Ordering::SeqCst) && self.in_flight().is_empty()
+    }
+
+    /// The gates that somebody has passed and not left yet.
+    fn in_flight(&self) -> Vec<Gate> {
+        let mut gates = self.gates.lock();
+        gates.retain(|gate| gate.upgrade().is_some());
+        let alive = gates.iter().filter_map(WeakGate::upgrade);
+        alive.filter(|gate| gate.in_flight() > 0).collect()
+    }
+
+    /// Waits until no call is under way that had passed a gate; false if that
+    /// takes longer than the limit.
+    async fn drained(&self, limit: Duration) -> bool {
+        let all = async {
+            for gate in self.in_flight() {
+                gate.drained().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = all => true,
+            () = self.clock.sleep(limit) => false,
+        }
     }
 
     pub(crate) fn was_released(&self) -> bool {
@@ -227,6 +260,8 @@ impl Ownership {
         }
         let gates = Gates::under(Arc::clone(&self.owned.clock), deadlines);
         self.owned.vitals.watched.add(Watched::of(&gates.wire));
+        let both = [gates.wire.downgrade(), gates.store.downgrade()];
+        self.owned.gates.lock().extend(both);
         gates
     }
 
@@ -273,13 +308,20 @@ impl Ownership {
         self.owned.deadline.close(reason);
     }
 
-    /// Gives the account back. The work must have ended; all gates close first.
+    /// Gives the account back. The work must have ended; all gates close first,
+    /// and what had passed them is waited for: a free account has no owner that
+    /// still acts.
     ///
     /// # Errors
-    /// The store failed; the lease stands until it ends by itself, or this
-    /// worker claims it anew.
+    /// The store failed, or a call does not end; the lease stands until it ends
+    /// by itself, or this worker claims it anew.
     pub async fn release(self, reason: ReleaseReason) -> Result<ReleaseOutcome, StoreError> {
         self.owned.deadline.close(CloseReason::Released);
+        if !self.owned.drained(DRAIN_LIMIT).await {
+            return Err(StoreError::unavailable(
+                "a call that had passed a gate does not end",
+            ));
+        }
         let to = self
             .owned
             .ask

@@ -315,6 +315,9 @@ impl Driver {
         else {
             return Ok(());
         };
+        if doc.release_request >= self.term.epoch() {
+            return Err(Exit::Release(ReleaseReason::Asked));
+        }
         match doc.desired {
             Desired::Running => {
                 if doc.start_request > self.record.doc().start_obeyed {

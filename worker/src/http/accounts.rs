@@ -262,6 +262,28 @@ pub(super) async fn restart(State(api): State<Api>, Id(id): Id) -> Result<Respon
     Ok(asked(&api, &id, account, "restart"))
 }
 
+/// `POST /v1/accounts/{id}/release`: asks its owner to hand it off to another
+/// worker.
+///
+/// # Errors
+/// `unknown_account`; `account_state` if nobody owns it.
+pub(super) async fn release(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let record = find(&api, &id).await?;
+    if record.value.claimed_by.is_none() {
+        return Err(Problem::new(
+            ProblemKind::AccountState,
+            "nobody owns the account, so nobody can hand it off",
+        ));
+    }
+    let account = change(&api, &id, &["releaseRequest"], |account| {
+        // Once for the present owner.
+        account.release_request = account.lease_epoch;
+    })
+    .await?;
+    tracing::info!(account.id = %id, request = "release", "account asked for");
+    Ok((StatusCode::ACCEPTED, Json(AccountView::new(&id, account))).into_response())
+}
+
 /// The account with this id.
 ///
 /// # Errors

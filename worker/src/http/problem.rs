@@ -53,6 +53,8 @@ pub enum ProblemKind {
     QueueFull,
     /// The request took too long.
     RequestTimeout,
+    /// The worker that owns the account does not answer.
+    OwnerSilent,
     /// The store does not answer.
     StoreUnavailable,
     /// The store's disk is full.
@@ -141,6 +143,11 @@ impl ProblemKind {
                 S::SERVICE_UNAVAILABLE,
                 "request_timeout",
                 "The request took too long",
+            ),
+            Self::OwnerSilent => (
+                S::GATEWAY_TIMEOUT,
+                "owner_silent",
+                "The worker that owns the account does not answer",
             ),
             Self::StoreUnavailable => (
                 S::SERVICE_UNAVAILABLE,

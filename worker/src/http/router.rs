@@ -10,7 +10,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
-use super::{account_qr, accounts, debug, limits, messages, start_page, status, threads, workers};
+use super::{
+    account_qr, accounts, debug, history, limits, messages, start_page, status, threads, workers,
+};
 use crate::config::HttpConfig;
 
 /// The router with all its limits.
@@ -29,6 +31,8 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .route("/v1/accounts/{id}/start", post(accounts::start))
         .route("/v1/accounts/{id}/stop", post(accounts::stop))
         .route("/v1/accounts/{id}/restart", post(accounts::restart))
+        .route("/v1/accounts/{id}/release", post(accounts::release))
+        .route("/v1/accounts/{id}/history", get(history::list))
         .route("/v1/accounts/{id}/qr", get(account_qr::show))
         .route("/v1/accounts/{id}/messages", post(messages::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))

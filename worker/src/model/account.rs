@@ -26,6 +26,8 @@ pub struct AccountDoc {
     pub start_request: i64,
     /// The last `startRequest` that the owner has obeyed.
     pub start_obeyed: i64,
+    /// The epoch whose owner is asked to hand the account off.
+    pub release_request: i64,
     /// When it was created.
     pub created_at: StoreTime,
 
@@ -88,6 +90,7 @@ impl Default for AccountDoc {
             desired: Desired::Running,
             start_request: 0,
             start_obeyed: 0,
+            release_request: 0,
             created_at: StoreTime::from_micros(0),
             status: Status::Idle,
             status_at: None,

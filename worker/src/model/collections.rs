@@ -22,6 +22,9 @@ pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 /// The event log of all accounts.
 pub const EVENTS: &str = "events";
 
+/// Requests to the owner of an account.
+pub const COMMANDS: &str = "commands";
+
 /// `accounts/{account}`.
 ///
 /// # Errors
@@ -65,6 +68,11 @@ pub fn wa_outbox(message: &str) -> Result<Path, StoreError> {
 /// `idempotency_keys/{id}`.
 pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
     Collection::new(IDEMPOTENCY_KEYS)?.doc(id)
+}
+
+/// `commands/{id}`.
+pub fn command(id: &str) -> Result<Path, StoreError> {
+    Collection::new(COMMANDS)?.doc(id)
 }
 
 /// `events/{account}-{seq}`, the number padded so that ids sort as numbers do.

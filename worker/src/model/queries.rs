@@ -3,7 +3,7 @@
 
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
-use super::collections::{ACCOUNTS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
+use super::collections::{ACCOUNTS, COMMANDS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
 use super::{Desired, Status};
 
 /// All accounts, by id.
@@ -122,6 +122,18 @@ fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
 
+/// The command with this id. To be watched.
+pub fn command_by_id(id: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(COMMANDS)?).filter("id", Op::Eq, text(id)))
+}
+
+/// Commands for a worker session that nobody has answered. To be watched.
+pub fn commands_for(session: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(COMMANDS)?)
+        .filter("session", Op::Eq, text(session))
+        .filter("state", Op::Eq, text("queued")))
+}
+
 #[cfg(test)]
 mod tests {
     use coordinator_lib::store::indexes::DeclaredIndexes;
@@ -154,6 +166,8 @@ mod tests {
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),
             ("events_before", events_before(StoreTime::from_micros(0))),
+            ("command_by_id", command_by_id("c")),
+            ("commands_for", commands_for("s")),
         ]
     }
 

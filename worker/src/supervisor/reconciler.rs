@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coordinator_lib::backoff::Backoff;
 use coordinator_lib::clock::Boottime;
 use coordinator_lib::coordinator::{Coordinator, Ownership};
 use coordinator_lib::gate::CloseReason;
+use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::identity::AccountId;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
@@ -14,6 +16,9 @@ use tracing::Instrument;
 use super::{Shared, SupervisorConfig};
 use crate::account::observed::Observed;
 use crate::account::task::{AccountParts, AccountTask, TaskEnd};
+
+/// How long a worker leaves an account to others that it was asked to release.
+const RELEASE_REST: Duration = Duration::from_secs(10);
 
 /// Starts a task for each account that the coordinator hands over.
 pub(crate) struct Reconciler {
@@ -110,9 +115,9 @@ impl Reconciler {
                 self.backoffs.remove(account);
             }
             Ok(TaskEnd::Asked(reason)) => {
-                if reason == coordinator_lib::history::ReleaseReason::Asked {
-                    // Somebody wants another worker to have it.
-                    self.coordinator.rest(account, self.config.restart_max);
+                if reason == ReleaseReason::Asked {
+                    // Somebody wants another worker to have it, if there is one.
+                    self.coordinator.rest(account, RELEASE_REST);
                 }
             }
             Ok(TaskEnd::Lost(_)) => self.rest(&running),

@@ -7,7 +7,7 @@ use coordinator_lib::store::StoreTime;
 
 use super::*;
 use crate::health::{LeaseState, ObservedAccount, OwnedAccount, OwnedLease, SessionSight};
-use crate::model::{LastError, Status};
+use crate::model::{LastError, Status, collections};
 
 /// The paths of all members of the predecessor's document.
 const PREDECESSOR_KEYS: [&str; 29] = [
@@ -300,7 +300,55 @@ async fn debug_shows_what_the_owner_knows() {
         accounts: vec![owned(&api, &id, Status::Connected)],
         session: api.session(),
     };
+    let claimed = [("leaseSession".to_owned(), api.worker.session_id().into())].into();
+    api.update(collections::account(&id).unwrap(), claimed)
+        .await;
     let debug = api.get(&path).await.json();
     assert_eq!(debug["runtime"], json!({ "handlers": {} }));
     assert_eq!(debug["account"]["id"], id.as_str());
+}
+
+#[tokio::test]
+async fn the_history_tells_who_had_an_account_and_why() {
+    let api = Fixture::new();
+    let id = api.account("eu").await;
+    for (seq, kind, reason) in [(2, "claimed", "new"), (3, "released", "drain")] {
+        let fields = [
+            ("seq".to_owned(), StoreValue::from(seq)),
+            ("kind".to_owned(), kind.into()),
+            ("epoch".to_owned(), 1.into()),
+            ("worker".to_owned(), "alice".into()),
+            ("session".to_owned(), "s1".into()),
+            ("reason".to_owned(), reason.into()),
+            ("at".to_owned(), StoreValue::CommitTime),
+        ];
+        let path = format!("accounts/{id}/history/{seq}");
+        api.put(&path, fields.into()).await;
+    }
+    let history = api.get(&format!("/v1/accounts/{id}/history")).await.json();
+    let kinds: Vec<&Value> = history["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["reason"])
+        .collect();
+    assert_eq!(kinds, ["drain", "new"]);
+    api.get("/v1/accounts/account_none/history")
+        .await
+        .problem(404, "unknown_account");
+}
+
+#[tokio::test]
+async fn only_an_account_with_an_owner_can_be_released() {
+    let api = Fixture::new();
+    let id = api.account("eu").await;
+    let path = format!("/v1/accounts/{id}/release");
+    api.post_empty(&path).await.problem(409, "account_state");
+    let claimed = [
+        ("claimedBy".to_owned(), "alice".into()),
+        ("leaseEpoch".to_owned(), 7.into()),
+    ];
+    api.update(collections::account(&id).unwrap(), claimed.into())
+        .await;
+    assert_eq!(api.post_empty(&path).await.status, StatusCode::ACCEPTED);
 }

@@ -1,0 +1,62 @@
+//! A command: a request to the worker that owns an account, by another one.
+//!
+//! For what must be answered at once and only the owner can answer. What may
+//! wait is desired state in the account's document instead.
+
+use coordinator_lib::store::StoreTime;
+use serde::{Deserialize, Serialize};
+
+use super::stored::Stored;
+
+/// `commands/{id}`, removed by whoever asked, or once the deadline is past.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandDoc {
+    /// The document's own id, to watch it by.
+    pub id: String,
+    /// About which account.
+    pub account_id: String,
+    /// The worker session that is asked: the account's owner.
+    pub session: String,
+    /// Whether it waits or was answered.
+    pub state: CommandState,
+    /// What is asked.
+    pub kind: CommandKind,
+    /// After this nobody waits for an answer any more: it is not carried out.
+    pub deadline: StoreTime,
+    /// The answer as JSON, once there is one.
+    pub reply: Option<String>,
+}
+
+impl Stored for CommandDoc {}
+
+/// How far a command has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandState {
+    /// Nobody has answered it.
+    Queued,
+    /// The reply is there.
+    Answered,
+    /// The session that was asked does not own the account.
+    Refused,
+}
+
+impl CommandState {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CommandState::Queued => "queued",
+            CommandState::Answered => "answered",
+            CommandState::Refused => "refused",
+        }
+    }
+}
+
+/// What can be asked of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandKind {
+    /// What the owner knows of the account and does not store.
+    Inspect,
+}
