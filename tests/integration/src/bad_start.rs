@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::Result;
-use harness::scene::{LINK_LIMIT, Scene, play};
+use harness::scene::{self, LINK_LIMIT, Scene, play};
 use harness::worker::WorkerSetup;
 
 /// `sysexits.h`: wrong usage, unreadable data, busy.
@@ -102,17 +102,15 @@ async fn file_that_is_no_database_is_refused_and_left_alone() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn second_worker_on_the_same_data_is_refused() -> Result<()> {
+async fn second_worker_on_the_same_data_joins_and_moves_nothing() -> Result<()> {
     play(async |scene| {
         let first = scene.worker("alice")?.start().await?;
         let account = scene.link(first.api(), "sales").await?;
-        let line = refuses(scene, &scene.worker("bob")?, BUSY).await?;
-        assert!(line.contains("alice"), "it says who has it: {line}");
-        // The first one has noticed nothing.
-        first
-            .api()
-            .until_status(&account.id, &["connected"], LINK_LIMIT)
-            .await?;
+        let before = first.api().account(&account.id).await?.owner.unwrap();
+        let second = scene.worker("bob")?.start().await?;
+        let view = scene::until_connected(scene, second.api(), &account, LINK_LIMIT).await?;
+        let owner = view.owner.unwrap();
+        assert_eq!((&*owner.worker, owner.epoch), ("alice", before.epoch));
         Ok(())
     })
     .await

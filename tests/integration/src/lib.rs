@@ -14,20 +14,38 @@ mod bad_input;
 #[cfg(test)]
 mod bad_start;
 #[cfg(test)]
+mod balance;
+#[cfg(test)]
 mod broken_store;
+#[cfg(test)]
+mod cluster;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod desired;
+#[cfg(test)]
 mod disconnects;
+#[cfg(test)]
+mod handoff;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod pairing;
+#[cfg(test)]
+mod pause;
+#[cfg(test)]
+mod race;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod stalls;
+#[cfg(test)]
+mod takeover;

@@ -1,0 +1,66 @@
+//! A worker that is killed: others find that out and go on with its accounts.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use harness::scene::{DELIVERY_LIMIT, play};
+
+use crate::cluster::{
+    BALANCE_LIMIT, Cluster, StoreKind, apis, history_of, owned_by, session_end, talk_while,
+    until_even, until_taken_over,
+};
+
+/// From the kill to the last account's connection, above the time after which
+/// a silent worker counts as dead.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+async fn accounts_of_a_killed_worker_go_on_elsewhere(kind: StoreKind) -> Result<()> {
+    play(async |scene| {
+        let cluster = Cluster::new(scene, kind).await?;
+        let [alice, bob, carol] = cluster.start(["alice", "bob", "carol"]).await?;
+        let lines = cluster.lines(alice.api(), 6).await?;
+        until_even(alice.api(), &["alice", "bob", "carol"], BALANCE_LIMIT).await?;
+        scene.mark_restart();
+        let lost = owned_by(alice.api(), &lines, "bob").await?;
+        assert_eq!(lost.len(), 2, "{lost:?}");
+
+        let limit = session_end() + CONNECT_LIMIT;
+        let kill = async {
+            // With messages on their way.
+            crate::cluster::for_the_time_of(Duration::from_secs(1)).await;
+            bob.kill().await?;
+            let killed = Instant::now();
+            for (line, before) in &lost {
+                let api = alice.api();
+                let after = until_taken_over(scene, api, &line.account, before, limit).await?;
+                eprintln!("connected elsewhere after {:?}", killed.elapsed());
+                assert!(killed.elapsed() <= limit, "{:?}", killed.elapsed());
+                assert_eq!(after.epoch, before.epoch + 1);
+            }
+            anyhow::Ok(())
+        };
+        talk_while(scene, &lines, &apis(&[&alice, &carol]), kill).await?;
+
+        let counts = scene.settle(carol.api(), 2 * DELIVERY_LIMIT).await?;
+        eprintln!("{counts:?}");
+        assert!(counts.sent > 0 && counts.received > 0);
+        let store = cluster.store().await?;
+        for (line, before) in &lost {
+            let history = history_of(&store, &line.account.id).await?;
+            let claim = history.iter().find(|entry| entry.epoch == before.epoch + 1);
+            assert_eq!(claim.unwrap().reason, "owner_sealed", "{history:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_a_killed_worker_go_on_elsewhere_on_sqlite() -> Result<()> {
+    accounts_of_a_killed_worker_go_on_elsewhere(StoreKind::Sqlite).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_a_killed_worker_go_on_elsewhere_on_firestore() -> Result<()> {
+    accounts_of_a_killed_worker_go_on_elsewhere(StoreKind::Firestore).await
+}
