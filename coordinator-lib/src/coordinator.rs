@@ -82,6 +82,52 @@ pub struct CoordinatorParts {
     pub tracker: TaskTracker,
 }
 
+impl CoordinatorParts {
+    /// The parts of a worker with default durations, whose heartbeat runs on a
+    /// thread of its own with the same client: enough for a store in this
+    /// process. Give it another client where calls share a connection.
+    pub fn new(
+        name: &str,
+        capacity: u32,
+        store: Store,
+        clock: SharedClock,
+        rng: SharedRng,
+        tracker: TaskTracker,
+    ) -> Self {
+        let own = Arc::clone(&store);
+        Self {
+            store,
+            heartbeat: HeartbeatRun {
+                store: Arc::new(move || {
+                    let store = Arc::clone(&own);
+                    Box::pin(async move { Ok(store) })
+                }),
+                spawn: on_own_thread(),
+            },
+            clock,
+            rng,
+            config: CoordinatorConfig::default(),
+            name: name.to_owned(),
+            capacity,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: None,
+            wanted: crate::claim::is_wanted,
+            presence: None,
+            tracker,
+        }
+    }
+}
+
+/// Runs each heartbeat on a thread of its own.
+pub fn on_own_thread() -> Spawn {
+    Arc::new(|beats| {
+        // A session whose heartbeat does not run does not begin.
+        if let Err(error) = crate::heartbeat::on_own_thread(beats) {
+            tracing::error!(%error, "no thread for the heartbeat");
+        }
+    })
+}
+
 /// How a heartbeat runs: apart from the work.
 #[derive(Clone)]
 pub struct HeartbeatRun {

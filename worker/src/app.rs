@@ -21,9 +21,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use coordinator_lib::clock::{Boottime, Clock, SharedClock, SystemClock};
 use coordinator_lib::coordinator::{
-    Coordinator, CoordinatorConfig, CoordinatorParts, HeartbeatRun, StartError,
+    self, Coordinator, CoordinatorConfig, CoordinatorParts, HeartbeatRun, StartError,
 };
-use coordinator_lib::heartbeat;
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
 use coordinator_lib::store::Store;
@@ -252,12 +251,7 @@ fn coordinator_parts(
         store: Arc::clone(&backend.store),
         heartbeat: HeartbeatRun {
             store: Arc::clone(&backend.heartbeat),
-            spawn: Arc::new(|beats| {
-                // A session whose heartbeat does not run does not begin.
-                if let Err(error) = heartbeat::on_own_thread(beats) {
-                    tracing::error!(%error, "no thread for the heartbeat");
-                }
-            }),
+            spawn: coordinator::on_own_thread(),
         },
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),

@@ -299,6 +299,7 @@ pub(crate) struct FakeLink {
     /// Whether it acknowledges what it sends.
     pub(crate) acks: AtomicBool,
     pub(crate) flushes: Mutex<usize>,
+    pub(crate) logged_out: AtomicBool,
     pub(crate) ended: AtomicBool,
 }
 
@@ -332,6 +333,7 @@ impl Links for FakeLinks {
             failures: Mutex::default(),
             acks: AtomicBool::new(true),
             flushes: Mutex::default(),
+            logged_out: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         let _ = self.started.send(Arc::clone(&link));
@@ -390,6 +392,11 @@ impl Link for FakeLink {
         ids: &[String],
     ) -> Result<(), SendError> {
         self.read.lock().push(ids.to_vec());
+        Ok(())
+    }
+
+    async fn log_out(&self) -> Result<(), SendError> {
+        self.logged_out.store(true, Ordering::SeqCst);
         Ok(())
     }
 

@@ -32,6 +32,9 @@ pub trait Link: Send + Sync + 'static {
         ids: &[String],
     ) -> Result<(), SendError>;
 
+    /// Unlinks the account from its phone.
+    async fn log_out(&self) -> Result<(), SendError>;
+
     /// Resolves when the session's state as of now is durable.
     async fn flush_after_inbound(&self) -> Result<(), SendError>;
 
@@ -104,6 +107,10 @@ impl Link for Engine {
         ids: &[String],
     ) -> Result<(), SendError> {
         Engine::mark_read(self, chat, sender, ids).await
+    }
+
+    async fn log_out(&self) -> Result<(), SendError> {
+        Engine::log_out(self).await
     }
 
     async fn flush_after_inbound(&self) -> Result<(), SendError> {

@@ -40,6 +40,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// and lands by itself.
 const STATUS_WRITE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long an account that is to be logged out tries to connect, to tell the
+/// server.
+const LOG_OUT_LIMIT: Duration = Duration::from_secs(90);
+
+/// For the server's answer.
+const LOG_OUT_CALL_LIMIT: Duration = Duration::from_secs(10);
+
 /// What every account of a worker works with.
 pub struct AccountParts {
     /// Store, keys, clocks.
@@ -119,6 +126,8 @@ struct Driver {
     /// Frames that had come in when the connecting timer was set.
     frames_at_timer: u64,
     qr_seq: i64,
+    /// It is to be logged out, as soon as it is connected, or then at the latest.
+    log_out_by: Option<Boottime>,
     wishes: watch::Receiver<Option<Document>>,
     observed: Arc<Observed>,
 }
@@ -164,6 +173,7 @@ impl Driver {
             connected_at: None,
             frames_at_timer: 0,
             qr_seq: 0,
+            log_out_by: None,
             wishes,
             observed,
         })
@@ -199,10 +209,16 @@ impl Driver {
         let asked = doc.start_request > doc.start_obeyed;
         self.record
             .change_status("claimed", |doc| doc.start_obeyed = doc.start_request);
+        let linked = doc.paired_at.is_some() && doc.status != Status::LoggedOut;
         let off = match doc.desired {
             Desired::Running => None,
             // Its last owner died before it could.
             Desired::Stopped => Some(Input::Stop { log_out: false }),
+            // It connects once more, to tell the server.
+            Desired::LoggedOut if linked => {
+                self.log_out_by = Some(self.term.clock().boottime() + LOG_OUT_LIMIT);
+                None
+            }
             Desired::LoggedOut => Some(Input::Stop { log_out: true }),
         };
         let input = if let Some(off) = off {
@@ -210,9 +226,8 @@ impl Driver {
         } else if asked {
             Input::Start
         } else {
-            let paired = doc.paired_at.is_some() && doc.status != Status::LoggedOut;
             Input::Begin {
-                paired,
+                paired: linked,
                 was: doc.status,
                 wait_left,
             }
@@ -289,6 +304,9 @@ impl Driver {
                     self.note_identity(&own.pn, own.lid.as_deref(), None);
                 }
                 self.connected_at = Some(now);
+                if self.log_out_by.is_some() {
+                    return self.log_out().await;
+                }
                 self.drive(Input::Connected, "connected").await
             }
             EngineEvent::Disconnected(reason) => {
@@ -332,11 +350,44 @@ impl Driver {
                 self.drive(Input::Stop { log_out: false }, "asked to stop")
                     .await
             }
+            Desired::LoggedOut if self.log_out_by.is_some() => Ok(()),
             Desired::LoggedOut => {
-                self.drive(Input::Stop { log_out: true }, "asked to log out")
-                    .await
+                let is_connected = matches!(self.machine.phase(), Phase::Connected { .. });
+                if is_connected {
+                    self.log_out().await
+                } else if self.record.doc().paired_at.is_some() {
+                    // Once it is connected.
+                    self.log_out_by = Some(self.term.clock().boottime() + LOG_OUT_LIMIT);
+                    Ok(())
+                } else {
+                    self.end_link().await
+                }
             }
         }
+    }
+
+    /// Tells the server that the account is unlinked, and ends.
+    async fn log_out(&mut self) -> Result<(), Exit> {
+        if let Some(instance) = &self.instance {
+            let told = instance.link.log_out();
+            tokio::select! {
+                biased;
+                told = told => if let Err(error) = told {
+                    tracing::warn!(account.id = %self.term.account, %error, "the server was not told of the logout");
+                },
+                () = self.parts.term.clock.sleep(LOG_OUT_CALL_LIMIT) => {
+                    tracing::warn!(account.id = %self.term.account, "the server did not answer the logout");
+                }
+            }
+        }
+        self.end_link().await
+    }
+
+    /// The account is not linked any more, as far as this side is concerned.
+    async fn end_link(&mut self) -> Result<(), Exit> {
+        self.log_out_by = None;
+        self.drive(Input::Stop { log_out: true }, "asked to log out")
+            .await
     }
 
     async fn timer(&mut self) -> Result<(), Exit> {
@@ -382,6 +433,11 @@ impl Driver {
         }
         if self.record.is_dirty() {
             self.write_record().await;
+        }
+        let now = self.term.clock().boottime();
+        if self.log_out_by.is_some_and(|limit| limit <= now) {
+            tracing::warn!(account.id = %self.term.account, "logged out without a connection: the phone may still list this device");
+            return self.end_link().await;
         }
         let silent = match (self.machine.phase(), self.connected_at, &self.instance) {
             (Phase::Connected { .. }, Some(connected_at), Some(instance)) => {

@@ -230,13 +230,30 @@ pub(super) async fn start(State(api): State<Api>, Id(id): Id) -> Result<Response
 /// # Errors
 /// `unknown_account`.
 pub(super) async fn stop(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let account = put_off(&api, &id, Desired::Stopped).await?;
+    Ok(asked(&api, &id, account, "stop"))
+}
+
+/// `POST /v1/accounts/{id}/logout`: wants it unlinked from its phone; the old
+/// session is archived once it is linked anew, threads are kept.
+///
+/// # Errors
+/// `unknown_account`.
+pub(super) async fn log_out(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let account = put_off(&api, &id, Desired::LoggedOut).await?;
+    Ok(asked(&api, &id, account, "logout"))
+}
+
+/// Wants an account not to run.
+async fn put_off(api: &Api, id: &str, desired: Desired) -> Result<AccountDoc, Problem> {
     let now = StoreTime::from_datetime(api.clock().wall());
     let names = ["desired", "status", "statusAt", "retryAt", "stage", "qr"];
-    let account = change(&api, &id, &names, |account| {
-        account.desired = Desired::Stopped;
-        // Nobody owns it who could say so.
-        if let Some(status) = wanted::resting_status(account)
-            && account.claimed_by.is_none()
+    change(api, id, &names, |account| {
+        account.desired = desired;
+        // Nobody owns it, or will, who could say so.
+        if account.claimed_by.is_none()
+            && !wanted::is_wanted(account)
+            && let Some(status) = wanted::resting_status(account)
         {
             account.status = status;
             account.status_at = Some(now);
@@ -245,8 +262,7 @@ pub(super) async fn stop(State(api): State<Api>, Id(id): Id) -> Result<Response,
             account.qr = None;
         }
     })
-    .await?;
-    Ok(asked(&api, &id, account, "stop"))
+    .await
 }
 
 /// `POST /v1/accounts/{id}/restart`: wants it to begin anew, whatever it does now.

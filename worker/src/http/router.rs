@@ -30,6 +30,7 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         )
         .route("/v1/accounts/{id}/start", post(accounts::start))
         .route("/v1/accounts/{id}/stop", post(accounts::stop))
+        .route("/v1/accounts/{id}/logout", post(accounts::log_out))
         .route("/v1/accounts/{id}/restart", post(accounts::restart))
         .route("/v1/accounts/{id}/release", post(accounts::release))
         .route("/v1/accounts/{id}/history", get(history::list))

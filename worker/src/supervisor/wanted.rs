@@ -16,7 +16,14 @@ pub fn is_wanted_document(document: &Document) -> bool {
 /// One that is off but whose owner died before it could say so is wanted, too:
 /// by whoever sets that right.
 pub fn is_wanted(doc: &AccountDoc) -> bool {
-    should_run(doc) || (doc.claimed_by.is_some() && resting_status(doc).is_some())
+    should_run(doc)
+        || is_logging_out(doc)
+        || (doc.claimed_by.is_some() && resting_status(doc).is_some())
+}
+
+/// A link that is to be ended, which takes a connection.
+fn is_logging_out(doc: &AccountDoc) -> bool {
+    doc.desired == Desired::LoggedOut && doc.paired_at.is_some() && doc.status != Status::LoggedOut
 }
 
 fn should_run(doc: &AccountDoc) -> bool {
@@ -128,5 +135,10 @@ mod tests {
             ..owned
         };
         assert!(!is_wanted(&settled));
+        let linked = AccountDoc {
+            paired_at: Some(coordinator_lib::store::StoreTime::from_micros(1)),
+            ..doc(Status::Disconnected, Desired::LoggedOut)
+        };
+        assert!(is_wanted(&linked), "somebody has to tell the server");
     }
 }

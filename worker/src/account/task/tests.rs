@@ -93,6 +93,10 @@ impl Scene {
         link
     }
 
+    async fn wants(&self, desired: &str) {
+        want(&self.bench, &self.account, desired).await;
+    }
+
     async fn doc(&self) -> AccountDoc {
         self.bench.read_account(&self.account).await
     }
@@ -258,12 +262,7 @@ async fn a_logged_out_account_is_released_and_keeps_its_session() {
 async fn a_stop_that_a_client_asks_for_ends_the_engine_and_gives_the_lease_back() {
     let mut scene = Scene::new().await;
     let link = scene.connected().await;
-    let write = Write::Update {
-        path: scene.account.account_path(),
-        fields: Fields::from([("desired".to_owned(), "stopped".into())]),
-        precondition: Precondition::Exists,
-    };
-    assert!(scene.bench.store.commit(vec![write]).await.is_ok());
+    scene.wants("stopped").await;
     let end = scene.task.await.unwrap();
     assert!(matches!(end, TaskEnd::Released));
     assert!(link.ended.load(Ordering::SeqCst));
@@ -272,6 +271,49 @@ async fn a_stop_that_a_client_asks_for_ends_the_engine_and_gives_the_lease_back(
         (doc.status, doc.claimed_by, doc.released_epoch),
         (Status::Stopped, None, Some(1))
     );
+}
+
+#[tokio::test]
+async fn a_logout_tells_the_server_and_ends_the_link() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    scene.wants("logged_out").await;
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Released));
+    assert!(link.logged_out.load(Ordering::SeqCst) && link.ended.load(Ordering::SeqCst));
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!(
+        (doc.status, doc.claimed_by, doc.paired_at),
+        (Status::LoggedOut, None, None)
+    );
+}
+
+#[tokio::test]
+async fn a_logout_that_nobody_owned_is_done_by_whoever_claims_the_account() {
+    let mut scene = Scene::new().await;
+    scene.connected().await;
+    let (bench, account, _) = scene.drained().await;
+    let linked = bench.read_account(&account).await;
+    assert!(linked.paired_at.is_some());
+    want(&bench, &account, "logged_out").await;
+    let mut scene = Scene::over(bench, account, unpaced()).await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Connected).await;
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Released));
+    assert!(link.logged_out.load(Ordering::SeqCst));
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!(doc.status, Status::LoggedOut);
+}
+
+/// A client wants this of an account.
+async fn want(bench: &Bench, account: &AccountId, desired: &str) {
+    let write = Write::Update {
+        path: account.account_path(),
+        fields: Fields::from([("desired".to_owned(), desired.into())]),
+        precondition: Precondition::Exists,
+    };
+    assert!(bench.store.commit(vec![write]).await.is_ok());
 }
 
 #[tokio::test]
