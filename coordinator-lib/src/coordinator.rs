@@ -14,6 +14,7 @@
 //! | [`single`] | a session that claims what it is told to, for tools |
 //! | [`roster`] | which worker sessions there are, and which have died |
 //! | `feeds` | what is watched in the store |
+//! | `regression` | notices a store that went back in time |
 //! | `steward` | the task: what to claim, renew, shed and seal, and when |
 //! | `session` | sessions one after another, should one be sealed |
 //!
@@ -36,6 +37,7 @@ pub mod roster;
 pub mod single;
 
 mod feeds;
+mod regression;
 mod session;
 mod steward;
 
@@ -220,6 +222,9 @@ pub struct CoordinatorView {
     pub sessions: Vec<WorkerSession>,
     /// Wanted accounts known to have no owner.
     pub free: usize,
+    /// The store went back in time, as after a restored backup: nothing is
+    /// claimed any more.
+    pub went_back: bool,
 }
 
 /// A running coordinator; clones are the same one.
@@ -239,6 +244,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// The present session.
     pub(crate) now: Mutex<Now>,
+    /// The epochs seen so far, by whichever session.
+    epochs: Mutex<regression::Epochs>,
     /// Accounts that this worker leaves alone for a while.
     pub(crate) resting: Mutex<BTreeMap<AccountId, Boottime>>,
     ready: tokio::sync::Mutex<mpsc::Receiver<Ownership>>,
@@ -279,6 +286,7 @@ impl Coordinator {
                 sessions: Vec::new(),
                 free: 0,
             }),
+            epochs: Mutex::default(),
             resting: Mutex::default(),
             ready: tokio::sync::Mutex::new(ready),
         });
@@ -314,6 +322,7 @@ impl Coordinator {
             leases: now.owned.values().map(|owned| owned.view()).collect(),
             sessions: now.sessions.clone(),
             free: now.free,
+            went_back: self.shared.epochs.lock().went_back(),
         }
     }
 

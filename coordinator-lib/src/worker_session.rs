@@ -17,6 +17,10 @@ use crate::store::{Collection, Document, Fields, Op, Path, Query, StoreError, St
 /// How the document is written by this version of the library.
 pub const SCHEMA_VERSION: i64 = 1;
 
+/// How long the document of a session that has ended is kept. While it is there
+/// it proves the end; after that only the end of a lease does.
+pub const RETENTION: Duration = Duration::from_secs(24 * 3_600);
+
 /// The names of the document's fields.
 pub mod field {
     /// The version of the document's form.

@@ -49,6 +49,8 @@ pub struct SessionSight {
     pub workers: Vec<WorkerSession>,
     /// Accounts without a living owner that it knows of.
     pub free: u64,
+    /// The store went back in time; nothing is claimed any more.
+    pub went_back: bool,
 }
 
 impl SessionSight {
@@ -60,6 +62,7 @@ impl SessionSight {
             deadline: view.deadline,
             workers: view.sessions.clone(),
             free: view.free as u64,
+            went_back: view.went_back,
         }
     }
 }
@@ -202,7 +205,10 @@ impl HealthInputs<'_> {
         };
         if !works || !self.store_is_reachable() {
             Verdict::Unhealthy
-        } else if self.store.failure.is_some() || !self.warnings().is_empty() {
+        } else if self.store.failure.is_some()
+            || self.snapshot.session.went_back
+            || !self.warnings().is_empty()
+        {
             Verdict::Degraded
         } else {
             Verdict::Healthy
@@ -356,6 +362,9 @@ impl HealthInputs<'_> {
     fn lock_note(&self) -> &'static str {
         match self.phase {
             Phase::Starting => "The worker is starting",
+            Phase::Active if self.snapshot.session.went_back => {
+                "The store went back in time, as after a restored backup: nothing is claimed any more. Stop every worker, and link accounts anew whose sessions are older than what was sent"
+            }
             Phase::Active => "The worker session lives, and every lease is proven with every write",
             Phase::Suspended => {
                 "No heartbeat was acknowledged in time: nothing leaves until one is. Look at the store"

@@ -156,11 +156,12 @@ pub(super) fn queries() -> Vec<Query> {
     let mut queries = vec![
         worker_session::living(),
         worker_session::sealed(),
+        worker_session::ended(),
         free_accounts(),
         accounts.clone(),
     ];
     queries.extend(worker_session::accounts_of(&somebody));
-    for query in queries.clone().into_iter().skip(2) {
+    for query in queries.clone().into_iter().skip(3) {
         queries.extend(split(&query, Some(&[1, 2])));
     }
     queries

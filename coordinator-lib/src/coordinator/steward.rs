@@ -13,7 +13,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::feeds::{self, Feeds, Source};
 use super::operations::{
@@ -33,7 +33,9 @@ use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId, account_collec
 use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD, LEASE_SESSION_FIELD};
 use crate::mutation::{self, Mutation};
 use crate::shard;
-use crate::store::{Change, Document, Query, Snapshot, Store, StoreError, StoreTime, Value};
+use crate::store::{
+    Change, Document, Precondition, Query, Snapshot, Store, StoreError, StoreTime, Value, Write,
+};
 use crate::worker_session::{self, SessionState, WorkerSession};
 
 /// The longest the task sleeps: it also shows that the runtime makes progress.
@@ -58,6 +60,12 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// Documents that one reading of the roster or one sweep takes in at most.
 const DOCUMENTS_MAX: usize = 20_000;
+
+/// Between two looks for sessions that ended long ago.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Documents that one such look removes at most.
+const RETENTION_BATCH: usize = 400;
 
 /// The share by which intervals differ between workers.
 const JITTER: f64 = 0.1;
@@ -97,6 +105,8 @@ enum Done {
     /// Accounts that may need an owner.
     Found(SeenBy, Result<Vec<Document>, StoreError>),
     Released(AccountId, Result<ReleaseOutcome, StoreError>),
+    /// Sessions that ended long ago were removed.
+    Swept(Result<usize, StoreError>),
 }
 
 /// An account that is owned, and what is to be done for it.
@@ -128,6 +138,7 @@ pub(super) struct Steward {
     roster_at: Boottime,
     neighbours_at: Boottime,
     sweep_at: Boottime,
+    retention_at: Boottime,
     reading: bool,
     looking: bool,
     draining: bool,
@@ -170,6 +181,7 @@ impl Steward {
             roster_at: now,
             neighbours_at: now,
             sweep_at: now + FIRST_SWEEP,
+            retention_at: now + FIRST_SWEEP,
             reading: false,
             looking: false,
             draining: false,
@@ -268,10 +280,14 @@ impl Steward {
             // Suspended: nothing new until the session is proven to live.
             return;
         }
+        self.sweep_ended(now);
         self.free.retain(|_, free| {
             matches!(free.seen_by, SeenBy::Watch(_)) || now - free.since < FORGET_AFTER
         });
         self.look_around(now);
+        if self.shared.epochs.lock().went_back() {
+            return;
+        }
         self.claim_strays(now);
         self.claim_free(now);
         self.shed(now);
@@ -367,6 +383,21 @@ impl Steward {
         }
     }
 
+    /// Removes the documents of sessions that ended long ago; one worker does.
+    fn sweep_ended(&mut self, now: Boottime) {
+        let is_first = self
+            .roster
+            .sessions()
+            .next()
+            .is_some_and(|session| session.id == self.me.session_id);
+        if now < self.retention_at || !is_first {
+            return;
+        }
+        self.retention_at = now + RETENTION_INTERVAL;
+        let store = Arc::clone(&self.parts.store);
+        self.job(async move { Done::Swept(remove_ended(&store).await) });
+    }
+
     fn find(&mut self, seen_by: SeenBy, query: Query, shards: Option<&[i64]>) {
         for query in feeds::split(&query, shards) {
             let store = Arc::clone(&self.parts.store);
@@ -449,6 +480,7 @@ impl Steward {
         let Ok(account) = AccountId::new(document.path.id()) else {
             return;
         };
+        self.look_at_epoch(&account, &document);
         if !(self.parts.wanted)(&document) {
             self.free.remove(&account);
             return;
@@ -476,6 +508,7 @@ impl Steward {
         let Ok(account) = AccountId::new(document.path.id()) else {
             return;
         };
+        self.look_at_epoch(&account, &document);
         match self.held.get(&account) {
             Some(held) => {
                 self.strays.remove(&account);
@@ -485,6 +518,12 @@ impl Steward {
                 let since = self.strays.get(&account).map_or(now, |(_, since)| *since);
                 self.strays.insert(account, (document, since));
             }
+        }
+    }
+
+    fn look_at_epoch(&self, account: &AccountId, document: &Document) {
+        if self.shared.epochs.lock().look(account, document) {
+            error!(account.id = %account, "the store went back in time: nothing is claimed any more until the worker is restarted");
         }
     }
 
@@ -750,6 +789,12 @@ impl Steward {
                     self.sweep_at = self.sweep_at.min(now + CLAIM_RETRY);
                 }
             },
+            Done::Swept(Ok(count)) => {
+                debug!(count, "documents of ended worker sessions removed")
+            }
+            Done::Swept(Err(error)) => {
+                debug!(%error, "documents of ended worker sessions were not removed")
+            }
             Done::Released(account, outcome) => {
                 self.releasing.remove(&account);
                 if let Err(error) = outcome {
@@ -983,6 +1028,28 @@ fn due(
         rank?,
         config,
     ))
+}
+
+/// Removes the documents of sessions that ended longer ago than they are kept;
+/// says how many.
+async fn remove_ended(store: &Store) -> Result<usize, StoreError> {
+    let ended = read_all(store, worker_session::ended()).await?;
+    let old: Vec<Write> = ended
+        .into_iter()
+        .filter(|(document, read_time)| {
+            read_time.since(document.update_time) > worker_session::RETENTION
+        })
+        .take(RETENTION_BATCH)
+        .map(|(document, _)| Write::Delete {
+            precondition: Precondition::Unchanged(document.update_time),
+            path: document.path,
+        })
+        .collect();
+    let count = old.len();
+    if count > 0 {
+        let _ = store.commit_each(old).await?;
+    }
+    Ok(count)
 }
 
 /// Reads a query to its end, each document with the time it was read at.

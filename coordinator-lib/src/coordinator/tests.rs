@@ -566,3 +566,44 @@ async fn an_idle_hour_costs_what_the_design_says() {
     // own accounts at their renewals and in sweeps.
     assert!(reads < 2 * 4_000, "{reads} reads");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_ended_a_day_ago_are_removed_and_no_others() {
+    let world = World::new();
+    let alice = world.worker("alice", 18).await;
+    assert!(alice.coordinator.drain(Duration::from_secs(20)).await);
+    let _bob = world.worker("bob", 18).await;
+    let count = || async {
+        let ended = crate::worker_session::ended();
+        world.store.count(&ended).await.unwrap()
+    };
+    tokio::time::sleep(Duration::from_secs(23 * 3_600)).await;
+    assert_eq!(count().await, 1);
+    tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
+    assert_eq!(count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_went_back_is_noticed_and_nothing_is_claimed_any_more() {
+    let world = World::new();
+    let accounts = world.accounts(1).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    assert!(!alice.coordinator.view().went_back);
+    // Epoch 1 becomes epoch 0 again, as a backup has it.
+    let writes =
+        lease::create_account(&accounts[0], Fields::new(), Fields::new()).map(
+            |write| match write {
+                crate::store::Write::Set { path, fields, .. } => crate::store::Write::Set {
+                    path,
+                    fields,
+                    precondition: crate::store::Precondition::None,
+                },
+                other => other,
+            },
+        );
+    assert!(world.store.commit(writes.to_vec()).await.is_ok());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(alice.coordinator.view().went_back);
+    assert_eq!(world.owners().await.get("nobody"), Some(&1));
+}
