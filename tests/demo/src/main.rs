@@ -1,48 +1,57 @@
 //! The main job in one command: `cargo run --release -p demo`.
 //!
-//! A simulated WhatsApp runs in this process. A real worker runs beside it, in
-//! a process of its own, with the embedded store in a temporary folder. Three
-//! accounts are linked by QR code, chat with three phones, and live through a
-//! restart of their worker. The closing table is counted from what phones,
-//! clients and the simulated server saw, not from what the worker says of
-//! itself; what each number means is in `harness::ledger`.
+//! A simulated WhatsApp runs in this process. Three real workers run beside it,
+//! each in a process of its own, on one store: an embedded database in a
+//! temporary folder, or the Firestore emulator. Twelve accounts are linked by
+//! QR code and chat with phones while their workers are killed, stopped,
+//! paused and joined by another. The closing table is counted from what phones,
+//! clients and the simulated server saw and from the ownership history, not
+//! from what the workers say of themselves; what each number means is in
+//! `harness::ledger` and [`outcome`].
 //!
 //! It depends on no crate of the worker: it builds the worker's binary and
 //! talks to it over HTTP, as a user does.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`options`] | the command line |
+//! | [`build`] | the worker's binary |
+//! | [`stage`] | what an act finds: simulator, workers, linked accounts |
+//! | [`chat`] | phones and clients that write to each other all the time |
+//! | [`watch`] | who owns what, shown whenever it changes |
+//! | [`screen`] | where all of it is printed |
+//! | [`acts`] | what happens to the workers |
+//! | [`outcome`] | the counts and times, and whether they may be so |
+//! | [`table`] | the closing table |
 
+// The demo waits in real time for real processes.
+#![allow(clippy::disallowed_methods, reason = "the demo's clock is the wall's")]
+
+mod acts;
 mod build;
-mod story;
+mod chat;
+mod options;
+mod outcome;
+mod screen;
+mod stage;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser;
 use harness::scene::Scene;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Shows the main job on this machine: pair, chat, restart, count.
-#[derive(Debug, Clone, Copy, Parser)]
-#[command(name = "demo")]
-struct Options {
-    /// Leave everything running afterwards, to be tried by hand
-    #[arg(long)]
-    keep: bool,
-    /// Print the closing table as one JSON object on the last line
-    #[arg(long)]
-    json: bool,
-    /// Messages that each phone and each account writes in each conversation
-    #[arg(long, value_name = "COUNT", default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..=1000))]
-    messages: u32,
-}
+use self::options::Options;
+use self::outcome::Outcome;
+use self::screen::Screen;
+use self::stage::Stage;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
-    let outcome = tokio::select! {
-        outcome = run(options) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-    };
-    match outcome {
+    match run(&Options::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -52,34 +61,72 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Plays the demo. True if every count that must be 0 is 0.
-async fn run(options: Options) -> Result<bool> {
+/// Plays the demo. True if everything is as it must be.
+async fn run(options: &Options) -> Result<bool> {
     println!("Building the worker for the simulated WhatsApp (the first time takes minutes) ...");
     let binary = build::worker_sim().await?;
     let mut scene = Scene::new().await?;
-    let story = match story::play(&scene, binary, options.messages).await {
-        Ok(story) => story,
+    let screen = Screen::new();
+    // Whatever is dropped here half-way ends its processes.
+    let played = tokio::select! {
+        played = play(&scene, &screen, binary, options) => played,
+        interrupted = interruption() => interrupted.and_then(|()| bail!("interrupted")),
+    };
+    let (stage, outcome) = match played {
+        Ok(played) => played,
         Err(error) => {
+            screen.clear();
             scene.keep_folder();
             bail!("{error:#}\nThe logs are in {}", scene.folder().display());
         }
     };
-    let logs = scene.check();
-    table::print(&story.counts);
+    table::print(&outcome);
+    let logs = stage.scene.check_logs();
     match &logs {
-        Ok(()) => println!("The worker's log has no ERROR line, and no text, number or key in it."),
+        Ok(()) => println!("The workers' logs have no ERROR line, and no text, number or key."),
         Err(error) => println!("Not as it must be: {error:#}"),
     }
+    let is_good = logs.is_ok() && outcome.faults().is_empty();
+    for fault in outcome.faults() {
+        println!("Not as it must be: {fault}");
+    }
     if options.keep {
-        story::explain(&scene, &story);
-        // Ctrl-C reaches the worker too, if it came from a terminal.
-        tokio::signal::ctrl_c().await?;
+        stage.explain();
+        interruption().await?;
         println!("\nEnding ...");
     }
-    // After Ctrl-C it may have ended by itself.
-    let _ = story.worker.terminate().await;
-    if options.json {
-        println!("{}", serde_json::to_string(&story.counts)?);
+    // After Ctrl-C on a terminal they may have ended by themselves.
+    let _ = stage.cluster.terminate_all().await;
+    drop(stage);
+    if !is_good {
+        println!("The logs are in {}", scene.folder().display());
+        scene.keep_folder();
     }
-    Ok(logs.is_ok() && story.counts.faults().is_empty())
+    if options.json {
+        println!("{}", serde_json::to_string(&outcome)?);
+    }
+    Ok(is_good)
+}
+
+/// Sets the stage, plays all acts while everybody chats, and counts.
+async fn play<'a>(
+    scene: &'a Scene,
+    screen: &'a Screen,
+    binary: std::path::PathBuf,
+    options: &Options,
+) -> Result<(Stage<'a>, Outcome)> {
+    let stage = Stage::set(scene, screen, binary, options).await?;
+    let times = acts::play_all(&stage, options).await?;
+    let outcome = Outcome::of(&stage, options, times).await?;
+    Ok((stage, outcome))
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+async fn interruption() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }

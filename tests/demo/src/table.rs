@@ -1,11 +1,13 @@
 //! The closing table.
 
-use harness::ledger::Counts;
+use crate::outcome::{FAILOVER_MAX_S, HANDOFF_MAX_S, IMBALANCE_MAX, Outcome};
 
-/// Prints the counts, each with what it counts and whether it may be so.
-pub(crate) fn print(counts: &Counts) {
+/// Prints the counts and times, each with what it tells and whether it may be so.
+pub(crate) fn print(outcome: &Outcome) {
+    let counts = &outcome.counts;
     let count = |number: usize| number as u64;
-    let free = [
+    println!("\n  store: {}\n", outcome.store.name());
+    for (name, number, meaning) in [
         ("sent", count(counts.sent), "accepted by the API with a 202"),
         (
             "  delivered",
@@ -20,15 +22,22 @@ pub(crate) fn print(counts: &Counts) {
         (
             "  stored",
             count(counts.stored),
-            "of these, found in the worker's threads",
+            "of these, found in the workers' threads",
         ),
         (
             "resent",
             count(counts.resent),
             "came again under the same id; a phone drops it",
         ),
-    ];
-    let zero = [
+        (
+            "rebalanced",
+            count(outcome.rebalance_moves),
+            "accounts that moved to even numbers out",
+        ),
+    ] {
+        row(name, &number.to_string(), "", meaning);
+    }
+    for (name, number, meaning) in [
         ("lost", count(counts.lost), "never seen at the other end"),
         (
             "duplicated",
@@ -44,17 +53,96 @@ pub(crate) fn print(counts: &Counts) {
         (
             "violations",
             count(counts.violations),
-            "seen by the oracle: reused keys, two owners",
+            "seen by the oracle: reused keys, sends of an old owner",
         ),
-        ("QR scans", counts.qr_after_restart, "after the restart"),
-    ];
-    println!();
-    for (name, number, meaning) in free {
-        println!("  {name:<13} {number:>6}            {meaning}");
-    }
-    for (name, number, meaning) in zero {
+        (
+            "QR scans",
+            counts.qr_after_restart,
+            "after the first linking",
+        ),
+        (
+            "woken logins",
+            count(outcome.woken_logins),
+            "of a paused worker for accounts that it had lost",
+        ),
+    ] {
         let verdict = if number == 0 { "ok" } else { "MUST BE 0" };
-        println!("  {name:<13} {number:>6}  {verdict:<9} {meaning}");
+        row(name, &number.to_string(), verdict, meaning);
+    }
+    row(
+        "overlaps",
+        &outcome
+            .overlaps
+            .map_or_else(|| "-".to_owned(), |number| number.to_string()),
+        match outcome.overlaps {
+            Some(0) => "ok",
+            Some(_) | None => "MUST BE 0",
+        },
+        "owners at the same time, in the ownership history",
+    );
+    row(
+        "imbalance",
+        &outcome.imbalance.to_string(),
+        if outcome.imbalance <= IMBALANCE_MAX {
+            "ok"
+        } else {
+            "TOO MUCH"
+        },
+        "between the workers' numbers of accounts, at most 1",
+    );
+    println!();
+    let failover = format!("SIGKILL to connected elsewhere, at most {FAILOVER_MAX_S:.0} s");
+    let unowned = format!("unowned after SIGTERM, below {HANDOFF_MAX_S:.0} s");
+    for (name, time, is_good, meaning) in [
+        (
+            "failover",
+            outcome.failover_max_s,
+            Some(outcome.failover_max_s.is_some_and(|s| s <= FAILOVER_MAX_S)),
+            &*failover,
+        ),
+        (
+            "  when paused",
+            outcome.paused_failover_max_s,
+            None,
+            "SIGSTOP to connected elsewhere",
+        ),
+        (
+            "hand-off",
+            outcome.handoff_unowned_max_s,
+            Some(
+                outcome
+                    .handoff_unowned_max_s
+                    .is_some_and(|s| s < HANDOFF_MAX_S),
+            ),
+            &*unowned,
+        ),
+        (
+            "  offline",
+            outcome.handoff_disconnected_max_s,
+            None,
+            "not connected then, as the server saw it",
+        ),
+        (
+            "rebalancing",
+            outcome.rebalance_unowned_max_s,
+            None,
+            "unowned in a move between live workers",
+        ),
+    ] {
+        let time = time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2}s"));
+        let verdict = match is_good {
+            Some(true) => "ok",
+            Some(false) => "TOO LONG",
+            None => "",
+        };
+        row(name, &time, verdict, meaning);
+    }
+    if !outcome.violation_kinds.is_empty() {
+        println!("\n  violations by kind: {:?}", outcome.violation_kinds);
     }
     println!();
+}
+
+fn row(name: &str, value: &str, verdict: &str, meaning: &str) {
+    println!("  {name:<13} {value:>7}  {verdict:<9} {meaning}");
 }

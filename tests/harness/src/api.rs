@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 pub use self::client::{Answer, Api, Method};
 pub use self::views::{
-    Account, Direction, LastError, Message, OutgoingMessage, Owner, QrCode, Reason, Thread,
+    Account, Direction, HistoryEntry, HistoryKind, LastError, Message, OutgoingMessage, Owner,
+    QrCode, Reason, Thread, WorkerSession,
 };
 use crate::wait::{self, Look};
 
@@ -50,6 +51,25 @@ impl Api {
     /// The worker does not answer, or refuses.
     pub async fn accounts(&self) -> Result<Vec<Account>> {
         self.pages("/v1/accounts", "accounts").await
+    }
+
+    /// `GET /v1/accounts/{id}/history`, all pages: who owned it, the latest first.
+    ///
+    /// # Errors
+    /// The worker does not answer, or refuses.
+    pub async fn history(&self, id: &str) -> Result<Vec<HistoryEntry>> {
+        self.pages(&format!("/v1/accounts/{id}/history"), "history")
+            .await
+    }
+
+    /// `GET /v1/workers`: the worker sessions that have not ended.
+    ///
+    /// # Errors
+    /// The worker does not answer, or refuses.
+    pub async fn workers(&self) -> Result<Vec<WorkerSession>> {
+        let answer = self.get("/v1/workers").await?;
+        let mut body: Value = answer.expect(200)?.json()?;
+        serde_json::from_value(body["workers"].take()).context("`workers` of /v1/workers")
     }
 
     /// `POST /v1/accounts/{id}/{action}` with `start`, `stop` or `restart`.

@@ -6,10 +6,13 @@
 //! |---|---|
 //! | [`scene`] | a simulated WhatsApp, a worker and accounts that pair: where a test begins |
 //! | [`worker`] | one worker process: start, signals, end |
+//! | [`cluster`] | several worker processes, by name |
 //! | [`binary`] | where the `worker-sim` binary is |
 //! | [`log`] | what a worker wrote: unexpected errors, planted texts that must not be there |
 //! | [`api`] | the worker's HTTP API, as a client sees it |
 //! | [`wait`] | waiting for a condition with a deadline |
+//! | [`ownership`] | what the ownership history tells: time unowned, overlaps |
+//! | [`logins`] | when accounts were connected, as the simulated server saw it |
 //! | [`ledger`] | the counts: sent, received, stored, lost, duplicated, … |
 //!
 //! It talks to workers over HTTP and signals alone and does not depend on
@@ -24,8 +27,11 @@
 
 pub mod api;
 pub mod binary;
+pub mod cluster;
 pub mod ledger;
 pub mod log;
+pub mod logins;
+pub mod ownership;
 pub mod scene;
 pub mod wait;
 pub mod worker;

@@ -378,6 +378,14 @@ impl Scene {
         if !violations.is_empty() {
             bail!("the oracle saw violations: {violations:#?}");
         }
+        self.check_logs()
+    }
+
+    /// The part of [`Scene::check`] that concerns the logs.
+    ///
+    /// # Errors
+    /// An unexpected ERROR line, or a canary.
+    pub fn check_logs(&self) -> Result<()> {
         let allowed = lock(&self.allowed_errors).clone();
         let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
         let canaries = self.canaries();

@@ -6,6 +6,7 @@
 //! was started here, by its own process id, and to nothing else.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -88,6 +89,28 @@ impl WorkerSetup {
         self.folder.join(format!("{}.out", self.name))
     }
 
+    /// Makes the key ring, which workers with a store elsewhere must find.
+    ///
+    /// # Errors
+    /// The program cannot make it.
+    pub async fn generate_keys(&self) -> Result<()> {
+        let output = Command::new(&self.binary)
+            .args(["keys", "generate", "--data-dir"])
+            .arg(self.data_folder())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        if !output.status.success() {
+            bail!(
+                "no key ring was made: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
     /// Starts the process and returns at once.
     ///
     /// # Errors
@@ -165,6 +188,17 @@ fn listening_address(output: &str) -> Option<String> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|line| line["event"] == "listening")
         .and_then(|line| line["addr"].as_str().map(ToOwned::to_owned))
+}
+
+/// Whether a process has a write lock on a file, in a list such as
+/// `1: POSIX  ADVISORY  WRITE 4711 fe:00:6209552 120 120`.
+fn has_write_lock(locks: &str, pid: i32, inode: u64) -> bool {
+    let (pid, inode) = (pid.to_string(), format!(":{inode}"));
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), [_, "POSIX", _, "WRITE", holder, file, ..]
+            if *holder == pid && file.ends_with(&inode))
+    })
 }
 
 /// A process that was started; it may not serve yet, or never.
@@ -248,6 +282,38 @@ impl Worker {
         &self.process
     }
 
+    /// SIGSTOP: the process stands still, its connections stay.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Whether it holds a write lock of the embedded database, as the kernel
+    /// says. A process that is paused with one stops every writer: that is an
+    /// outage of the store, not of a worker.
+    ///
+    /// # Errors
+    /// The kernel's list of locks cannot be read.
+    pub fn holds_write_lock(&self) -> Result<bool> {
+        let locks = std::fs::read_to_string("/proc/locks").context("reading /proc/locks")?;
+        // Locks of the write-ahead log are on the file beside it.
+        let file = self.setup().data_folder().join("leasehold.db-shm");
+        let Ok(file) = std::fs::metadata(file) else {
+            return Ok(false);
+        };
+        Ok(has_write_lock(&locks, self.id(), file.ino()))
+    }
+
+    /// SIGCONT: it goes on where it stood.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
     /// SIGTERM, and waits for its orderly end.
     ///
     /// # Errors
@@ -290,6 +356,18 @@ mod tests {
         let output = "hello\n{\"event\":\"listening\",\"addr\":\"127.0.0.1:7\"}\n";
         assert_eq!(listening_address(output).as_deref(), Some("127.0.0.1:7"));
         assert_eq!(listening_address("{\"event\":\"listen"), None);
+    }
+
+    #[test]
+    fn a_write_lock_is_found_by_process_and_file() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 7 fe:00:31 0 EOF\n\
+            2: POSIX  ADVISORY  READ 7 fe:00:31 124 124\n\
+            3: POSIX  ADVISORY  WRITE 8 fe:00:31 120 120\n\
+            3: -> POSIX  ADVISORY  WRITE 9 fe:00:31 120 120\n";
+        assert!(has_write_lock(locks, 8, 31));
+        assert!(!has_write_lock(locks, 7, 31), "shared, or of another kind");
+        assert!(!has_write_lock(locks, 9, 31), "it only waits");
+        assert!(!has_write_lock(locks, 8, 1), "another file");
     }
 
     #[tokio::test]

@@ -1,5 +1,13 @@
 //! Requests and answers.
+//!
+//! Any worker of a cluster answers any request, so an [`Api`] may know several
+//! addresses: it stays with one until that one does not answer, and goes on
+//! with the next. What must not be done twice is not asked twice: only a
+//! request that may be repeated goes on after an answer that did not come.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,16 +17,23 @@ use ureq::Agent;
 
 /// Above the worker's own limit for a request, so that its answer is seen.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
+/// The same where another worker can be asked instead.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Nobody listens: known at once on loopback.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The status of a worker that cannot do it now; another may.
+const UNAVAILABLE: u16 = 503;
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The API at one address.
+/// The API at one address, or at several that all give the same answers.
+/// Clones stay with the same worker.
 #[derive(Debug, Clone)]
 pub struct Api {
     agent: Agent,
-    base: String,
+    bases: Arc<[String]>,
+    /// Which one is asked first.
+    current: Arc<AtomicUsize>,
 }
 
 /// The methods that the API knows.
@@ -48,9 +63,23 @@ pub struct Answer {
 impl Api {
     /// The API at `base`, such as `http://127.0.0.1:8080`.
     pub fn at(base: impl Into<String>) -> Self {
+        Self::with(Arc::new([base.into()]), REQUEST_TIMEOUT)
+    }
+
+    /// The API of a cluster, at the addresses of some of its workers.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn at_any(bases: impl IntoIterator<Item = String>) -> Self {
+        let bases: Arc<[String]> = bases.into_iter().collect();
+        assert!(!bases.is_empty(), "a cluster has workers");
+        Self::with(bases, PATIENCE)
+    }
+
+    fn with(bases: Arc<[String]>, timeout: Duration) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(REQUEST_TIMEOUT))
+            .timeout_global(Some(timeout))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             // A kept connection would be one to a worker that has ended.
             .max_idle_connections(0)
@@ -58,13 +87,23 @@ impl Api {
             .new_agent();
         Self {
             agent,
-            base: base.into(),
+            bases,
+            current: Arc::default(),
         }
     }
 
-    /// Its address.
+    /// The same API for another client, who asks the `number`th worker first.
+    #[must_use]
+    pub fn for_client(&self, number: usize) -> Self {
+        Self {
+            current: Arc::new(AtomicUsize::new(number)),
+            ..self.clone()
+        }
+    }
+
+    /// The address that is asked first.
     pub fn base(&self) -> &str {
-        &self.base
+        &self.bases[self.current.load(Ordering::Relaxed) % self.bases.len()]
     }
 
     /// `GET path`.
@@ -87,9 +126,44 @@ impl Api {
     /// Any request. A body is declared as JSON unless `headers` says otherwise.
     ///
     /// # Errors
-    /// No answer.
+    /// No answer, from nobody who could be asked.
     pub async fn request(
         &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Result<Answer> {
+        let is_repeatable = method == Method::Get
+            || headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
+        for _ in 1..self.bases.len() {
+            let current = self.current.load(Ordering::Relaxed);
+            let base = &self.bases[current % self.bases.len()];
+            let answer = self
+                .request_at(base, method, path, headers, body.clone())
+                .await;
+            match &answer {
+                Ok(answer) if answer.status == UNAVAILABLE && is_repeatable => {}
+                Err(error) if is_repeatable || is_refused(error) => {}
+                Ok(_) | Err(_) => return answer,
+            }
+            // Unless another request has gone on already.
+            let _ = self.current.compare_exchange(
+                current,
+                current + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        self.request_at(self.base(), method, path, headers, body)
+            .await
+    }
+
+    async fn request_at(
+        &self,
+        base: &str,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
@@ -102,7 +176,7 @@ impl Api {
                 Method::Patch => "PATCH",
                 Method::Delete => "DELETE",
             })
-            .uri(format!("{}{path}", self.base));
+            .uri(format!("{base}{path}"));
         let typed = headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -113,7 +187,7 @@ impl Api {
             request = request.header(*name, *value);
         }
         let agent = self.agent.clone();
-        let what = format!("{method:?} {}{path}", self.base);
+        let what = format!("{method:?} {base}{path}");
         tokio::task::spawn_blocking(move || {
             let mut response = match body {
                 Some(body) => agent.run(request.body(body)?),
@@ -140,6 +214,15 @@ impl Api {
         .await
         .context("the request's thread ended")?
         .context(what)
+    }
+}
+
+/// Whether nobody listens there: nothing was done, then.
+fn is_refused(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::ConnectionFailed) => true,
+        Some(ureq::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+        Some(_) | None => false,
     }
 }
 
@@ -185,5 +268,48 @@ impl Answer {
     fn member(&self, name: &str) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body[name].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Serves one request with an empty answer of this status.
+    async fn serve_once(listener: &TcpListener, status: u16) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    /// An address where nobody listens.
+    async fn nobody() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
+    #[tokio::test]
+    async fn another_worker_is_asked_where_one_is_not_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        let api = Api::at_any([nobody().await, there.clone()]);
+        let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 202));
+        assert_eq!(answer.unwrap().status, 202);
+        assert_eq!(api.base(), there, "and it stays there");
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_repeated_goes_on_after_a_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        let api = Api::at_any([there, nobody().await]);
+        let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 503));
+        assert_eq!(answer.unwrap().status, 503);
+        let (answer, ()) = tokio::join!(api.get("/"), serve_once(&listener, 503));
+        assert!(answer.is_err(), "nobody is left to be asked");
     }
 }

@@ -45,6 +45,46 @@ pub struct Owner {
     pub epoch: i64,
 }
 
+/// An entry of an account's ownership history.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// Which of the two.
+    pub kind: HistoryKind,
+    /// The fencing number.
+    pub epoch: i64,
+    /// The worker's name.
+    pub worker: String,
+    /// The worker session.
+    pub session: String,
+    /// Why: `owner_sealed`, `handed_off`, `drain`, ….
+    pub reason: String,
+    /// When, by the store's clock.
+    pub at: String,
+}
+
+/// What happened to an account's ownership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryKind {
+    /// A worker took it.
+    Claimed,
+    /// Its owner gave it back.
+    Released,
+}
+
+/// A worker session that has not ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerSession {
+    /// The worker's name.
+    pub name: String,
+    /// `active`, `draining`, `dead`, ….
+    pub state: String,
+    /// So many accounts, as the worker itself last said.
+    pub owned: i64,
+}
+
 /// An account's last failure.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]

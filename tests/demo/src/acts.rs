@@ -1,0 +1,94 @@
+//! What happens to the workers while everybody chats.
+//!
+//! | Act | What happens |
+//! |---|---|
+//! | [`killed`] | SIGKILL: its accounts are connected elsewhere when its session is over; it starts again under its name |
+//! | [`stopped`] | SIGTERM: its accounts are handed off; it starts again |
+//! | [`paused`] | SIGSTOP, and SIGCONT when others have its accounts: it must stay silent |
+//! | [`joined`] | another worker starts: accounts move until all have as many |
+
+mod joined;
+mod killed;
+mod paused;
+mod stopped;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::chat::Chat;
+use crate::options::Options;
+use crate::stage::Stage;
+use crate::watch;
+
+/// For accounts to be connected again: far above what they may take, so that
+/// a slow failover is a number in the table and not the end of the demo.
+const CONNECTED_LIMIT: Duration = Duration::from_secs(90);
+
+/// What the acts measured.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// From SIGKILL to each account's login elsewhere.
+    pub(crate) failover: Vec<Duration>,
+    /// From SIGSTOP to each account's login elsewhere.
+    pub(crate) paused_failover: Vec<Duration>,
+    /// The worker that was stopped.
+    pub(crate) stopped: String,
+    /// How long each account was not connected around the SIGTERM.
+    pub(crate) handoff_disconnected: Vec<Duration>,
+    /// Logins of accounts right after the paused worker woke up that no change
+    /// of owner explains.
+    pub(crate) woken_logins: usize,
+    /// The difference between the most and the fewest accounts of a worker.
+    pub(crate) imbalance: usize,
+}
+
+/// Plays all acts while everybody chats, and shows who owns what.
+///
+/// # Errors
+/// An act that could not be played to its end. Messages that went astray and
+/// times that are too long are no errors here but counts.
+pub(crate) async fn play_all(stage: &Stage<'_>, options: &Options) -> Result<Times> {
+    stage.screen.head("Everybody chats");
+    stage.screen.say(&format!(
+        "{} conversations, each in both directions, until the last act is over",
+        stage.accounts.len() * stage.contacts.len()
+    ));
+    stage.scene.mark_restart();
+    let chat = Chat::new(stage, options);
+    let acts = async {
+        let mut times = Times::default();
+        // Which of them is the subject of an act does not matter: one that has
+        // something to lose.
+        until_even(stage, options).await?;
+        let killed = stage.busiest(None).await?;
+        killed::play(stage, &killed, &mut times).await?;
+        until_even(stage, options).await?;
+        let stopped = stage.busiest(Some(&killed)).await?;
+        stopped::play(stage, &stopped, &mut times).await?;
+        times.stopped = stopped;
+        until_even(stage, options).await?;
+        paused::play(stage, options, &mut times).await?;
+        joined::play(stage, &mut times).await?;
+        chat.last_act_is_over();
+        anyhow::Ok(times)
+    };
+    let times = tokio::select! {
+        done = async { tokio::try_join!(acts, chat.run()) } => done?.0,
+        never = watch::watch(stage, &chat) => match never {},
+    };
+    stage.screen.clear();
+    stage
+        .screen
+        .say(&format!("{} messages were written", chat.written()));
+    Ok(times)
+}
+
+/// Between two acts accounts move until all workers have as many, unless it is
+/// to be quick.
+async fn until_even(stage: &Stage<'_>, options: &Options) -> Result<()> {
+    if !options.quick {
+        joined::until_even(stage).await?;
+    }
+    Ok(())
+}
