@@ -591,17 +591,17 @@ async fn a_store_that_went_back_is_noticed_and_nothing_is_claimed_any_more() {
     world.until(30, |owners| all_owned(owners, 1)).await;
     assert!(!alice.coordinator.view().went_back);
     // Epoch 1 becomes epoch 0 again, as a backup has it.
-    let writes =
-        lease::create_account(&accounts[0], Fields::new(), Fields::new()).map(
-            |write| match write {
-                crate::store::Write::Set { path, fields, .. } => crate::store::Write::Set {
-                    path,
-                    fields,
-                    precondition: crate::store::Precondition::None,
-                },
-                other => other,
-            },
-        );
+    let fresh = lease::create_account(&accounts[0], Fields::new(), Fields::new());
+    let writes = fresh.map(|write| {
+        let crate::store::Write::Set { path, fields, .. } = write else {
+            panic!("an account is created by whole documents")
+        };
+        crate::store::Write::Set {
+            path,
+            fields,
+            precondition: crate::store::Precondition::None,
+        }
+    });
     assert!(world.store.commit(writes.to_vec()).await.is_ok());
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(alice.coordinator.view().went_back);
