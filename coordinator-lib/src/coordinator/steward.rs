@@ -20,30 +20,21 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
 
-use super::feeds::{self, Feeds, Source};
-use super::operations::{
-    ClaimOutcome, NotClaimable, Operations, ReleaseOutcome, RenewOutcome, SealOutcome,
-};
-use super::ownership::{Ask, Owned, Ownership, Wake};
-use super::roster::Roster;
-use super::session::Session;
-use super::{CoordinatorParts, Shared};
-use crate::balance;
-use crate::call::limited;
 use crate::clock::Boottime;
+use crate::coordinator::feeds::Feeds;
+use crate::coordinator::operations::{
+    ClaimOutcome, Operations, ReleaseOutcome, RenewOutcome, SealOutcome,
+};
+use crate::coordinator::ownership::{Owned, Ownership};
+use crate::coordinator::roster::Roster;
+use crate::coordinator::session::Session;
+use crate::coordinator::{CoordinatorParts, Shared};
 use crate::gate::CloseReason;
 use crate::heartbeat::Vitals;
-use crate::history::{ClaimReason, ReleaseReason};
-use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId, account_collection};
-use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD, LEASE_SESSION_FIELD};
-use crate::mutation::{self, Mutation};
-use crate::shard;
-use crate::store::{
-    Change, Document, Precondition, Query, Snapshot, Store, StoreError, StoreTime, Value, Write,
-};
-use crate::worker_session::{self, SessionState, WorkerSession};
+use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId};
+use crate::store::{Document, Snapshot, StoreError, StoreTime};
+use crate::worker_session::{SessionState, WorkerSession};
 
 mod draining;
 mod looking;
@@ -56,28 +47,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Before a claim is tried again that another won or that the store refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
 
-/// After a renewal that failed.
-const RENEW_RETRY: Duration = Duration::from_secs(5);
-
-/// An account of this session that nobody here holds is looked after once it
-/// has been so for this long: what is just being claimed shows that way, too.
-const STRAY_AFTER: Duration = Duration::from_secs(3);
-
 /// The first sweep: after the watches have told what they know.
 const FIRST_SWEEP: Duration = Duration::from_secs(15);
 
 /// What no watch shows is forgotten after a while: by then somebody has it, or
 /// the next sweep finds it again.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
-
-/// Documents that one reading of the roster or one sweep takes in at most.
-const DOCUMENTS_MAX: usize = 20_000;
-
-/// Between two looks for sessions that ended long ago.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
-
-/// Documents that one such look removes at most.
-const RETENTION_BATCH: usize = 400;
 
 /// The share by which intervals differ between workers.
 const JITTER: f64 = 0.1;

@@ -1,6 +1,14 @@
 //! The end: everything is given back, then the session is closed.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::{End, Steward};
+use crate::balance;
+use crate::coordinator::ownership::Ask;
+use crate::gate::CloseReason;
+use crate::history::ReleaseReason;
+use crate::identity::WorkerSessionId;
+use crate::worker_session::SessionState;
 
 impl Steward {
     pub(super) fn begin_to_drain(&mut self) {

@@ -1,6 +1,28 @@
 //! What is read, and what is learned from it.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use super::{Done, Free, JITTER, SeenBy, Steward};
+use crate::call::limited;
+use crate::clock::Boottime;
+use crate::coordinator::feeds;
+use crate::coordinator::feeds::Source;
+use crate::identity::{AccountId, WorkerSessionId, account_collection};
+use crate::store::{Change, Document, Precondition, Query, Store, StoreError, StoreTime, Write};
+use crate::worker_session::WorkerSession;
+use crate::{balance, worker_session};
+
+/// Documents that one reading of the roster or one sweep takes in at most.
+const DOCUMENTS_MAX: usize = 20_000;
+
+/// Between two looks for sessions that ended long ago.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Documents that one such look removes at most.
+const RETENTION_BATCH: usize = 400;
 
 impl Steward {
     pub(super) fn look_around(&mut self, now: Boottime) {

@@ -1,6 +1,21 @@
 //! What came of the jobs.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::{CLAIM_RETRY, Done, Held, SeenBy, Steward};
+use crate::clock::Boottime;
+use crate::coordinator::operations::{ClaimOutcome, NotClaimable, RenewOutcome, SealOutcome};
+use crate::coordinator::ownership::{Owned, Ownership, Wake};
+use crate::history::{ClaimReason, ReleaseReason};
+use crate::identity::{AccountId, WorkerSessionId};
+use crate::lease::{AccountLease, LEASE_SESSION_FIELD};
+use crate::store::{Document, StoreError, Value};
+
+/// After a renewal that failed.
+const RENEW_RETRY: Duration = Duration::from_secs(5);
 
 impl Steward {
     pub(super) fn done(&mut self, done: Done) {

@@ -1,6 +1,24 @@
 //! Who takes what: claims, and accounts that are given up.
 
-use super::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::{Done, Free, SeenBy, Steward};
+use crate::clock::Boottime;
+use crate::coordinator::feeds;
+use crate::coordinator::ownership::Ask;
+use crate::history::ReleaseReason;
+use crate::identity::{AccountId, WorkerSessionId};
+use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD};
+use crate::mutation::Mutation;
+use crate::store::{Document, Value};
+use crate::{balance, mutation, shard};
+
+/// An account of this session that nobody here holds is looked after once it
+/// has been so for this long: what is just being claimed shows that way, too.
+const STRAY_AFTER: Duration = Duration::from_secs(3);
 
 impl Steward {
     pub(super) fn members(&self) -> Vec<balance::Member> {
