@@ -5,16 +5,12 @@ use anyhow::Result;
 use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
 use harness::wait::{self, Look};
 
-use crate::cluster::{
-    BALANCE_LIMIT, Cluster, StoreKind, apis, owned_by, owner_of, say_once, until_even,
-};
+use crate::cluster::{Cluster, StoreKind, apis, owned_by, owner_of, say_once};
 
 async fn stop_start_and_restart_are_obeyed_from_any_worker(kind: StoreKind) -> Result<()> {
     play(async |scene| {
         let cluster = Cluster::new(scene, kind).await?;
-        let [alice, bob] = cluster.start(["alice", "bob"]).await?;
-        let lines = cluster.lines(alice.api(), 2).await?;
-        until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
+        let (alice, bob, lines) = cluster.two_and_two(&[]).await?;
         scene.mark_restart();
         let (line, before) = owned_by(alice.api(), &lines, "bob").await?.remove(0);
         let account = &line.account;

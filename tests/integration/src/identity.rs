@@ -8,16 +8,14 @@ use harness::scene::{DELIVERY_LIMIT, LINK_LIMIT, play};
 use harness::wait::{self, Look};
 
 use crate::cluster::{
-    BALANCE_LIMIT, Cluster, StoreKind, apis, history_of, lock_of, owned_by, say_once, session_end,
-    sessions, until_even, until_taken_over,
+    Cluster, StoreKind, apis, history_of, lock_of, owned_by, say_once, session_end, sessions,
+    until_taken_over,
 };
 
 async fn worker_back_under_its_name_is_another_session(kind: StoreKind) -> Result<()> {
     play(async |scene| {
         let cluster = Cluster::new(scene, kind).await?;
-        let [alice, bob] = cluster.start(["alice", "bob"]).await?;
-        let lines = cluster.lines(alice.api(), 4).await?;
-        until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
+        let (alice, bob, lines) = cluster.two_and_two(&[]).await?;
         scene.mark_restart();
         let lost = owned_by(alice.api(), &lines, "bob").await?;
         let (old, _) = lock_of(bob.api()).await?;

@@ -197,7 +197,10 @@ async fn tasks_in_three_processes_race_for_accounts_and_each_has_one_owner() -> 
     for account in accounts()? {
         let paths = [account.account_path(), account.head_path()];
         let mut read = store.get(&paths).await?.documents.into_iter().flatten();
-        let (stored, head) = (read.next().context("account")?, read.next().context("head")?);
+        let (stored, head) = (
+            read.next().context("account")?,
+            read.next().context("head")?,
+        );
         let claims = won.remove(account.as_str()).unwrap_or_default();
         let [claim] = &claims[..] else {
             bail!("{account} was claimed {} times: {claims:?}", claims.len());
