@@ -207,6 +207,7 @@ impl<'s> Cluster<'s> {
     pub(crate) async fn pause(&self, worker: &Worker) -> Result<()> {
         wait::until("a pause between two commits", LINK_LIMIT, async || {
             worker.process().signal(Signal::STOP)?;
+            until_stopped(worker.id()).await?;
             if self.is_writable()? {
                 return Ok(Look::Done(()));
             }
@@ -230,6 +231,27 @@ impl<'s> Cluster<'s> {
             }
         }
     }
+}
+
+/// Waits until all threads of a process stand still: one that was in the middle
+/// of a system call ends that first, and may get a lock by it.
+async fn until_stopped(pid: i32) -> Result<()> {
+    let folder = format!("/proc/{pid}/task");
+    wait::until("all threads stand still", MEET_LIMIT, async || {
+        let mut states = String::new();
+        for task in std::fs::read_dir(&folder)? {
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            // The state follows the name, which is in brackets.
+            states.extend(
+                stat.rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next()),
+            );
+        }
+        let all = states.chars().all(|state| state == 'T');
+        Ok(Look::some(all.then_some(()), states))
+    })
+    .await
 }
 
 /// Has a paused worker go on (SIGCONT).
