@@ -22,8 +22,8 @@ pub(crate) const WORKERS: [&str; 3] = ["alice", "bob", "carol"];
 pub(crate) const NEWCOMER: &str = "dave";
 /// Who chats with all accounts.
 const CONTACTS: [&str; 3] = ["Ada", "Bayo", "Chen"];
-/// Writes to the accounts of a worker that stands still.
-const PEN_FRIEND: &str = "Dina";
+/// Write and are written to around a pause, in conversations of their own.
+const PEN_FRIENDS: [&str; 2] = ["Dina", "Emil"];
 /// Names of accounts: their initials tell in one line who owns what.
 const ACCOUNTS: [&str; 26] = [
     "Athens", "Berlin", "Cairo", "Delhi", "Essen", "Fargo", "Genoa", "Hanoi", "Izmir", "Jaffa",
@@ -42,7 +42,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) api: Api,
     pub(crate) accounts: Vec<Linked>,
     pub(crate) contacts: Vec<Phone>,
-    pub(crate) pen_friend: Phone,
+    pub(crate) pen_friends: [Phone; 2],
     // Its data is in memory and ends with it: after the workers.
     _emulator: Option<Emulator>,
 }
@@ -142,7 +142,10 @@ impl<'a> Stage<'a> {
             api,
             accounts,
             contacts,
-            pen_friend: scene.contact(PEN_FRIEND)?,
+            pen_friends: [
+                scene.contact(PEN_FRIENDS[0])?,
+                scene.contact(PEN_FRIENDS[1])?,
+            ],
             _emulator: emulator,
         })
     }

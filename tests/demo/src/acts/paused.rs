@@ -51,6 +51,7 @@ pub(super) async fn play(stage: &Stage<'_>, options: &Options, times: &mut Times
         fill_hands(stage, &name).await?;
         let pause = Pause::begin(stage, &name).await?;
         pause.until_elsewhere().await?;
+        pause.tempt().await?;
         times.woken_logins += pause.end().await?;
         let violations = stage.scene.sim().oracle().violations.len();
         stage
@@ -71,11 +72,11 @@ async fn fill_hands(stage: &Stage<'_>, name: &str) -> Result<()> {
         let api = stage.api.for_client(number);
         for message in 0..IN_HAND {
             let label = format!("in hand {message}");
-            chat::send(stage, &api, account, &stage.pen_friend, &label).await?;
+            chat::send(stage, &api, account, &stage.pen_friends[0], &label).await?;
         }
         stage
             .scene
-            .write(&stage.pen_friend, account, "are you there")
+            .write(&stage.pen_friends[0], account, "are you there")
     });
     try_join_all(filling).await.map(drop)
 }
@@ -122,6 +123,20 @@ impl<'a> Pause<'a> {
         Ok(waits)
     }
 
+    /// Gives everybody who thinks that they own one of its accounts something
+    /// to send: a message in a conversation where nothing else waits. The owner
+    /// is paced, as it has just taken over what was in hand; the worker that
+    /// wakes has not sent for a while and may send at once.
+    async fn tempt(&self) -> Result<()> {
+        let (stage, api) = (self.stage, self.stage.cluster.api_of_running()?);
+        let friend = &stage.pen_friends[1];
+        let tempting = self.lost.iter().enumerate().map(async |(number, account)| {
+            stage.scene.write(friend, account, "wake up")?;
+            chat::send(stage, &api.for_client(number), account, friend, "woken").await
+        });
+        try_join_all(tempting).await.map(drop)
+    }
+
     /// Wakes the worker and watches it. Returns how many logins of its lost
     /// accounts there were then that no change of owner explains.
     async fn end(self) -> Result<usize> {
@@ -151,12 +166,16 @@ impl<'a> Pause<'a> {
 
     /// The epoch of each of its accounts.
     async fn epochs(&self) -> Result<Vec<i64>> {
-        let mut epochs = Vec::new();
-        let api = self.stage.cluster.api_of_running()?;
-        for account in &self.lost {
-            let view = api.account(&account.id).await?;
-            epochs.push(view.owner.map_or(0, |owner| owner.epoch));
-        }
-        Ok(epochs)
+        // One request: the moment is short.
+        let views = self.stage.cluster.api_of_running()?.accounts().await?;
+        let epoch_of = |account: &&Linked| {
+            let view = views.iter().find(|view| view.id == account.id)?;
+            Some(view.owner.as_ref()?.epoch)
+        };
+        Ok(self
+            .lost
+            .iter()
+            .map(|account| epoch_of(account).unwrap_or_default())
+            .collect())
     }
 }
