@@ -121,6 +121,10 @@ pub(super) struct Steward {
     sealing: BTreeSet<WorkerSessionId>,
     rescued: BTreeSet<WorkerSessionId>,
     to_shed: VecDeque<WorkerSessionId>,
+    /// From which reading of the roster that was planned.
+    planned_at: Boottime,
+    /// Since which reading this worker has had more than its share.
+    uneven_since: Option<Boottime>,
     shed_at: Boottime,
     roster_at: Boottime,
     neighbours_at: Boottime,
@@ -164,6 +168,8 @@ impl Steward {
             sealing: BTreeSet::new(),
             rescued: BTreeSet::new(),
             to_shed: VecDeque::new(),
+            planned_at: now,
+            uneven_since: None,
             shed_at: now,
             roster_at: now,
             neighbours_at: now,

@@ -183,6 +183,10 @@ impl Steward {
     /// Gives up what is more than this worker's share, one account at a time.
     pub(super) fn shed(&mut self, now: Boottime) {
         let config = &self.parts.config.balance;
+        if now - self.planned_at > self.parts.config.roster_interval {
+            // Of another time: the store may have been out of reach since.
+            self.to_shed.clear();
+        }
         if self.to_shed.is_empty()
             || now - self.shed_at < config.cool_down
             || !self.free.is_empty()
@@ -217,7 +221,23 @@ impl Steward {
             return;
         }
         let members = self.roster.members(&self.me.session_id, self.owned());
-        self.to_shed = balance::moves_of(&self.me.session_id, &members).into();
+        let moves = balance::moves_of(&self.me.session_id, &members);
+        if moves.is_empty() {
+            self.uneven_since = None;
+            self.to_shed.clear();
+            return;
+        }
+        // Others' counts are as old as their heartbeats: only what a later
+        // reading still shows is acted on.
+        let since = *self.uneven_since.get_or_insert(asked_at);
+        if asked_at - since < shown_after {
+            self.roster_at = self
+                .roster_at
+                .min(asked_at + self.parts.config.lease.heartbeat.mul_f64(2.0));
+            return;
+        }
+        self.planned_at = asked_at;
+        self.to_shed = moves.into();
     }
 }
 
