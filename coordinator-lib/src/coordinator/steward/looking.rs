@@ -77,6 +77,14 @@ impl Steward {
         self.seal(gone);
     }
 
+    /// Seals sessions that have been silent for too long. Right after an outage
+    /// everybody has been: they get their time to beat again.
+    pub(super) fn seal_silent(&mut self, dead: Vec<WorkerSession>) {
+        if self.trusts_expiry() {
+            self.seal(dead);
+        }
+    }
+
     pub(super) fn seal(&mut self, dead: Vec<WorkerSession>) {
         for session in dead {
             if session.id == self.me.session_id || !self.sealing.insert(session.id.clone()) {

@@ -29,7 +29,7 @@ impl Steward {
                     Ok(documents) => {
                         let lease = &self.parts.config.lease;
                         let dead = self.roster.replace(&documents, asked_at, lease);
-                        self.seal(dead);
+                        self.seal_silent(dead);
                         self.reconsider();
                         self.plan_shedding(asked_at);
                     }
@@ -50,7 +50,7 @@ impl Steward {
                         let dead = self
                             .roster
                             .refresh(documents, read.read_time, asked_at, lease);
-                        self.seal(dead);
+                        self.seal_silent(dead);
                     }
                     Err(error) => debug!(%error, "neighbours were not read"),
                 }

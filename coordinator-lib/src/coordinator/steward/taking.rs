@@ -141,12 +141,15 @@ impl Steward {
         });
     }
 
-    /// After an outage owners come first: an expired lease counts only once
-    /// this worker has been in touch with the store for `ttl + G`.
+    /// After an outage owners come first: that a lease or a session has run out
+    /// counts only once this worker has been in touch with the store for
+    /// `ttl + G`, and still is.
     pub(super) fn trusts_expiry(&self) -> bool {
         let lease = &self.parts.config.lease;
-        let good_for = self.parts.clock.boottime() - self.vitals.seen().good_since;
-        good_for > lease.session_ttl + lease.lock_delay
+        let (seen, now) = (self.vitals.seen(), self.parts.clock.boottime());
+        let in_touch = now - seen.beat_at < lease.heartbeat.mul_f64(2.0) + lease.attempt_timeout;
+        let good_for = now - seen.good_since;
+        (in_touch && good_for > lease.session_ttl + lease.lock_delay)
             || mutation::is_on(Mutation::ClaimAfterOutage)
     }
 
