@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::try_join_all;
 use harness::api::Api;
-use harness::scene::Linked;
+use harness::scene::{Linked, Sent};
 use tokio::time::{Interval, interval};
 use wa_sim::phone::Phone;
 
@@ -115,16 +115,18 @@ impl<'a> Chat<'a> {
 }
 
 /// Between two messages of one conversation: slow enough that many
-/// conversations on a small machine do not wait for each other.
+/// conversations on a small machine do not wait for each other. The emulator is
+/// slower than Firestore.
 fn pace(options: &Options) -> Duration {
-    Duration::from_millis(match (options.store, options.quick) {
-        (StoreKind::Sqlite, true) => 2_000,
-        (StoreKind::Sqlite, false) | (StoreKind::Firestore, true) => 4_000,
-        (StoreKind::Firestore, false) => 6_000,
+    Duration::from_secs(match (options.store, options.quick) {
+        (StoreKind::Sqlite, true) => 2,
+        (StoreKind::Sqlite, false) => 4,
+        (StoreKind::Firestore, true) => 5,
+        (StoreKind::Firestore, false) => 15,
     })
 }
 
-/// A client sends a text for an account, and notes the 202.
+/// A client sends a text for an account, and notes the 202. Returns what was sent.
 ///
 /// # Errors
 /// It was refused, or no worker took it in time.
@@ -134,12 +136,13 @@ pub(crate) async fn send(
     account: &Linked,
     contact: &Phone,
     label: &str,
-) -> Result<()> {
+) -> Result<Sent> {
     let text = stage.scene.text(label);
     // Unlike all others, as the text is.
     let key = text.replace(' ', "-");
-    api.send_text_until_accepted(&account.id, contact.number(), &text, &key, ACCEPT_LIMIT)
+    let message_id = api
+        .send_text_until_accepted(&account.id, contact.number(), &text, &key, ACCEPT_LIMIT)
         .await?;
     stage.scene.note_accepted(&account.id, contact, &text);
-    Ok(())
+    Ok(Sent { message_id, text })
 }
