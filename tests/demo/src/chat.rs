@@ -11,7 +11,7 @@ use anyhow::Result;
 use futures::future::try_join_all;
 use harness::api::Api;
 use harness::scene::{Linked, Sent};
-use tokio::time::{Interval, interval};
+use tokio::time::{Instant, Interval, interval_at};
 use wa_sim::phone::Phone;
 
 use crate::options::{Options, StoreKind};
@@ -61,18 +61,26 @@ impl<'a> Chat<'a> {
             let contacts = stage.contacts.iter();
             contacts.map(move |contact| (account, contact))
         });
+        let count = stage.accounts.len() * stage.contacts.len();
         let conversations = pairs.enumerate().map(async |(number, (account, contact))| {
             let api = stage.api.for_client(number);
+            // Not all in the same moment.
+            let offset = self.pace.mul_f64(number as f64 / count as f64);
             tokio::try_join!(
-                self.phone_writes(account, contact),
-                self.client_writes(&api, account, contact)
+                self.phone_writes(account, contact, offset),
+                self.client_writes(&api, account, contact, offset)
             )
         });
         try_join_all(conversations).await.map(drop)
     }
 
-    async fn phone_writes(&self, account: &Linked, contact: &Phone) -> Result<()> {
-        let mut pace = self.pace();
+    async fn phone_writes(
+        &self,
+        account: &Linked,
+        contact: &Phone,
+        offset: Duration,
+    ) -> Result<()> {
+        let mut pace = self.pace(offset);
         for number in 0.. {
             pace.tick().await;
             if self.is_enough(number) {
@@ -85,8 +93,15 @@ impl<'a> Chat<'a> {
         Ok(())
     }
 
-    async fn client_writes(&self, api: &Api, account: &Linked, contact: &Phone) -> Result<()> {
-        let mut pace = self.pace();
+    async fn client_writes(
+        &self,
+        api: &Api,
+        account: &Linked,
+        contact: &Phone,
+        offset: Duration,
+    ) -> Result<()> {
+        // A client answers what the phone has asked.
+        let mut pace = self.pace(offset + self.pace / 2);
         for number in 0.. {
             pace.tick().await;
             if self.is_enough(number) {
@@ -109,8 +124,8 @@ impl<'a> Chat<'a> {
         number >= self.messages_min && self.is_last_act_over.load(Ordering::Relaxed)
     }
 
-    fn pace(&self) -> Interval {
-        interval(self.pace)
+    fn pace(&self, offset: Duration) -> Interval {
+        interval_at(Instant::now() + offset, self.pace)
     }
 }
 
@@ -122,7 +137,7 @@ fn pace(options: &Options) -> Duration {
         (StoreKind::Sqlite, true) => 2,
         (StoreKind::Sqlite, false) => 4,
         (StoreKind::Firestore, true) => 5,
-        (StoreKind::Firestore, false) => 15,
+        (StoreKind::Firestore, false) => 12,
     })
 }
 

@@ -5,6 +5,7 @@
 //! So it is given much to send, stopped for an instant, looked at, and let go
 //! again, until it was stopped at the right moment.
 
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use futures::future::try_join_all;
 use harness::api::Api;
 use harness::scene::{DELIVERY_LIMIT, Linked, Sent};
 use harness::wait::{self, Look};
+use tokio::time::{Instant, interval_at};
 use wa_sim::phone::{Ledger, Phone};
 
 use super::Pause;
@@ -84,15 +86,15 @@ impl<'a> Hunt<'a> {
     /// The first message of a conversation asks the server for keys; those that
     /// matter here need nothing of it.
     async fn greet(&self) -> Result<()> {
-        let greetings = self.pairs.iter().enumerate();
-        let greetings = greetings.map(async |(number, (account, friend))| {
-            let api = self.api.for_client(number);
-            let sent = chat::send(self.stage, &api, account, friend, "greeting").await?;
-            let sim = self.stage.scene.sim();
-            sim.wait_ledger(friend, "no greeting", DELIVERY_LIMIT, |ledger| {
-                has(ledger, &sent.text)
-            })
-            .await?;
+        let greetings = self.stage.pen_friends.iter().map(async |friend| {
+            for (account, _) in self.pairs.iter().filter(|(_, to)| ptr::eq(*to, friend)) {
+                let sent = chat::send(self.stage, &self.api, account, friend, "greeting").await?;
+                let sim = self.stage.scene.sim();
+                sim.wait_ledger(friend, "no greeting", DELIVERY_LIMIT, |ledger| {
+                    has(ledger, &sent.text)
+                })
+                .await?;
+            }
             anyhow::Ok(())
         });
         try_join_all(greetings).await.map(drop)
@@ -103,7 +105,8 @@ impl<'a> Hunt<'a> {
         let conversations = self.pairs.iter().enumerate();
         let conversations = conversations.map(async |(number, &(account, friend))| {
             let api = self.api.for_client(number);
-            let mut pace = tokio::time::interval(WRITING);
+            let offset = WRITING.mul_f64(number as f64 / self.pairs.len() as f64);
+            let mut pace = interval_at(Instant::now() + offset, WRITING);
             while !self.is_over.load(Ordering::Relaxed) {
                 pace.tick().await;
                 let sent = chat::send(self.stage, &api, account, friend, "in hand").await?;
