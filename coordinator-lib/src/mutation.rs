@@ -9,9 +9,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mutation {
-    /// Commits do not verify the head.
+    /// Commits do not verify the head, and what they are refused for is never
+    /// that another owns it.
     SkipFence = 0,
-    /// Gates let everything through.
+    /// Leases are written but not enforced: gates know no deadline, and the
+    /// loss of a lease does not close them.
     SkipGate,
     /// Deadlines count from the reply, not from before the request.
     StampAfterReply,
@@ -29,11 +31,13 @@ pub enum Mutation {
     SessionDeadlineAlone,
     /// Leases that ran out in a store outage are claimed at once.
     ClaimAfterOutage,
+    /// A document is overwritten, whatever is there.
+    SkipOrder,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 10] = [
+    pub const ALL: [Mutation; 11] = [
         Mutation::SkipFence,
         Mutation::SkipGate,
         Mutation::StampAfterReply,
@@ -44,6 +48,7 @@ impl Mutation {
         Mutation::ReuseSession,
         Mutation::SessionDeadlineAlone,
         Mutation::ClaimAfterOutage,
+        Mutation::SkipOrder,
     ];
 
     /// The name on command lines.
@@ -59,6 +64,7 @@ impl Mutation {
             Mutation::ReuseSession => "reuse-session",
             Mutation::SessionDeadlineAlone => "session-deadline-alone",
             Mutation::ClaimAfterOutage => "claim-after-outage",
+            Mutation::SkipOrder => "skip-order",
         }
     }
 

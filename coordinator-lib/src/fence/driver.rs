@@ -343,10 +343,13 @@ fn writes_of(fence: &Fence, group: &[Queued]) -> Vec<Write> {
     }
     for write in group.iter().flat_map(|queued| &queued.batch.writes) {
         let mut write = write.clone();
-        if *write.path() == fence.head
-            && let Write::Set { precondition, .. } | Write::Update { precondition, .. } = &mut write
-        {
-            *precondition = Precondition::Unchanged(fence.version);
+        let is_head = *write.path() == fence.head;
+        if let Write::Set { precondition, .. } | Write::Update { precondition, .. } = &mut write {
+            if is_head {
+                *precondition = Precondition::Unchanged(fence.version);
+            } else if mutation::is_on(Mutation::SkipOrder) {
+                *precondition = Precondition::None;
+            }
         }
         writes.push(write);
     }
@@ -366,10 +369,11 @@ fn writes_head(fence: &Fence, group: &[Queued]) -> bool {
 }
 
 fn is_ours(fence: &Fence, head: &Document) -> bool {
-    head.fields.get(EPOCH_FIELD) == Some(&Value::Int(fence.epoch))
-        && head
-            .fields
-            .get(WORKER_SESSION_FIELD)
-            .and_then(Value::as_text)
-            == Some(fence.worker_session.as_str())
+    mutation::is_on(Mutation::SkipFence)
+        || head.fields.get(EPOCH_FIELD) == Some(&Value::Int(fence.epoch))
+            && head
+                .fields
+                .get(WORKER_SESSION_FIELD)
+                .and_then(Value::as_text)
+                == Some(fence.worker_session.as_str())
 }

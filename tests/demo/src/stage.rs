@@ -31,7 +31,7 @@ const ACCOUNTS: [&str; 26] = [
     "Venice", "Warsaw", "Xalapa", "York", "Zagreb",
 ];
 /// Breaks the rules that `--unfenced` is about, in the simulation build only.
-const MUTATIONS: (&str, &str) = ("LEASEHOLD_MUTATIONS", "skip-fence,skip-gate");
+const MUTATIONS: (&str, &str) = ("LEASEHOLD_MUTATIONS", "skip-fence,skip-order,skip-gate");
 
 /// See the module.
 pub(crate) struct Stage<'a> {

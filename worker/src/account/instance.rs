@@ -297,6 +297,8 @@ impl Instance {
     /// Ends what belonged to the engine.
     async fn end(self, term: &Term) {
         self.observed.runs(None);
+        // Those that wait for the gates end, too.
+        self.gates.freeze(CloseReason::Stopped);
         drop(self.receipts);
         drop(self.events);
         let all = async {
