@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use emulator::Emulator;
+use emulator::{Emulator, Size};
 use futures::future::try_join_all;
 use harness::api::Api;
 use harness::cluster::Cluster;
@@ -86,7 +86,7 @@ impl<'a> Stage<'a> {
         match options.store {
             StoreKind::Sqlite => {}
             StoreKind::Firestore => {
-                let running = Emulator::shared().await?;
+                let running = Emulator::start(Size::Large).await?;
                 let project = emulator::project_id();
                 screen.say(&format!(
                     "Firestore emulator at {}, project {project}",

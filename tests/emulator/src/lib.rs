@@ -61,10 +61,31 @@ const STARTS_MAX: u32 = 3;
 pub struct Emulator {
     host: String,
     process: Option<Child>,
+    size: Size,
+}
+
+/// What a run is for decides how much memory the emulator gets: it keeps every
+/// version of every document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Some tests: little memory, and it starts quickly.
+    Small,
+    /// Minutes of traffic, and answers in time all along.
+    Large,
+}
+
+impl Size {
+    /// Java's options. Without a cap on the heap it takes 2 GB at once.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Size::Small => &["-Xmx256m", "-XX:TieredStopAtLevel=1"],
+            Size::Large => &["-Xmx3g"],
+        }
+    }
 }
 
 impl Emulator {
-    /// The emulator of [`HOST_VARIABLE`], or a new one.
+    /// The emulator of [`HOST_VARIABLE`], or a new small one.
     ///
     /// # Errors
     /// As for [`Emulator::start`].
@@ -73,8 +94,9 @@ impl Emulator {
             Ok(host) if !host.is_empty() => Ok(Self {
                 host,
                 process: None,
+                size: Size::Small,
             }),
-            Ok(_) | Err(_) => Self::start().await,
+            Ok(_) | Err(_) => Self::start(Size::Small).await,
         }
     }
 
@@ -83,13 +105,14 @@ impl Emulator {
     /// # Errors
     /// No emulator or no Java on this machine, which the error says how to
     /// install; or it does not start.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(size: Size) -> Result<Self> {
         let jar = jar()?;
         for _ in 0..STARTS_MAX {
             let port = free_port()?;
             let mut emulator = Self {
                 host: format!("127.0.0.1:{port}"),
-                process: Some(spawn(&jar, port)?),
+                process: Some(spawn(&jar, port, size)?),
+                size,
             };
             if emulator.listens().await? {
                 return Ok(emulator);
@@ -140,7 +163,7 @@ impl Emulator {
     /// As for [`Emulator::start`]; another process may have taken the port.
     pub async fn restart(&mut self) -> Result<()> {
         let (_, port) = self.host.rsplit_once(':').context("a host has a port")?;
-        self.process = Some(spawn(&jar()?, port.parse()?)?);
+        self.process = Some(spawn(&jar()?, port.parse()?, self.size)?);
         if !self.listens().await? {
             bail!("the Firestore emulator ended as it started again");
         }
@@ -204,12 +227,11 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Java with little memory: without a cap it takes 2 GB.
-fn spawn(jar: &PathBuf, port: u16) -> Result<Child> {
+fn spawn(jar: &PathBuf, port: u16, size: Size) -> Result<Child> {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "java"])
-        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-        .args(["-Duser.language=en", "-cp"])
+        .args(size.options())
+        .args(["-XX:+UseSerialGC", "-Duser.language=en", "-cp"])
         .arg(jar)
         .arg("com.google.cloud.datastore.emulator.firestore.CloudFirestore")
         .args(["--host=127.0.0.1", &format!("--port={port}")])

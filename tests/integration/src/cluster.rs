@@ -14,7 +14,7 @@ use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::store::{
     FirestoreOptions, FirestoreStore, SqliteOptions, SqliteStore, Store, StoreTime,
 };
-use emulator::Emulator;
+use emulator::{Emulator, Size};
 use harness::api::{Api, Method};
 use harness::scene::{LINK_LIMIT, Linked, Scene};
 use harness::wait::{self, Look};
@@ -100,7 +100,7 @@ impl<'s> Cluster<'s> {
 
     /// On an emulator that nobody else uses, so that it can be paused.
     pub(crate) async fn on_own_emulator(scene: &'s Scene) -> Result<Self> {
-        Self::on(scene, Emulator::start().await?).await
+        Self::on(scene, Emulator::start(Size::Small).await?).await
     }
 
     async fn on(scene: &'s Scene, emulator: Emulator) -> Result<Self> {

@@ -97,3 +97,10 @@ async fn no_account_moves_in_an_outage_longer_than_its_lease() -> Result<()> {
     ];
     nothing_moves_in_an_outage(Duration::from_secs(60), options.as_flattened()).await
 }
+
+/// Past the account lease, with every duration as it is by default.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes eight minutes; run it with --run-ignored only"]
+async fn no_account_moves_in_an_outage_of_six_minutes() -> Result<()> {
+    nothing_moves_in_an_outage(Duration::from_secs(6 * 60), &[]).await
+}

@@ -1,6 +1,6 @@
 use std::future::Future;
 
-use emulator::Emulator;
+use emulator::{Emulator, Size};
 use futures::future::join_all;
 
 use super::super::{
@@ -127,7 +127,7 @@ async fn told(watch: &mut Watch, at: &str, version: StoreTime) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_server_costs_every_call_its_time_and_no_more() {
-    let emulator = Emulator::start().await.unwrap();
+    let emulator = Emulator::start(Size::Small).await.unwrap();
     let store = impatient(&emulator).await;
     put(&store, "things/a", 1).await;
     let mut watch = store.watch(&things()).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_stopped_server_costs_every_call_its_time_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_gone_is_found_again_when_it_is_back() {
-    let mut emulator = Emulator::start().await.unwrap();
+    let mut emulator = Emulator::start(Size::Small).await.unwrap();
     let store = impatient(&emulator).await;
     put(&store, "things/a", 1).await;
     let mut watch = store.watch(&things()).await.unwrap();
