@@ -24,6 +24,17 @@ const ARGUMENTS: [&str; 8] = [
     BINARY_NAME,
 ];
 
+/// What `cargo run` tells the program that it starts about its package. Build
+/// scripts that look at these variables would run again, and with them half of
+/// all dependencies.
+const PER_PACKAGE: [&str; 5] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_CRATE_",
+    "CARGO_BIN_",
+    "CARGO_PRIMARY_",
+];
+
 /// The binary's path: the one named by the environment, or else freshly built.
 /// Cargo's progress is shown.
 ///
@@ -38,7 +49,14 @@ pub(crate) async fn worker_sim() -> Result<PathBuf> {
     let home = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     println!("  cargo {}", ARGUMENTS.join(" "));
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if PER_PACKAGE.iter().any(|start| name_text.starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .args(ARGUMENTS)
         .arg("--message-format=json-render-diagnostics")
         .current_dir(home)

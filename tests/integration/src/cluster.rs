@@ -83,6 +83,9 @@ pub(crate) const BALANCE_LIMIT: Duration = Duration::from_secs(60);
 /// For a worker that has just started to be seen by the others.
 const MEET_LIMIT: Duration = Duration::from_secs(20);
 
+/// For a message to be accepted: longer than the longest outage here.
+const ACCEPTED_LIMIT: Duration = Duration::from_secs(7 * 60);
+
 /// Between two rounds of traffic.
 const ROUND_INTERVAL: Duration = Duration::from_millis(400);
 
@@ -466,7 +469,7 @@ async fn post(apis: &[Api], line: &Line, text: &str) -> Result<()> {
     // The text is unlike all others.
     let key = text.rsplit(' ').next().unwrap_or_default().to_owned();
     let mut turns = apis.iter().cycle();
-    wait::until("a message is accepted", 2 * LINK_LIMIT, async || {
+    wait::until("a message is accepted", ACCEPTED_LIMIT, async || {
         let api = turns.next().context("no API")?;
         let headers = [("Idempotency-Key", key.as_str())];
         match api

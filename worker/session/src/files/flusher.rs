@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coordinator_lib::backoff::Backoff;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::SessionFiles;
@@ -16,11 +16,11 @@ pub const FLUSH_DELAY: Duration = Duration::from_millis(200);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// The task that flushes in the background.
+/// The task that flushes in the background; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Flusher {
     files: SessionFiles,
-    cancel: CancellationToken,
+    cancel: DropGuard,
     task: JoinHandle<()>,
 }
 
@@ -33,7 +33,7 @@ impl SessionFiles {
         let task = tracker.spawn(run(self.clone(), delay, cancel.clone()));
         Flusher {
             files: self.clone(),
-            cancel,
+            cancel: cancel.drop_guard(),
             task,
         }
     }
@@ -46,7 +46,7 @@ impl Flusher {
     /// # Errors
     /// As for [`SessionFiles::flush`].
     pub async fn stop(self) -> Result<(), SessionError> {
-        self.cancel.cancel();
+        drop(self.cancel);
         if let Err(error) = self.task.await {
             // What it left undone is done now.
             tracing::error!(account.id = %self.files.account(), %error, "session flusher failed");

@@ -5,6 +5,7 @@ use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use whatsapp::{DisconnectReason, ReceiptKind};
 
 use super::*;
@@ -20,6 +21,8 @@ struct Scene {
     coordinator: Coordinator,
     observed: Arc<Observed>,
     task: JoinHandle<TaskEnd>,
+    /// What the account's task has started.
+    work: TaskTracker,
 }
 
 fn quick() -> AccountConfig {
@@ -57,9 +60,13 @@ impl Scene {
             .expect("it claims in time")
             .unwrap();
         let observed = Arc::new(Observed::default());
+        let work = TaskTracker::new();
         let task = AccountTask {
             parts: Arc::new(AccountParts {
-                term: bench.term_parts(),
+                term: TermParts {
+                    tracker: work.clone(),
+                    ..bench.term_parts()
+                },
                 links,
                 account: quick(),
                 outbox,
@@ -76,6 +83,7 @@ impl Scene {
             coordinator,
             observed,
             task,
+            work,
         }
     }
 
@@ -356,6 +364,11 @@ async fn a_fenced_account_ends_without_a_word() {
     assert!(link.ended.load(Ordering::SeqCst));
     assert!(!link.gates.wire.is_open());
     assert_eq!(scene.bench.events(&scene.account).await.len(), before);
+    // Nothing of it is left, once nobody holds its engine.
+    drop((link, scene.links));
+    scene.work.close();
+    let ended = tokio::time::timeout(crate::testing::DEADLINE, scene.work.wait());
+    assert!(ended.await.is_ok(), "{} tasks", scene.work.len());
 }
 
 #[tokio::test]
