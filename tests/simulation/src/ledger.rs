@@ -25,7 +25,7 @@ struct State {
     /// Whether each worker session has ended.
     sessions: BTreeMap<String, bool>,
     moves: u64,
-    expired: u64,
+    taken: u64,
 }
 
 #[derive(Default)]
@@ -138,8 +138,8 @@ impl Ledger {
         if kind == "released" {
             state.moves += 1;
         }
-        if reason == "expired" {
-            state.expired += 1;
+        if reason == "expired" || reason == "owner_sealed" {
+            state.taken += 1;
         }
     }
 
@@ -189,9 +189,9 @@ impl Ledger {
         self.state.lock().moves
     }
 
-    /// Claims so far of leases that had merely run out.
-    pub fn expired(&self) -> u64 {
-        self.state.lock().expired
+    /// Claims so far of what an owner had not given up.
+    pub fn taken(&self) -> u64 {
+        self.state.lock().taken
     }
 
     /// All flushes of an account.

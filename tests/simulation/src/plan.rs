@@ -104,22 +104,31 @@ impl Fault {
     /// How long after it began its direct effect ends.
     pub fn lasts(self) -> Duration {
         match self {
-            Fault::Kill { back_after } => back_after.unwrap_or_default(),
+            Fault::Kill { back_after } => back_after.unwrap_or(BACK_AFTER),
+            Fault::KillHalf => BACK_AFTER_MAX,
+            Fault::Drain { .. } => DRAIN_LIMIT,
+            Fault::Block(time) => time + Duration::from_secs(4),
             Fault::Stop(time)
-            | Fault::Block(time)
             | Fault::Slow(_, time)
             | Fault::Cut { time, .. }
             | Fault::Outage { time, .. } => time,
-            Fault::Swell(_) => SWELL,
+            Fault::Swell(_) => SWELL + DRAIN_LIMIT,
             Fault::Edit(Edit::StopAndStart) => STOPPED,
-            Fault::KillHalf
-            | Fault::Drain { .. }
-            | Fault::Join
+            Fault::Join
             | Fault::WallJump(_)
             | Fault::Edit(Edit::Unclaim | Edit::LeaseFarAhead | Edit::NullAll) => Duration::ZERO,
         }
     }
 }
+
+/// When somebody comes back after the last worker was killed.
+pub const BACK_AFTER: Duration = Duration::from_secs(20);
+
+/// By when all are back after half the fleet was killed.
+pub const BACK_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// How long a drain may take: a pod's grace period, less a little.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
 /// How long additional workers stay.
 pub const SWELL: Duration = Duration::from_secs(60);

@@ -24,6 +24,10 @@ use crate::work::Prefetched;
 /// How often a watch looks whether a way that was cut is there again.
 const RECONNECT: Duration = Duration::from_millis(500);
 
+/// A client ends every call by itself, as the one of Firestore does after its
+/// attempts.
+const CALL_LIMIT: Duration = Duration::from_secs(9);
+
 /// A client of the store.
 pub struct Port {
     inner: Arc<Inner>,
@@ -61,9 +65,19 @@ impl Port {
     }
 
     async fn call(&self, request: Request) -> Result<Answer, StoreError> {
+        let is_commit = matches!(request, Request::Commit(_) | Request::CommitEach(_));
+        let owner = Some((Arc::clone(&self.inner.process), self.inner.domain));
+        let limit = self.inner.sea.timeline.sleep(CALL_LIMIT, owner);
+        tokio::select! {
+            biased;
+            answer = self.ask(request, is_commit) => answer,
+            () = limit => Err(reset(is_commit)),
+        }
+    }
+
+    async fn ask(&self, request: Request, is_commit: bool) -> Result<Answer, StoreError> {
         let inner = &self.inner;
         let fate = inner.link.fate(&inner.rng);
-        let is_commit = matches!(request, Request::Commit(_) | Request::CommitEach(_));
         // Drawn now, so that nothing later changes what is drawn.
         let is_reset = inner.rng.range(0..2) == 0;
         let keeps = [(); 2].map(|()| inner.rng.range(0..2) == 0);
@@ -201,7 +215,7 @@ async fn wait(answer: oneshot::Receiver<Result<Answer, StoreError>>) -> Result<A
 }
 
 fn reset(is_commit: bool) -> StoreError {
-    let reason = "the connection was reset".to_owned();
+    let reason = "the connection was reset, or nobody answered".to_owned();
     if is_commit {
         StoreError::Ambiguous { reason }
     } else {

@@ -68,6 +68,8 @@ struct Account {
     epoch: i64,
     used: BTreeMap<i64, i64>,
     spans: BTreeMap<i64, Span>,
+    /// The epoch that somebody works under.
+    at_work: Option<i64>,
 }
 
 impl Server {
@@ -149,6 +151,28 @@ impl Server {
             last: now,
         });
         span.last = now;
+    }
+
+    /// Somebody begins to work for an account.
+    pub(crate) fn begins(&self, account: &str, epoch: i64) {
+        let mut state = self.state.lock();
+        let known = state.accounts.entry(account.to_owned()).or_default();
+        known.at_work = known.at_work.max(Some(epoch));
+    }
+
+    /// Somebody ends it.
+    pub(crate) fn ends(&self, account: &str, epoch: i64) {
+        let mut state = self.state.lock();
+        let known = state.accounts.entry(account.to_owned()).or_default();
+        if known.at_work == Some(epoch) {
+            known.at_work = None;
+        }
+    }
+
+    /// The epoch that somebody works under for an account.
+    pub fn at_work(&self, account: &str) -> Option<i64> {
+        let state = self.state.lock();
+        state.accounts.get(account)?.at_work
     }
 
     /// The latest epoch of an account that has logged in.

@@ -137,12 +137,14 @@ pub(crate) async fn run(tools: Arc<Tools>, ownership: Ownership) {
         next: 0,
         unflushed: 0,
     };
+    tools.server.begins(ownership.account().as_str(), lease.epoch);
     let end = match engine.run(&ownership).await {
         Ok(ask) | Err(End::Asked(ask)) => End::Asked(ask),
         Err(end) => end,
     };
     let record = &tools.sea.record;
     let account = ownership.account().clone();
+    tools.server.ends(account.as_str(), lease.epoch);
     match end {
         End::Asked(ask) => {
             engine.gates.wire.close(CloseReason::Stopped);

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::VirtualClock;
 use crate::link::Link;
+use crate::plan::DRAIN_LIMIT;
 use crate::port::Port;
 use crate::process::{Domain, Process, Running};
 use crate::sea::Sea;
@@ -26,9 +27,6 @@ use crate::work::{self, Prefetched, Tools};
 
 /// Before a worker that could not begin a session is started again.
 const RESTART: Duration = Duration::from_secs(2);
-
-/// How long a drain may take: a pod's grace period, less a little.
-const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
 /// What all workers of a run have in common.
 pub(crate) struct Fleet {

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::clock::VirtualClock;
 use crate::history;
 use crate::link::Way;
-use crate::plan::{Edit, Fault, Plan, Planned, STOPPED, SWELL};
+use crate::plan::{BACK_AFTER_MAX, Edit, Fault, Plan, Planned, STOPPED, SWELL};
 use crate::process::Domain;
 use crate::record::{Record, Violation};
 use crate::sea::Sea;
@@ -37,6 +37,9 @@ const WIPED_OWNED_WITHIN: Duration = Duration::from_secs(520);
 /// Until they are shared out evenly after that, and for each account more.
 const EVEN_WITHIN: Duration = Duration::from_secs(180);
 const EVEN_WITHIN_ACCOUNT: Duration = Duration::from_secs(4);
+
+/// Last moves after that.
+const SETTLES: Duration = Duration::from_secs(60);
 
 /// For so long nothing may move then.
 const QUIET: Duration = Duration::from_secs(300);
@@ -139,10 +142,8 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
     world.begin();
     timeline.run_for(world.plan.mended_at).await;
     world.mend();
-    let before = sea.ledger.moves();
     let (owned_after, even_after) = world.recover().await;
     world.check_histories();
-    let _ = before;
     Outcome {
         seed,
         workers: world.plan.workers,
@@ -266,7 +267,7 @@ impl World {
                 let half = there.len().div_ceil(2);
                 for victim in there.into_iter().cycle().skip(index).take(half) {
                     victim.process.kill();
-                    let wait = Duration::from_millis(self.state.lock().rng.range(1_000..30_000));
+                    let wait = Duration::from_millis(self.state.lock().rng.range(1_000..BACK_AFTER_MAX.as_millis() as u64));
                     self.later(wait, move |world| world.boot(victim.process.name()));
                 }
             }
@@ -447,6 +448,8 @@ impl World {
             );
             return (Some(owned_after), None);
         };
+        // What looked even may have been on its way.
+        sea.timeline.run_for(SETTLES).await;
         let moves = sea.ledger.moves();
         sea.timeline.run_for(QUIET).await;
         let moved = sea.ledger.moves() - moves;
@@ -500,7 +503,10 @@ impl World {
         let document = sea.look(&account.account_path())?;
         let session = document.fields.get("leaseSession")?.as_text()?;
         let (epoch, holder) = sea.ledger.last(account.as_str())?;
-        let is_working = holder == session && self.fleet.server.epoch(account.as_str()) == epoch;
+        let server = &self.fleet.server;
+        let is_working = holder == session
+            && server.epoch(account.as_str()) == epoch
+            && server.at_work(account.as_str()) == Some(epoch);
         is_working.then_some(holder)
     }
 
@@ -551,13 +557,10 @@ impl World {
             }
             sea.record.reached("history checked");
         }
-        if self.plan.only_outages && sea.ledger.expired() > 0 {
+        if self.plan.only_outages && sea.ledger.taken() > 0 {
             sea.record.violation(
                 "an outage moves nothing",
-                format!(
-                    "{} leases were claimed because they had run out",
-                    sea.ledger.expired()
-                ),
+                format!("{} accounts were taken from owners that live", sea.ledger.taken()),
             );
         }
     }
