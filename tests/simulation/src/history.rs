@@ -6,6 +6,7 @@
 //! and for runs of real processes alike.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use coordinator_lib::store::{Document, Value};
 
@@ -100,6 +101,24 @@ pub fn check(entries: &[Entry], spans: &[Span], flushes: &[Flush]) -> Vec<String
         }
     }
     wrong
+}
+
+/// The shortest time on the wire between an epoch that was taken from its owner
+/// and the next one.
+pub fn closest_takeover(entries: &[Entry], spans: &[Span]) -> Option<Duration> {
+    let is_released = |epoch| {
+        let mut releases = entries.iter().filter(|entry| !entry.is_claim);
+        releases.any(|entry| entry.epoch == epoch)
+    };
+    let mut spans = spans.to_vec();
+    spans.sort_by_key(|span| span.epoch);
+    let taken = spans
+        .windows(2)
+        .filter(|pair| !is_released(pair[0].epoch));
+    taken
+        .map(|pair| u64::try_from(pair[1].first - pair[0].last).unwrap_or(0))
+        .min()
+        .map(Duration::from_micros)
 }
 
 /// Running intervals of different epochs do not overlap.

@@ -9,7 +9,7 @@ use std::thread;
 use clap::Parser;
 use coordinator_lib::mutation::{self, Mutation};
 use simulation::report::Report;
-use simulation::world;
+use simulation::world::{self, Outcome};
 
 /// Simulates clusters of workers on virtual time; one seed is one run.
 #[derive(Debug, Parser)]
@@ -38,6 +38,14 @@ struct Options {
     #[arg(long, value_parser = parse_mutation)]
     mutation: Option<Mutation>,
 
+    /// Look at safety alone.
+    #[arg(long)]
+    safety: bool,
+
+    /// Look at this check alone.
+    #[arg(long)]
+    check: Option<String>,
+
     /// Stop at the first seed with a violation.
     #[arg(long)]
     until_violation: bool,
@@ -62,7 +70,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let report = match options.seed {
         Some(seed) => {
             let mut report = Report::default();
-            let outcome = world::run(seed, options.trace);
+            let outcome = run(&options, seed);
             writeln!(std::io::stdout(), "hash {:016x}", outcome.hash)?;
             report.add(outcome);
             report
@@ -81,6 +89,18 @@ fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
+fn run(options: &Options, seed: u64) -> Outcome {
+    let mut outcome = world::run(seed, options.trace);
+    outcome.violations.retain(|violation| {
+        (!options.safety || violation.is_safety())
+            && options
+                .check
+                .as_ref()
+                .is_none_or(|check| violation.check == check)
+    });
+    outcome
+}
+
 fn run_all(options: &Options) -> anyhow::Result<Report> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(cores).max(1);
@@ -96,7 +116,7 @@ fn run_all(options: &Options) -> anyhow::Result<Report> {
             scope.spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || sender.send(world::run(seed, false)).is_err() {
+                    if seed >= end || sender.send(run(options, seed)).is_err() {
                         return;
                     }
                 }

@@ -3,6 +3,7 @@
 //! Drawn whole before the run begins, so that nothing that happens changes what
 //! is to come.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use coordinator_lib::rng::{Rng, SeededRng};
@@ -147,6 +148,37 @@ pub struct Planned {
     pub pick: u64,
 }
 
+/// What befalls a cluster most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Anything.
+    Mixed,
+    /// Workers are cut off for about as long as a session lives, while frames
+    /// take long to the server: what the lock delay is for.
+    Partitions,
+    /// Workers are stopped while the store answers slowly: what stamping before
+    /// the request is for.
+    Stops,
+    /// The work is cut off for longer than a lease, the heartbeat is not, and
+    /// somebody wipes leases: what the account's own deadline is for.
+    LongCuts,
+    /// Nothing but outages: then nothing may move.
+    Outages,
+}
+
+impl Theme {
+    /// What it is called in counts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Theme::Mixed => "mixed",
+            Theme::Partitions => "partitions",
+            Theme::Stops => "stops",
+            Theme::LongCuts => "long cuts",
+            Theme::Outages => "outages",
+        }
+    }
+}
+
 /// What a seed stands for.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -164,8 +196,8 @@ pub struct Plan {
     pub rate_ppm_max: u64,
     /// `ρ`.
     pub drift: f64,
-    /// Nothing but outages: then nothing may move.
-    pub only_outages: bool,
+    /// What befalls it most.
+    pub theme: Theme,
     /// In the order of their times.
     pub faults: Vec<Planned>,
     /// When everything is mended.
@@ -201,13 +233,36 @@ impl Plan {
             1 => (1_000, 0.001),
             _ => (10_000, 0.01),
         };
-        let only_outages = rng.range(0..12) == 0;
-        let has_trouble = !only_outages && rng.range(0..3) > 0;
+        let theme = match rng.range(0..12) {
+            0..6 => Theme::Mixed,
+            6..8 => Theme::Partitions,
+            8..10 => Theme::Stops,
+            10 => Theme::LongCuts,
+            _ => Theme::Outages,
+        };
+        let has_trouble = theme != Theme::Outages && rng.range(0..3) > 0;
         let mut faults = Vec::new();
-        if only_outages {
-            outages(&rng, &mut faults);
-        } else {
-            troubles(&rng, workers, &mut faults);
+        match theme {
+            Theme::Mixed => {
+                let most = if workers > 20 { 8 } else { 12 };
+                several(&rng, 2..most, 240, &mut faults, |rng| fault(rng, workers));
+            }
+            Theme::Partitions => several(&rng, 5..14, 240, &mut faults, partition),
+            Theme::Stops => {
+                several(&rng, 2..5, 150, &mut faults, |rng| {
+                    let by = Duration::from_millis(rng.range(600..1_400));
+                    Fault::Slow(by, Duration::from_secs(rng.range(20..60)))
+                });
+                several(&rng, 3..8, 150, &mut faults, |rng| {
+                    Fault::Stop(Duration::from_millis(rng.range(10_000..40_000)))
+                });
+            }
+            Theme::LongCuts => {
+                several(&rng, 1..3, 20, &mut faults, long_cut);
+                several(&rng, 1..3, 30, &mut faults, |_| Fault::Edit(Edit::NullAll));
+                several(&rng, 1..4, 300, &mut faults, |rng| fault(rng, workers));
+            }
+            Theme::Outages => outages(&rng, &mut faults),
         }
         faults.sort_by_key(|planned: &Planned| planned.at);
         let ends = faults
@@ -222,7 +277,7 @@ impl Plan {
             trouble_permille: if has_trouble { rng.range(5..80) } else { 0 },
             rate_ppm_max,
             drift,
-            only_outages,
+            theme,
             faults,
             mended_at: last + Duration::from_secs(1),
         }
@@ -249,29 +304,39 @@ fn outages(rng: &SeededRng, faults: &mut Vec<Planned>) {
     }
 }
 
-fn troubles(rng: &SeededRng, workers: u64, faults: &mut Vec<Planned>) {
-    let end = rng.range(60..240);
-    // A large cluster is about size.
-    let most = if workers > 20 { 8 } else { 12 };
-    for _ in 0..rng.range(2..most) {
+/// Draws several faults of a kind, within so many seconds.
+fn several(
+    rng: &SeededRng,
+    count: Range<u64>,
+    within: u64,
+    faults: &mut Vec<Planned>,
+    draw: impl Fn(&SeededRng) -> Fault,
+) {
+    for _ in 0..rng.range(count) {
         faults.push(Planned {
-            at: Duration::from_millis(rng.range(SETTLED * 1_000..(SETTLED + end) * 1_000)),
-            fault: fault(rng, workers),
+            at: Duration::from_millis(rng.range(SETTLED * 1_000..(SETTLED + within) * 1_000)),
+            fault: draw(rng),
             pick: rng.u64(),
         });
     }
-    // The longer ones, which only make sense for a whole lease.
-    if rng.range(0..12) == 0 {
-        faults.push(Planned {
-            at: Duration::from_millis(rng.range(SETTLED * 1_000..(SETTLED + end) * 1_000)),
-            fault: Fault::Cut {
-                there: true,
-                back: rng.range(0..2) == 0,
-                work_alone: true,
-                time: Duration::from_secs(rng.range(310..420)),
-            },
-            pick: rng.u64(),
-        });
+}
+
+fn partition(rng: &SeededRng) -> Fault {
+    let way = rng.range(0..4);
+    Fault::Cut {
+        there: way != 0,
+        back: way != 1,
+        work_alone: false,
+        time: Duration::from_millis(rng.range(9_000..24_000)),
+    }
+}
+
+fn long_cut(rng: &SeededRng) -> Fault {
+    Fault::Cut {
+        there: true,
+        back: rng.range(0..2) == 0,
+        work_alone: true,
+        time: Duration::from_secs(rng.range(310..420)),
     }
 }
 

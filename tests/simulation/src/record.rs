@@ -23,6 +23,14 @@ pub struct Violation {
     pub text: String,
 }
 
+impl Violation {
+    /// Whether it is about safety: two owners, a fork; not about accounts that
+    /// nobody works for, or that move without need.
+    pub fn is_safety(&self) -> bool {
+        self.check.starts_with('S') || self.check == "history"
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

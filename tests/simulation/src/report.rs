@@ -21,10 +21,12 @@ pub struct Report {
     faults: BTreeMap<String, u64>,
     transitions: BTreeMap<String, u64>,
     sizes: BTreeMap<&'static str, u64>,
+    themes: BTreeMap<&'static str, u64>,
     messages: u64,
     virtual_time: Duration,
     owned_after_max: Duration,
     even_after_max: Duration,
+    closest: Option<Duration>,
 }
 
 impl Report {
@@ -39,6 +41,7 @@ impl Report {
         };
         longer(&mut self.owned_after_max, outcome.owned_after);
         longer(&mut self.even_after_max, outcome.even_after);
+        self.closest = self.closest.into_iter().chain(outcome.closest).min();
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
         }
@@ -46,6 +49,7 @@ impl Report {
             *self.transitions.entry(kind.clone()).or_default() += count;
         }
         *self.sizes.entry(size(outcome.workers)).or_default() += 1;
+        *self.themes.entry(outcome.theme).or_default() += 1;
         for violation in &outcome.violations {
             let (first, count) = self
                 .checks
@@ -80,9 +84,11 @@ impl Report {
                 let _ = writeln!(text, "{count:>12}  {kind}");
             }
         }
-        let _ = writeln!(text, "\nworkers, seeds");
-        for (size, count) in &self.sizes {
-            let _ = writeln!(text, "{count:>12}  {size}");
+        for (name, counts) in [("workers", &self.sizes), ("themes", &self.themes)] {
+            let _ = writeln!(text, "\nseeds by {name}");
+            for (kind, count) in counts {
+                let _ = writeln!(text, "{count:>12}  {kind}");
+            }
         }
         let _ = writeln!(
             text,
@@ -92,11 +98,15 @@ impl Report {
             self.owned_after_max.as_secs(),
             self.even_after_max.as_secs(),
         );
+        if let Some(closest) = self.closest {
+            let seconds = closest.as_secs_f64();
+            let _ = writeln!(text, "between two owners, on the wire, at least {seconds:.3} s");
+        }
         for outcome in &self.failed {
             let _ = writeln!(
                 text,
-                "\nseed {} ({} workers, {} accounts)",
-                outcome.seed, outcome.workers, outcome.accounts
+                "\nseed {} ({}, {} workers, {} accounts)",
+                outcome.seed, outcome.theme, outcome.workers, outcome.accounts
             );
             for violation in outcome.violations.iter().take(3) {
                 let _ = writeln!(text, "  {violation}");
@@ -127,6 +137,7 @@ impl Report {
             "faults": self.faults,
             "transitions": self.transitions,
             "workers": self.sizes,
+            "themes": self.themes,
             "messages": self.messages,
             "virtualHours": self.virtual_time.as_secs() / 3_600,
             "checks": checks,

@@ -47,6 +47,8 @@ pub(crate) struct Tools {
     pub(crate) prefetched: Arc<Prefetched>,
     /// Between two messages of an account.
     pub(crate) pace: Arc<BTreeMap<AccountId, Duration>>,
+    /// Frames often take long to the server.
+    pub(crate) has_long_frames: bool,
 }
 
 /// The ratchet's file, as far as it is known.
@@ -196,7 +198,7 @@ impl Engine {
         self.send(Says::Login).await?;
         let pace = self.tools.pace.get(&self.account);
         let pace = pace.copied().unwrap_or(Duration::from_secs(2));
-        let flush_every = self.tools.rng.range(2..9);
+        let flush_every = self.tools.rng.range(1..9);
         loop {
             let wait = self.tools.rng.jitter(pace, 0.5);
             tokio::select! {
@@ -294,7 +296,7 @@ impl Engine {
 
     /// Sends a frame. The pass is held until it has arrived.
     async fn send(&mut self, says: Says) -> Result<(), End> {
-        let (gap, travel) = self.times();
+        let (gap, travel) = self.times(says);
         let pass = self.gates.wire.pass().await;
         let pass = pass.map_err(|closed| End::Closed(closed.reason))?;
         let process = Arc::clone(&self.tools.process);
@@ -326,16 +328,19 @@ impl Engine {
 
     /// How long a frame takes to the wire, and on it. Together less than the
     /// watchdog's patience, which would end the process.
-    fn times(&self) -> (Duration, Duration) {
+    fn times(&self, says: Says) -> (Duration, Duration) {
         let rng = &self.tools.rng;
         let micros = |range| Duration::from_micros(rng.range(range));
         let gap = match rng.range(0..10) {
-            0 => micros(3_000..100_000),
+            0 => micros(3_000..50_000),
             _ => micros(100..3_000),
         };
         let travel = match rng.range(0..12) {
             // Gates that let everything through would keep the watchdog awake.
-            0 if !mutation::is_on(Mutation::SkipGate) => micros(60_000..1_700_000),
+            _ if mutation::is_on(Mutation::SkipGate) => micros(5_000..60_000),
+            _ if says == Says::Login => micros(5_000..30_000),
+            0..6 if self.tools.has_long_frames => micros(1_400_000..1_900_000),
+            0 => micros(60_000..1_900_000),
             _ => micros(5_000..60_000),
         };
         (gap, travel)

@@ -35,6 +35,7 @@ pub(crate) struct Fleet {
     pub(crate) config: CoordinatorConfig,
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) pace: Arc<BTreeMap<AccountId, Duration>>,
+    pub(crate) has_long_frames: bool,
 }
 
 /// What one worker is made with.
@@ -117,6 +118,7 @@ impl Worker {
             connections: Arc::clone(&fleet.connections),
             prefetched,
             pace: Arc::clone(&fleet.pace),
+            has_long_frames: fleet.has_long_frames,
         });
         let parts = {
             let (process, tracker) = (Arc::clone(&self.process), self.tracker.clone());

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::clock::VirtualClock;
 use crate::history;
 use crate::link::Way;
-use crate::plan::{BACK_AFTER_MAX, Edit, Fault, Plan, Planned, STOPPED, SWELL};
+use crate::plan::{BACK_AFTER, BACK_AFTER_MAX, Edit, Fault, Plan, Planned, STOPPED, SWELL, Theme};
 use crate::process::Domain;
 use crate::record::{Record, Violation};
 use crate::sea::Sea;
@@ -56,6 +56,8 @@ pub struct Outcome {
     pub workers: u32,
     /// Accounts.
     pub accounts: u32,
+    /// What befell it most.
+    pub theme: &'static str,
     /// The hash over all events.
     pub hash: u64,
     /// What did not hold.
@@ -70,6 +72,9 @@ pub struct Outcome {
     pub owned_after: Option<Duration>,
     /// From then until they were shared out evenly.
     pub even_after: Option<Duration>,
+    /// The shortest time on the wire between an epoch that was not released and
+    /// the next one.
+    pub closest: Option<Duration>,
     /// Virtual time of the whole run.
     pub time: Duration,
 }
@@ -112,7 +117,7 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
         .collect();
     let pace = accounts
         .iter()
-        .map(|account| (account.clone(), pace(&rng, plan.workers)))
+        .map(|account| (account.clone(), pace(&rng, &plan)))
         .collect();
     let mut config = CoordinatorConfig::default();
     config.lease.drift = plan.drift;
@@ -124,6 +129,7 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
             config,
             connections: Arc::new(AtomicU64::new(1)),
             pace: Arc::new(pace),
+            has_long_frames: plan.theme == Theme::Partitions,
         },
         accounts,
         state: Mutex::new(State {
@@ -143,11 +149,12 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
     timeline.run_for(world.plan.mended_at).await;
     world.mend();
     let (owned_after, even_after) = world.recover().await;
-    world.check_histories();
+    let closest = world.check_histories();
     Outcome {
         seed,
         workers: world.plan.workers,
         accounts: world.plan.accounts,
+        theme: world.plan.theme.name(),
         hash: record.hash(),
         violations: record.violations(),
         faults: record.faults(),
@@ -155,14 +162,18 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
         messages: server.messages(),
         owned_after,
         even_after,
+        closest,
         time: Duration::from_nanos(timeline.now()),
     }
 }
 
 /// Between two messages of an account: some are busy, many are not.
-fn pace(rng: &SeededRng, workers: u32) -> Duration {
-    let slower = if workers > 20 { 4 } else { 1 };
+fn pace(rng: &SeededRng, plan: &Plan) -> Duration {
+    let slower = if plan.workers > 20 { 4 } else { 1 };
     let millis = match rng.range(0..6) {
+        // Something is nearly always on its way, or nothing yet.
+        0..3 if plan.theme == Theme::Partitions => rng.range(50..150),
+        _ if plan.theme == Theme::Partitions => rng.range(4_000..15_000),
         0 => rng.range(200..500),
         1..4 => rng.range(1_000..4_000),
         _ => rng.range(8_000..40_000),
@@ -258,7 +269,7 @@ impl World {
                 victim.process.kill();
                 // Somebody always comes back when the last one is gone.
                 let back_after =
-                    back_after.or((there.len() == 1).then_some(Duration::from_secs(20)));
+                    back_after.or((there.len() == 1).then_some(BACK_AFTER));
                 if let Some(wait) = back_after {
                     self.later(wait, move |world| world.boot(victim.process.name()));
                 }
@@ -267,7 +278,7 @@ impl World {
                 let half = there.len().div_ceil(2);
                 for victim in there.into_iter().cycle().skip(index).take(half) {
                     victim.process.kill();
-                    let wait = Duration::from_millis(self.state.lock().rng.range(1_000..BACK_AFTER_MAX.as_millis() as u64));
+                    let wait = self.state.lock().rng.jitter(BACK_AFTER_MAX / 2, 0.9);
                     self.later(wait, move |world| world.boot(victim.process.name()));
                 }
             }
@@ -540,8 +551,10 @@ impl World {
             .collect()
     }
 
-    fn check_histories(&self) {
+    /// Checks the history of each account; returns how close a take-over was.
+    fn check_histories(&self) -> Option<Duration> {
         let sea = &self.fleet.sea;
+        let mut closest: Option<Duration> = None;
         for account in &self.accounts {
             let query = coordinator_lib::history::of(account).expect("a short id");
             let entries: Vec<history::Entry> = sea
@@ -556,13 +569,16 @@ impl World {
                     .violation("history", format!("{account}: {wrong}"));
             }
             sea.record.reached("history checked");
+            let gap = history::closest_takeover(&entries, &spans);
+            closest = closest.into_iter().chain(gap).min();
         }
-        if self.plan.only_outages && sea.ledger.taken() > 0 {
+        if self.plan.theme == Theme::Outages && sea.ledger.taken() > 0 {
             sea.record.violation(
                 "an outage moves nothing",
                 format!("{} accounts were taken from owners that live", sea.ledger.taken()),
             );
         }
+        closest
     }
 }
 
