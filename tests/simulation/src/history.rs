@@ -112,9 +112,7 @@ pub fn closest_takeover(entries: &[Entry], spans: &[Span]) -> Option<Duration> {
     };
     let mut spans = spans.to_vec();
     spans.sort_by_key(|span| span.epoch);
-    let taken = spans
-        .windows(2)
-        .filter(|pair| !is_released(pair[0].epoch));
+    let taken = spans.windows(2).filter(|pair| !is_released(pair[0].epoch));
     taken
         .map(|pair| u64::try_from(pair[1].first - pair[0].last).unwrap_or(0))
         .min()

@@ -8,6 +8,7 @@ use std::thread;
 
 use clap::Parser;
 use coordinator_lib::mutation::{self, Mutation};
+use simulation::plan::Theme;
 use simulation::report::Report;
 use simulation::world::{self, Outcome};
 
@@ -38,6 +39,10 @@ struct Options {
     #[arg(long, value_parser = parse_mutation)]
     mutation: Option<Mutation>,
 
+    /// Give every seed this theme, instead of its own.
+    #[arg(long, value_parser = parse_theme)]
+    theme: Option<Theme>,
+
     /// Look at safety alone.
     #[arg(long)]
     safety: bool,
@@ -60,6 +65,10 @@ fn parse_mutation(name: &str) -> Result<Mutation, String> {
         let names: Vec<&str> = Mutation::ALL.iter().map(|one| one.name()).collect();
         format!("one of {}", names.join(", "))
     })
+}
+
+fn parse_theme(name: &str) -> Result<Theme, String> {
+    Theme::named(name).ok_or_else(|| format!("one of {}", Theme::ALL.map(Theme::name).join(", ")))
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -90,7 +99,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn run(options: &Options, seed: u64) -> Outcome {
-    let mut outcome = world::run(seed, options.trace);
+    let mut outcome = world::run(seed, options.theme, options.trace);
     outcome.violations.retain(|violation| {
         (!options.safety || violation.is_safety())
             && options

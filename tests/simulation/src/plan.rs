@@ -167,15 +167,29 @@ pub enum Theme {
 }
 
 impl Theme {
+    /// All of them.
+    pub const ALL: [Theme; 5] = [
+        Theme::Mixed,
+        Theme::Partitions,
+        Theme::Stops,
+        Theme::LongCuts,
+        Theme::Outages,
+    ];
+
     /// What it is called in counts.
     pub fn name(self) -> &'static str {
         match self {
             Theme::Mixed => "mixed",
             Theme::Partitions => "partitions",
             Theme::Stops => "stops",
-            Theme::LongCuts => "long cuts",
+            Theme::LongCuts => "long-cuts",
             Theme::Outages => "outages",
         }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|theme| theme.name() == name)
     }
 }
 
@@ -211,8 +225,8 @@ const ACCOUNTS_MAX: u64 = 300;
 const SETTLED: u64 = 30;
 
 impl Plan {
-    /// The plan of a seed.
-    pub fn draw(seed: u64) -> Self {
+    /// The plan of a seed, with the theme that is asked for or one of its own.
+    pub fn draw(seed: u64, theme: Option<Theme>) -> Self {
         let rng = SeededRng::new(seed ^ 0x706c_616e);
         let workers = match rng.range(0..1_000) {
             0..3 => 100,
@@ -233,13 +247,14 @@ impl Plan {
             1 => (1_000, 0.001),
             _ => (10_000, 0.01),
         };
-        let theme = match rng.range(0..12) {
+        let own_theme = match rng.range(0..12) {
             0..6 => Theme::Mixed,
             6..8 => Theme::Partitions,
             8..10 => Theme::Stops,
             10 => Theme::LongCuts,
             _ => Theme::Outages,
         };
+        let theme = theme.unwrap_or(own_theme);
         let has_trouble = theme != Theme::Outages && rng.range(0..3) > 0;
         let mut faults = Vec::new();
         match theme {

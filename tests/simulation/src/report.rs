@@ -100,7 +100,10 @@ impl Report {
         );
         if let Some(closest) = self.closest {
             let seconds = closest.as_secs_f64();
-            let _ = writeln!(text, "between two owners, on the wire, at least {seconds:.3} s");
+            let _ = writeln!(
+                text,
+                "between two owners, on the wire, at least {seconds:.3} s"
+            );
         }
         for outcome in &self.failed {
             let _ = writeln!(

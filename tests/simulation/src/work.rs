@@ -139,7 +139,9 @@ pub(crate) async fn run(tools: Arc<Tools>, ownership: Ownership) {
         next: 0,
         unflushed: 0,
     };
-    tools.server.begins(ownership.account().as_str(), lease.epoch);
+    tools
+        .server
+        .begins(ownership.account().as_str(), lease.epoch);
     let end = match engine.run(&ownership).await {
         Ok(ask) | Err(End::Asked(ask)) => End::Asked(ask),
         Err(end) => end,

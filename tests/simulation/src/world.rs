@@ -95,14 +95,14 @@ struct State {
     mended: bool,
 }
 
-/// Runs a seed.
-pub fn run(seed: u64, trace: bool) -> Outcome {
+/// Runs a seed; with `trace` its events are printed.
+pub fn run(seed: u64, theme: Option<Theme>, trace: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing of the machine");
-    runtime.block_on(Box::pin(run_plan(seed, Plan::draw(seed), trace)))
+    runtime.block_on(Box::pin(run_plan(seed, Plan::draw(seed, theme), trace)))
 }
 
 async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
@@ -268,8 +268,7 @@ impl World {
             Fault::Kill { back_after } => {
                 victim.process.kill();
                 // Somebody always comes back when the last one is gone.
-                let back_after =
-                    back_after.or((there.len() == 1).then_some(BACK_AFTER));
+                let back_after = back_after.or((there.len() == 1).then_some(BACK_AFTER));
                 if let Some(wait) = back_after {
                     self.later(wait, move |world| world.boot(victim.process.name()));
                 }
@@ -575,7 +574,10 @@ impl World {
         if self.plan.theme == Theme::Outages && sea.ledger.taken() > 0 {
             sea.record.violation(
                 "an outage moves nothing",
-                format!("{} accounts were taken from owners that live", sea.ledger.taken()),
+                format!(
+                    "{} accounts were taken from owners that live",
+                    sea.ledger.taken()
+                ),
             );
         }
         closest
