@@ -19,6 +19,8 @@ pub struct Entry {
     pub epoch: i64,
     /// The worker session.
     pub session: String,
+    /// Why.
+    pub reason: String,
     /// When, in microseconds of store time.
     pub at: i64,
 }
@@ -61,6 +63,7 @@ impl Entry {
             },
             epoch: *epoch,
             session: text("session")?.to_owned(),
+            reason: text("reason")?.to_owned(),
             at: at.as_micros(),
         })
     }
@@ -104,15 +107,17 @@ pub fn check(entries: &[Entry], spans: &[Span], flushes: &[Flush]) -> Vec<String
 }
 
 /// The shortest time on the wire between an epoch that was taken from its owner
-/// and the next one.
+/// and the next one: what durations leave to spare.
 pub fn closest_takeover(entries: &[Entry], spans: &[Span]) -> Option<Duration> {
-    let is_released = |epoch| {
-        let mut releases = entries.iter().filter(|entry| !entry.is_claim);
-        releases.any(|entry| entry.epoch == epoch)
+    let is_taken = |epoch| {
+        let mut claims = entries.iter().filter(|entry| entry.is_claim);
+        claims.any(|entry| {
+            entry.epoch == epoch && (entry.reason == "owner_sealed" || entry.reason == "expired")
+        })
     };
     let mut spans = spans.to_vec();
     spans.sort_by_key(|span| span.epoch);
-    let taken = spans.windows(2).filter(|pair| !is_released(pair[0].epoch));
+    let taken = spans.windows(2).filter(|pair| is_taken(pair[1].epoch));
     taken
         .map(|pair| u64::try_from(pair[1].first - pair[0].last).unwrap_or(0))
         .min()
@@ -144,6 +149,7 @@ mod tests {
             is_claim,
             epoch,
             session: session.to_owned(),
+            reason: String::new(),
             at,
         }
     }
