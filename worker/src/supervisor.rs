@@ -91,6 +91,9 @@ impl Default for SupervisorConfig {
     }
 }
 
+/// For tasks that are left once the worker session is closed.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(2);
+
 /// Starts the supervisor's task.
 pub struct Supervisor;
 
@@ -167,14 +170,15 @@ impl SupervisorHandle {
     /// leases back. True once every task has ended and the worker session is
     /// closed; false if that is not so within the limit.
     pub async fn shutdown(&self, limit: Duration) -> bool {
-        let end = self.clock.boottime() + limit;
         let orderly = self.coordinator.drain(limit).await;
         self.tracker.close();
         tokio::select! {
             biased;
-            () = self.tracker.wait() => orderly,
-            () = self.clock.sleep_until(end) => false,
+            () = self.tracker.wait() => {}
+            // All gates are closed: what a lost account left behind cannot act.
+            () = self.clock.sleep(LEFTOVERS_LIMIT) => {}
         }
+        orderly
     }
 }
 

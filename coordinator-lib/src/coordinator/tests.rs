@@ -591,19 +591,41 @@ async fn a_store_that_went_back_is_noticed_and_nothing_is_claimed_any_more() {
     world.until(30, |owners| all_owned(owners, 1)).await;
     assert!(!alice.coordinator.view().went_back);
     // Epoch 1 becomes epoch 0 again, as a backup has it.
-    let writes =
-        lease::create_account(&accounts[0], Fields::new(), Fields::new()).map(
-            |write| match write {
-                crate::store::Write::Set { path, fields, .. } => crate::store::Write::Set {
-                    path,
-                    fields,
-                    precondition: crate::store::Precondition::None,
-                },
-                other => other,
-            },
-        );
+    let fresh = lease::create_account(&accounts[0], Fields::new(), Fields::new());
+    let writes = fresh.map(|write| {
+        let crate::store::Write::Set { path, fields, .. } = write else {
+            panic!("an account is created by whole documents")
+        };
+        crate::store::Write::Set {
+            path,
+            fields,
+            precondition: crate::store::Precondition::None,
+        }
+    });
     assert!(world.store.commit(writes.to_vec()).await.is_ok());
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(alice.coordinator.view().went_back);
     assert_eq!(world.owners().await.get("nobody"), Some(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_first_after_an_outage_seals_nobody() {
+    let world = World::new();
+    world.accounts(6).await;
+    let alice = world.worker("alice", 18).await;
+    let bob = world.worker("bob", 18).await;
+    world.until(90, |owners| balanced(owners, 2)).await;
+    let first = alice.coordinator.view().me.session_id;
+    let before = world.owners().await;
+    for worker in [&alice, &bob] {
+        worker.partitioned.store(true, Ordering::SeqCst);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bob.partitioned.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    alice.partitioned.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(alice.coordinator.view().me.session_id, first);
+    assert_eq!(world.owners().await, before);
+    assert_eq!(alice.open() + bob.open(), 6);
 }

@@ -255,7 +255,7 @@ impl Driver {
     /// Hands each batch its part of the commit.
     fn committed(&mut self, group: Vec<Queued>, commit: &Commit) {
         let mut update_times = commit.update_times.as_slice();
-        if !writes_head(&self.parts.fence, &group) {
+        if verifies_head(&self.parts.fence, &group) {
             // The verify's place. Should a store move what it verified, its
             // new version is the one that counts.
             if let Some((head, rest)) = update_times.split_first() {
@@ -335,7 +335,7 @@ impl Driver {
 /// The verify, unless a batch writes the head itself, and all writes in order.
 fn writes_of(fence: &Fence, group: &[Queued]) -> Vec<Write> {
     let mut writes = Vec::new();
-    if !writes_head(fence, group) && !mutation::is_on(Mutation::SkipFence) {
+    if verifies_head(fence, group) {
         writes.push(Write::Verify {
             path: fence.head.clone(),
             update_time: fence.version,
@@ -351,6 +351,11 @@ fn writes_of(fence: &Fence, group: &[Queued]) -> Vec<Write> {
         writes.push(write);
     }
     writes
+}
+
+/// Whether a commit of the group begins with a verify of the head.
+fn verifies_head(fence: &Fence, group: &[Queued]) -> bool {
+    !writes_head(fence, group) && !mutation::is_on(Mutation::SkipFence)
 }
 
 fn writes_head(fence: &Fence, group: &[Queued]) -> bool {

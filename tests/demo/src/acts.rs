@@ -56,27 +56,27 @@ pub(crate) async fn play_all(stage: &Stage<'_>, options: &Options) -> Result<Tim
     ));
     stage.scene.mark_restart();
     let chat = Chat::new(stage, options);
+    let mut times = Times::default();
     let acts = async {
-        let mut times = Times::default();
-        // Which of them is the subject of an act does not matter: one that has
-        // something to lose.
-        until_even(stage, options).await?;
-        let killed = stage.busiest(None).await?;
-        killed::play(stage, &killed, &mut times).await?;
-        until_even(stage, options).await?;
-        let stopped = stage.busiest(Some(&killed)).await?;
-        stopped::play(stage, &stopped, &mut times).await?;
-        times.stopped = stopped;
-        until_even(stage, options).await?;
-        paused::play(stage, options, &mut times).await?;
-        joined::play(stage, &mut times).await?;
+        let played = play_each(stage, options, &mut times).await;
         chat.last_act_is_over();
-        anyhow::Ok(times)
+        played
     };
-    let times = tokio::select! {
-        done = async { tokio::try_join!(acts, chat.run()) } => done?.0,
+    let played = tokio::select! {
+        done = async { tokio::try_join!(acts, chat.run()) } => done.map(drop),
         never = watch::watch(stage, &chat) => match never {},
     };
+    match played {
+        Ok(()) => {}
+        // A worker or a session that the broken rules have broken: what was
+        // seen until then is counted.
+        Err(error) if options.unfenced => {
+            let text = format!("{error:#}");
+            let first = text.lines().next().unwrap_or_default();
+            stage.screen.say(&format!("broken: {first}"));
+        }
+        Err(error) => return Err(error),
+    }
     stage.screen.clear();
     stage
         .screen
@@ -84,11 +84,26 @@ pub(crate) async fn play_all(stage: &Stage<'_>, options: &Options) -> Result<Tim
     Ok(times)
 }
 
+async fn play_each(stage: &Stage<'_>, options: &Options, times: &mut Times) -> Result<()> {
+    // Which of them is the subject of an act does not matter: one that has
+    // something to lose.
+    until_even(stage, options).await?;
+    let killed = stage.busiest(None).await?;
+    killed::play(stage, &killed, times).await?;
+    until_even(stage, options).await?;
+    let stopped = stage.busiest(Some(&killed)).await?;
+    stopped::play(stage, &stopped, times).await?;
+    times.stopped = stopped;
+    until_even(stage, options).await?;
+    paused::play(stage, options, times).await?;
+    joined::play(stage, options, times).await
+}
+
 /// Between two acts accounts move until all workers have as many, unless it is
 /// to be quick.
 async fn until_even(stage: &Stage<'_>, options: &Options) -> Result<()> {
     if !options.quick {
-        joined::until_even(stage).await?;
+        joined::until_even(stage, joined::BALANCE_LIMIT).await?;
     }
     Ok(())
 }

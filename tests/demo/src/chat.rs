@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::try_join_all;
 use harness::api::Api;
-use harness::scene::Linked;
-use tokio::time::{Interval, interval};
+use harness::scene::{Linked, Sent};
+use tokio::time::{Instant, Interval, interval_at};
 use wa_sim::phone::Phone;
 
 use crate::options::{Options, StoreKind};
@@ -61,18 +61,26 @@ impl<'a> Chat<'a> {
             let contacts = stage.contacts.iter();
             contacts.map(move |contact| (account, contact))
         });
+        let count = stage.accounts.len() * stage.contacts.len();
         let conversations = pairs.enumerate().map(async |(number, (account, contact))| {
             let api = stage.api.for_client(number);
+            // Not all in the same moment.
+            let offset = self.pace.mul_f64(number as f64 / count as f64);
             tokio::try_join!(
-                self.phone_writes(account, contact),
-                self.client_writes(&api, account, contact)
+                self.phone_writes(account, contact, offset),
+                self.client_writes(&api, account, contact, offset)
             )
         });
         try_join_all(conversations).await.map(drop)
     }
 
-    async fn phone_writes(&self, account: &Linked, contact: &Phone) -> Result<()> {
-        let mut pace = self.pace();
+    async fn phone_writes(
+        &self,
+        account: &Linked,
+        contact: &Phone,
+        offset: Duration,
+    ) -> Result<()> {
+        let mut pace = self.pace(offset);
         for number in 0.. {
             pace.tick().await;
             if self.is_enough(number) {
@@ -85,8 +93,15 @@ impl<'a> Chat<'a> {
         Ok(())
     }
 
-    async fn client_writes(&self, api: &Api, account: &Linked, contact: &Phone) -> Result<()> {
-        let mut pace = self.pace();
+    async fn client_writes(
+        &self,
+        api: &Api,
+        account: &Linked,
+        contact: &Phone,
+        offset: Duration,
+    ) -> Result<()> {
+        // A client answers what the phone has asked.
+        let mut pace = self.pace(offset + self.pace / 2);
         for number in 0.. {
             pace.tick().await;
             if self.is_enough(number) {
@@ -109,22 +124,24 @@ impl<'a> Chat<'a> {
         number >= self.messages_min && self.is_last_act_over.load(Ordering::Relaxed)
     }
 
-    fn pace(&self) -> Interval {
-        interval(self.pace)
+    fn pace(&self, offset: Duration) -> Interval {
+        interval_at(Instant::now() + offset, self.pace)
     }
 }
 
 /// Between two messages of one conversation: slow enough that many
-/// conversations on a small machine do not wait for each other.
+/// conversations on a small machine do not wait for each other. The emulator is
+/// slower than Firestore.
 fn pace(options: &Options) -> Duration {
-    Duration::from_millis(match (options.store, options.quick) {
-        (StoreKind::Sqlite, true) => 2_000,
-        (StoreKind::Sqlite, false) | (StoreKind::Firestore, true) => 4_000,
-        (StoreKind::Firestore, false) => 6_000,
+    Duration::from_secs(match (options.store, options.quick) {
+        (StoreKind::Sqlite, true) => 2,
+        (StoreKind::Sqlite, false) => 4,
+        (StoreKind::Firestore, true) => 5,
+        (StoreKind::Firestore, false) => 12,
     })
 }
 
-/// A client sends a text for an account, and notes the 202.
+/// A client sends a text for an account, and notes the 202. Returns what was sent.
 ///
 /// # Errors
 /// It was refused, or no worker took it in time.
@@ -134,12 +151,13 @@ pub(crate) async fn send(
     account: &Linked,
     contact: &Phone,
     label: &str,
-) -> Result<()> {
+) -> Result<Sent> {
     let text = stage.scene.text(label);
     // Unlike all others, as the text is.
     let key = text.replace(' ', "-");
-    api.send_text_until_accepted(&account.id, contact.number(), &text, &key, ACCEPT_LIMIT)
+    let message_id = api
+        .send_text_until_accepted(&account.id, contact.number(), &text, &key, ACCEPT_LIMIT)
         .await?;
     stage.scene.note_accepted(&account.id, contact, &text);
-    Ok(())
+    Ok(Sent { message_id, text })
 }

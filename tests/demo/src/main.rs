@@ -81,12 +81,11 @@ async fn run(options: &Options) -> Result<bool> {
         }
     };
     table::print(&outcome);
-    let logs = stage.scene.check_logs();
+    let logs = scene.check_logs();
     match &logs {
         Ok(()) => println!("The workers' logs have no ERROR line, and no text, number or key."),
         Err(error) => println!("Not as it must be: {error:#}"),
     }
-    let is_good = logs.is_ok() && outcome.faults().is_empty();
     for fault in outcome.faults() {
         println!("Not as it must be: {fault}");
     }
@@ -95,9 +94,20 @@ async fn run(options: &Options) -> Result<bool> {
         interruption().await?;
         println!("\nEnding ...");
     }
-    // After Ctrl-C on a terminal they may have ended by themselves.
-    let _ = stage.cluster.terminate_all().await;
+    let ended = stage.cluster.terminate_all().await;
+    match &ended {
+        Ok(()) => {}
+        // Ctrl-C on a terminal reaches them too, and twice is at once.
+        Err(_) if options.keep => {}
+        Err(error) => {
+            // The rest is the end of its log.
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            println!("Not as it must be, at the end: {first}");
+        }
+    }
     drop(stage);
+    let is_good = logs.is_ok() && outcome.faults().is_empty() && (ended.is_ok() || options.keep);
     if !is_good {
         println!("The logs are in {}", scene.folder().display());
         scene.keep_folder();

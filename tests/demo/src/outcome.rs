@@ -139,6 +139,10 @@ impl Outcome {
             self.woken_logins == 0,
             format!("woken logins are {}", self.woken_logins),
         );
+        must(
+            !self.unfenced || self.counts.violations > 0,
+            "the rules were broken, and the oracle saw no violation: it cannot fail".to_owned(),
+        );
         faults
     }
 }

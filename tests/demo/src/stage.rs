@@ -22,8 +22,8 @@ pub(crate) const WORKERS: [&str; 3] = ["alice", "bob", "carol"];
 pub(crate) const NEWCOMER: &str = "dave";
 /// Who chats with all accounts.
 const CONTACTS: [&str; 3] = ["Ada", "Bayo", "Chen"];
-/// Writes to the accounts of a worker that stands still.
-const PEN_FRIEND: &str = "Dina";
+/// Are written to around a pause, in conversations of their own.
+const PEN_FRIENDS: [&str; 4] = ["Dina", "Emil", "Fang", "Gina"];
 /// Names of accounts: their initials tell in one line who owns what.
 const ACCOUNTS: [&str; 26] = [
     "Athens", "Berlin", "Cairo", "Delhi", "Essen", "Fargo", "Genoa", "Hanoi", "Izmir", "Jaffa",
@@ -42,7 +42,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) api: Api,
     pub(crate) accounts: Vec<Linked>,
     pub(crate) contacts: Vec<Phone>,
-    pub(crate) pen_friend: Phone,
+    pub(crate) pen_friends: Vec<Phone>,
     // Its data is in memory and ends with it: after the workers.
     _emulator: Option<Emulator>,
 }
@@ -56,6 +56,8 @@ pub(crate) struct Owned {
     pub(crate) id: String,
     /// The worker's name, if somebody owns it.
     pub(crate) worker: Option<String>,
+    /// The fencing number; 0 if nobody owns it.
+    pub(crate) epoch: i64,
     /// `connected`, …
     pub(crate) status: String,
 }
@@ -142,7 +144,10 @@ impl<'a> Stage<'a> {
             api,
             accounts,
             contacts,
-            pen_friend: scene.contact(PEN_FRIEND)?,
+            pen_friends: PEN_FRIENDS
+                .iter()
+                .map(|name| scene.contact(name))
+                .collect::<Result<Vec<Phone>>>()?,
             _emulator: emulator,
         })
     }
@@ -169,6 +174,7 @@ impl<'a> Stage<'a> {
             .map(|account| Owned {
                 initial: account.name.chars().next().unwrap_or('?'),
                 id: account.id,
+                epoch: account.owner.as_ref().map_or(0, |owner| owner.epoch),
                 worker: account.owner.map(|owner| owner.worker),
                 status: account.status,
             })

@@ -186,18 +186,26 @@ impl Cluster {
     /// # Errors
     /// None of them runs.
     pub fn api_of_running(&self) -> Result<Api> {
+        self.api_without("")
+    }
+
+    /// The same without one of them, which will not answer soon.
+    ///
+    /// # Errors
+    /// No other one runs.
+    pub fn api_without(&self, name: &str) -> Result<Api> {
         let members = self.lock();
-        let running: Vec<String> = members
-            .values()
-            .filter_map(|member| match member {
-                Member::Running(worker) => Some(worker.api().base().to_owned()),
-                Member::Paused(_) | Member::Ended(_) => None,
+        let others: Vec<String> = members
+            .iter()
+            .filter_map(|(its_name, member)| match member {
+                Member::Running(worker) if its_name != name => Some(worker.api().base().to_owned()),
+                Member::Running(_) | Member::Paused(_) | Member::Ended(_) => None,
             })
             .collect();
-        if running.is_empty() {
-            bail!("no worker runs");
+        if others.is_empty() {
+            bail!("no other worker runs");
         }
-        Ok(Api::at_any(running))
+        Ok(Api::at_any(others))
     }
 
     /// The API of one worker.

@@ -70,6 +70,30 @@ pub fn gap_before_first_since(sim: &Sim, number: &str, since_ms: u64) -> Option<
     ))
 }
 
+/// Waits until one of the accounts has logged in since a moment, and returns at
+/// once then. Returns how long after the moment that was.
+///
+/// # Errors
+/// None has within `limit`.
+pub async fn until_one_since(
+    sim: &Sim,
+    numbers: &[&str],
+    since_ms: u64,
+    limit: Duration,
+) -> Result<Duration> {
+    let first = || {
+        let logins = numbers
+            .iter()
+            .filter_map(|number| first_since(sim, number, since_ms));
+        logins.min()
+    };
+    // Woken by the server itself, not by a look now and then.
+    sim.wait("no account logged in again", limit, || first().is_some())
+        .await?;
+    let login_ms = first().context("it was there just now")?;
+    Ok(Duration::from_millis(login_ms - since_ms))
+}
+
 /// Waits until each of the accounts has logged in since a moment, and is
 /// connected. Returns how long after the moment each one logged in.
 ///

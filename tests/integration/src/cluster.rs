@@ -80,6 +80,9 @@ pub(crate) fn session_end() -> Duration {
 /// For counts to even out: accounts move one by one.
 pub(crate) const BALANCE_LIMIT: Duration = Duration::from_secs(60);
 
+/// For a worker that has just started to be seen by the others.
+const MEET_LIMIT: Duration = Duration::from_secs(20);
+
 /// Between two rounds of traffic.
 const ROUND_INTERVAL: Duration = Duration::from_millis(400);
 
@@ -183,11 +186,28 @@ impl<'s> Cluster<'s> {
         Ok(lines)
     }
 
+    /// Two workers, alice and bob, each with two accounts that talk. Nothing is
+    /// left to be shared out.
+    pub(crate) async fn two_and_two(
+        &self,
+        options: &[&str],
+    ) -> Result<(Worker, Worker, Vec<Line>)> {
+        let alice = self.worker("alice")?.with(options).start().await?;
+        let mut lines = self.lines(alice.api(), 2).await?;
+        let bob = self.worker("bob")?.with(options).start().await?;
+        until_met(&[&alice, &bob]).await?;
+        // Whoever owns less takes what is new.
+        lines.extend(self.lines(bob.api(), 2).await?);
+        until_even(alice.api(), &["alice", "bob"], MEET_LIMIT).await?;
+        Ok((alice, bob, lines))
+    }
+
     /// Stops a worker where it is (SIGSTOP). Not in the middle of a SQLite
     /// commit: the file's lock would hold up all the others.
     pub(crate) async fn pause(&self, worker: &Worker) -> Result<()> {
         wait::until("a pause between two commits", LINK_LIMIT, async || {
             worker.process().signal(Signal::STOP)?;
+            until_stopped(worker.id()).await?;
             if self.is_writable()? {
                 return Ok(Look::Done(()));
             }
@@ -213,6 +233,27 @@ impl<'s> Cluster<'s> {
     }
 }
 
+/// Waits until all threads of a process stand still: one that was in the middle
+/// of a system call ends that first, and may get a lock by it.
+async fn until_stopped(pid: i32) -> Result<()> {
+    let folder = format!("/proc/{pid}/task");
+    wait::until("all threads stand still", MEET_LIMIT, async || {
+        let mut states = String::new();
+        for task in std::fs::read_dir(&folder)? {
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            // The state follows the name, which is in brackets.
+            states.extend(
+                stat.rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next()),
+            );
+        }
+        let all = states.chars().all(|state| state == 'T');
+        Ok(Look::some(all.then_some(()), states))
+    })
+    .await
+}
+
 /// Has a paused worker go on (SIGCONT).
 pub(crate) fn resume(worker: &Worker) -> Result<()> {
     worker.process().signal(Signal::CONT)
@@ -227,6 +268,20 @@ pub(crate) async fn history_of(store: &Store, account: &str) -> Result<Vec<Entry
         entries.push(document.decode::<Entry>()?);
     }
     Ok(entries)
+}
+
+/// Waits until these workers know of each other, and of nobody else.
+pub(crate) async fn until_met(workers: &[&Worker]) -> Result<()> {
+    for worker in workers {
+        let what = format!("{} knows the others", worker.setup().name);
+        wait::until(&what, MEET_LIMIT, async || {
+            let known = worker.api().health().await?["cluster"]["workers"].clone();
+            let all = known.as_u64() == Some(workers.len() as u64);
+            Ok(Look::some(all.then_some(()), known))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Who owns an account now.

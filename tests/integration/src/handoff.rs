@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use harness::scene::{DELIVERY_LIMIT, play};
 
 use crate::cluster::{
-    BALANCE_LIMIT, Cluster, StoreKind, apis, history_of, owned_by, session_end, talk_while,
-    until_even, until_taken_over,
+    Cluster, StoreKind, apis, for_the_time_of, history_of, owned_by, session_end, talk_while,
+    until_met, until_taken_over,
 };
 
 /// The longest that an account may have no owner.
@@ -18,15 +18,16 @@ async fn accounts_of_a_drained_worker_are_unowned_for_under_a_second(
 ) -> Result<()> {
     play(async |scene| {
         let cluster = Cluster::new(scene, kind).await?;
-        let [alice, bob] = cluster.start(["alice", "bob"]).await?;
-        let lines = cluster.lines(alice.api(), 6).await?;
-        until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
+        let [bob] = cluster.start(["bob"]).await?;
+        let lines = cluster.lines(bob.api(), 4).await?;
+        let [alice] = cluster.start(["alice"]).await?;
+        until_met(&[&alice, &bob]).await?;
         scene.mark_restart();
         let handed = owned_by(alice.api(), &lines, "bob").await?;
-        assert_eq!(handed.len(), 3, "{handed:?}");
+        assert_eq!(handed.len(), 4, "{handed:?}");
 
         let drain = async {
-            crate::cluster::for_the_time_of(Duration::from_secs(1)).await;
+            for_the_time_of(Duration::from_secs(1)).await;
             // Fails unless it ends with code 0.
             bob.terminate().await?;
             for (line, before) in &handed {

@@ -9,8 +9,7 @@ use harness::wait::{self, Look};
 use harness::worker::Worker;
 
 use crate::cluster::{
-    BALANCE_LIMIT, Cluster, Line, apis, for_the_time_of, lock_of, owners, say_once, session_end,
-    stays, talk_while, until_even,
+    Cluster, Line, apis, for_the_time_of, lock_of, owners, say_once, session_end, stays, talk_while,
 };
 
 /// What left accounts and what the server took over, so far.
@@ -41,10 +40,8 @@ async fn until_suspended(workers: &[&Worker]) -> Result<()> {
 async fn nothing_moves_in_an_outage(outage: Duration, options: &[&str]) -> Result<()> {
     play(async |scene| {
         let cluster = Cluster::on_own_emulator(scene).await?;
-        let alice = cluster.worker("alice")?.with(options).start().await?;
-        let bob = cluster.worker("bob")?.with(options).start().await?;
-        let lines = cluster.lines(alice.api(), 4).await?;
-        let before = until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
+        let (alice, bob, lines) = cluster.two_and_two(options).await?;
+        let before = owners(alice.api()).await?;
         scene.mark_restart();
 
         let apis = apis(&[&alice, &bob]);

@@ -7,11 +7,14 @@ use harness::wait;
 use harness::wait::Look;
 
 use super::{CONNECTED_LIMIT, Times};
+use crate::options::Options;
 use crate::stage::{NEWCOMER, Owned, Stage};
 
 /// For the numbers to differ by at most one. Accounts move with a pause
 /// between them.
-const BALANCE_LIMIT: Duration = Duration::from_secs(180);
+pub(super) const BALANCE_LIMIT: Duration = Duration::from_secs(180);
+/// The same where the rules are broken, and workers with them.
+const UNFENCED_BALANCE_LIMIT: Duration = Duration::from_secs(30);
 /// The most that may be between two workers.
 const IMBALANCE_MAX: usize = 1;
 
@@ -20,10 +23,14 @@ const IMBALANCE_MAX: usize = 1;
 ///
 /// # Errors
 /// Accounts are not connected; no worker answers.
-pub(super) async fn play(stage: &Stage<'_>, times: &mut Times) -> Result<()> {
+pub(super) async fn play(stage: &Stage<'_>, options: &Options, times: &mut Times) -> Result<()> {
     stage.screen.head(&format!("Act 4: {NEWCOMER} joins"));
     stage.start(NEWCOMER).await?;
-    times.imbalance = until_even(stage).await?;
+    let limit = match options.unfenced {
+        false => BALANCE_LIMIT,
+        true => UNFENCED_BALANCE_LIMIT,
+    };
+    times.imbalance = until_even(stage, limit).await?;
     Ok(())
 }
 
@@ -32,9 +39,9 @@ pub(super) async fn play(stage: &Stage<'_>, times: &mut Times) -> Result<()> {
 ///
 /// # Errors
 /// Accounts are not connected; no worker answers.
-pub(super) async fn until_even(stage: &Stage<'_>) -> Result<usize> {
+pub(super) async fn until_even(stage: &Stage<'_>, limit: Duration) -> Result<usize> {
     let begun = tokio::time::Instant::now();
-    let even = wait::until("all own as many accounts", BALANCE_LIMIT, async || {
+    let even = wait::until("all own as many accounts", limit, async || {
         let imbalance = imbalance(stage, &stage.owners().await?);
         let is_even = imbalance.filter(|difference| *difference <= IMBALANCE_MAX);
         Ok(Look::some(is_even, imbalance))

@@ -1,0 +1,58 @@
+//! The end: everything is given back, then the session is closed.
+
+use std::collections::BTreeMap;
+
+use super::{End, Steward};
+use crate::balance;
+use crate::coordinator::ownership::Ask;
+use crate::gate::CloseReason;
+use crate::history::ReleaseReason;
+use crate::identity::WorkerSessionId;
+use crate::worker_session::SessionState;
+
+impl Steward {
+    pub(super) fn begin_to_drain(&mut self) {
+        self.draining = true;
+        self.vitals.want(SessionState::Draining);
+        self.ask_all();
+    }
+
+    /// Asks for everything, each account for the member with the smallest load.
+    pub(super) fn ask_all(&self) {
+        let members = self.roster.members(&self.me.session_id, self.owned());
+        let mut given: BTreeMap<WorkerSessionId, u32> = BTreeMap::new();
+        for held in self.held.values().filter(|held| !held.owned.is_asked()) {
+            let promised = |id: &WorkerSessionId| given.get(id).copied().unwrap_or(0);
+            let to = balance::taker(&self.me.session_id, &members, promised).cloned();
+            if let Some(to) = &to {
+                *given.entry(to.clone()).or_default() += 1;
+            }
+            held.owned.ask(Ask {
+                reason: ReleaseReason::Drain,
+                to,
+            });
+        }
+    }
+
+    /// Ends the session once nothing is held and no claim is under way.
+    pub(super) async fn go_on_draining(&mut self) -> Option<End> {
+        self.ask_all();
+        let is_idle = self.held.is_empty() && self.claiming.is_empty() && self.releasing.is_empty();
+        if !is_idle {
+            return None;
+        }
+        // Nothing may pass any gate once others may believe that all is over.
+        self.vitals.deadline.close(CloseReason::Released);
+        self.vitals.want(SessionState::Closed);
+        let limit = self.parts.config.lease.session_ttl;
+        let state = tokio::select! {
+            biased;
+            state = self.vitals.ended() => Some(state),
+            () = self.parts.clock.sleep(limit) => None,
+        };
+        self.show();
+        Some(End::Drained {
+            orderly: state == Some(SessionState::Closed),
+        })
+    }
+}

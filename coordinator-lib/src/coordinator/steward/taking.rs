@@ -1,0 +1,276 @@
+//! Who takes what: claims, and accounts that are given up.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::{Done, Free, SeenBy, Steward};
+use crate::clock::Boottime;
+use crate::coordinator::feeds;
+use crate::coordinator::ownership::Ask;
+use crate::history::ReleaseReason;
+use crate::identity::{AccountId, WorkerSessionId};
+use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD};
+use crate::mutation::Mutation;
+use crate::store::{Document, Value};
+use crate::{balance, mutation, shard};
+
+/// An account of this session that nobody here holds is looked after once it
+/// has been so for this long: what is just being claimed shows that way, too.
+const STRAY_AFTER: Duration = Duration::from_secs(3);
+
+impl Steward {
+    pub(super) fn members(&self) -> Vec<balance::Member> {
+        let busy = self.held.len() + self.claiming.len();
+        let owned = u32::try_from(busy).unwrap_or(u32::MAX);
+        self.roster.members(&self.me.session_id, owned)
+    }
+
+    /// The roster has changed: so have the places in the order.
+    pub(super) fn reconsider(&mut self) {
+        let members = self.members();
+        if self
+            .feeds
+            .watch_shards(feeds::watched_shards(&self.me.session_id, &members))
+        {
+            self.free
+                .retain(|_, free| !matches!(free.seen_by, SeenBy::Watch(_)));
+        }
+        let count = self.free.len();
+        let config = &self.parts.config.balance;
+        for (account, free) in &mut self.free {
+            free.due = due(account, free, &self.me.session_id, &members, count, config);
+        }
+    }
+
+    pub(super) fn rank_one(&mut self, account: &AccountId) {
+        let members = self.members();
+        let count = self.free.len();
+        if let Some(free) = self.free.get_mut(account) {
+            let config = &self.parts.config.balance;
+            free.due = due(account, free, &self.me.session_id, &members, count, config);
+        }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        let capacity = usize::try_from(self.parts.capacity).unwrap_or(usize::MAX);
+        capacity.saturating_sub(self.held.len() + self.claiming.len())
+    }
+
+    pub(super) fn claim_free(&mut self, now: Boottime) {
+        let room = self.room().min(
+            self.parts
+                .config
+                .claims_max
+                .saturating_sub(self.claiming.len()),
+        );
+        if room == 0 || self.roster.read_at().is_none() {
+            return;
+        }
+        let resting = self.resting(now);
+        let mut due: Vec<(Boottime, AccountId)> = self
+            .free
+            .iter()
+            .filter(|(account, free)| {
+                free.not_before <= now
+                    && !resting.contains(*account)
+                    && !self.held.contains_key(*account)
+                    && !self.claiming.contains(*account)
+            })
+            .filter_map(|(account, free)| {
+                let due = free.due.filter(|due| *due <= now)?;
+                Some((due, account.clone()))
+            })
+            .collect();
+        due.sort();
+        let claimed = due.len().min(room);
+        for (_, account) in due.into_iter().take(room) {
+            self.claim(account);
+        }
+        if claimed > 0 {
+            // The own count decides about the own place.
+            self.reconsider();
+        }
+    }
+
+    pub(super) fn resting(&self, now: Boottime) -> BTreeSet<AccountId> {
+        let mut resting = self.shared.resting.lock();
+        resting.retain(|_, until| *until > now);
+        resting.keys().cloned().collect()
+    }
+
+    /// What the store says is this session's and is not held is claimed anew,
+    /// or given back if nobody wants it.
+    pub(super) fn claim_strays(&mut self, now: Boottime) {
+        let resting = self.resting(now);
+        let strays: Vec<(AccountId, Document)> = self
+            .strays
+            .iter()
+            .filter(|(account, (_, since))| {
+                now - *since >= STRAY_AFTER
+                    && !resting.contains(*account)
+                    && !self.held.contains_key(*account)
+                    && !self.claiming.contains(*account)
+                    && !self.releasing.contains(*account)
+            })
+            .map(|(account, (document, _))| (account.clone(), document.clone()))
+            .collect();
+        for (account, document) in strays {
+            if let Some((_, since)) = self.strays.get_mut(&account) {
+                // Not again at once, should it fail.
+                *since = now;
+            }
+            if (self.parts.wanted)(&document) {
+                if self.room() > 0 && self.claiming.len() < self.parts.config.claims_max {
+                    self.claim(account);
+                }
+            } else {
+                self.give_back(document, account);
+            }
+        }
+    }
+
+    pub(super) fn claim(&mut self, account: AccountId) {
+        let trusts_expiry = self.trusts_expiry();
+        let operations = self.operations.clone();
+        self.claiming.insert(account.clone());
+        self.job(async move {
+            let outcome = operations.claim(&account, trusts_expiry).await;
+            Done::Claimed(account, outcome)
+        });
+    }
+
+    /// After an outage owners come first: that a lease or a session has run out
+    /// counts only once this worker has been in touch with the store for
+    /// `ttl + G`, and still is.
+    pub(super) fn trusts_expiry(&self) -> bool {
+        let lease = &self.parts.config.lease;
+        let (seen, now) = (self.vitals.seen(), self.parts.clock.boottime());
+        let in_touch = now - seen.beat_at < lease.heartbeat.mul_f64(2.0) + lease.attempt_timeout;
+        let good_for = now - seen.good_since;
+        (in_touch && good_for > lease.session_ttl + lease.lock_delay)
+            || mutation::is_on(Mutation::ClaimAfterOutage)
+    }
+
+    pub(super) fn give_back(&mut self, document: Document, account: AccountId) {
+        let epoch = match document.fields.get(LEASE_EPOCH_FIELD) {
+            Some(Value::Int(epoch)) => *epoch,
+            Some(_) | None => return,
+        };
+        let lease = AccountLease {
+            account_id: account.clone(),
+            epoch,
+            worker_session: self.me.session_id.clone(),
+            claimed_at: document.update_time,
+            lease_until: document.update_time,
+            deadline: Boottime::ZERO,
+        };
+        self.release(lease, ReleaseReason::NotWanted, None);
+    }
+
+    pub(super) fn release(
+        &mut self,
+        lease: AccountLease,
+        reason: ReleaseReason,
+        to: Option<WorkerSessionId>,
+    ) {
+        let operations = self.operations.clone();
+        self.releasing.insert(lease.account_id.clone());
+        self.job(async move {
+            let outcome = operations.release(&lease, reason, to.as_ref()).await;
+            Done::Released(lease.account_id, outcome)
+        });
+    }
+
+    /// Gives up what is more than this worker's share, one account at a time.
+    pub(super) fn shed(&mut self, now: Boottime) {
+        let config = &self.parts.config.balance;
+        if now - self.planned_at > self.parts.config.roster_interval {
+            // Of another time: the store may have been out of reach since.
+            self.to_shed.clear();
+        }
+        if self.to_shed.is_empty()
+            || now - self.shed_at < config.cool_down
+            || !self.free.is_empty()
+            || !self.roster.is_settled(now, config.settle)
+        {
+            return;
+        }
+        let idle_first = self
+            .held
+            .values()
+            .filter(|held| !held.owned.is_asked() && held.owned.deadline.closed().is_none())
+            .min_by_key(|held| (held.owned.is_busy(), held.owned.lease().claimed_at));
+        let (Some(held), Some(to)) = (idle_first, self.to_shed.pop_front()) else {
+            return;
+        };
+        info!(account.id = %held.owned.account, to = %to, "shedding an account: others have more room");
+        held.owned.ask(Ask {
+            reason: ReleaseReason::Rebalance,
+            to: Some(to),
+        });
+        self.shed_at = now;
+        if self.to_shed.is_empty() {
+            // See soon what came of it: after everybody has beaten again.
+            self.roster_at = now + self.parts.config.lease.heartbeat.mul_f64(2.0);
+        }
+    }
+
+    /// Plans anew from a fresh roster, unless moves are still to show in it.
+    pub(super) fn plan_shedding(&mut self, asked_at: Boottime) {
+        let shown_after = self.parts.config.lease.heartbeat.mul_f64(1.5);
+        if asked_at - self.shed_at < shown_after {
+            return;
+        }
+        let members = self.roster.members(&self.me.session_id, self.owned());
+        let moves = balance::moves_of(&self.me.session_id, &members);
+        if moves.is_empty() {
+            self.uneven_since = None;
+            self.to_shed.clear();
+            return;
+        }
+        // Others' counts are as old as their heartbeats: only what a later
+        // reading still shows is acted on.
+        let since = *self.uneven_since.get_or_insert(asked_at);
+        if asked_at - since < shown_after {
+            self.roster_at = self
+                .roster_at
+                .min(asked_at + self.parts.config.lease.heartbeat.mul_f64(2.0));
+            return;
+        }
+        self.planned_at = asked_at;
+        self.to_shed = moves.into();
+    }
+}
+
+fn due(
+    account: &AccountId,
+    free: &Free,
+    me: &WorkerSessionId,
+    members: &[balance::Member],
+    count: usize,
+    config: &balance::BalanceConfig,
+) -> Option<Boottime> {
+    let rank = balance::rank(shard::of(account), me, members, count);
+    let handed_to = free
+        .document
+        .fields
+        .get(HANDOFF_FIELD)
+        .and_then(Value::as_text)
+        .map(WorkerSessionId::from_text);
+    let is_mine = handed_to.as_ref() == Some(me);
+    let rank = if is_mine {
+        Some(rank.unwrap_or(0))
+    } else {
+        rank
+    };
+    Some(balance::due(
+        free.since,
+        handed_to.as_ref(),
+        me,
+        members,
+        rank?,
+        config,
+    ))
+}
