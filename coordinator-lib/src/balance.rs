@@ -70,7 +70,11 @@ pub struct BalanceConfig {
 impl Default for BalanceConfig {
     fn default() -> Self {
         Self {
-            rank_delay: Duration::from_secs(1),
+            // Several times what a claim takes, and with a claim well below the
+            // second that an account may be without an owner: two workers that
+            // each take the other for the first, as both know only their own
+            // count of accounts for certain, wait once.
+            rank_delay: Duration::from_millis(500),
             handoff_wait: Duration::from_secs(5),
             settle: Duration::from_secs(10),
             cool_down: Duration::from_secs(1),

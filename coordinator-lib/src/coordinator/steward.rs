@@ -75,11 +75,41 @@ struct Free {
     seen_by: SeenBy,
 }
 
+/// An account that the store says is this session's, and that nobody here holds.
+struct Stray {
+    document: Document,
+    since: Boottime,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SeenBy {
+    /// The watch of free accounts; one of several queries.
     Watch(usize),
+    /// The watch of accounts that were handed to this session.
+    Handed,
     Rescue,
     Sweep,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Draining {
+    /// Nobody has asked for it.
+    No,
+    /// The roster is read once more since then: who is to have the accounts?
+    Looking(Boottime),
+    /// Everything is asked back.
+    Asking,
+}
+
+impl SeenBy {
+    /// Whether it also tells when that is over.
+    fn is_watch(self) -> bool {
+        match self {
+            SeenBy::Watch(_) | SeenBy::Handed => true,
+            SeenBy::Rescue | SeenBy::Sweep => false,
+        }
+    }
 }
 
 /// What came of a job.
@@ -117,7 +147,7 @@ pub(super) struct Steward {
     releasing: BTreeSet<AccountId>,
     free: BTreeMap<AccountId, Free>,
     /// Accounts of this session that nobody here holds.
-    strays: BTreeMap<AccountId, (Document, Boottime)>,
+    strays: BTreeMap<AccountId, Stray>,
     sealing: BTreeSet<WorkerSessionId>,
     rescued: BTreeSet<WorkerSessionId>,
     to_shed: VecDeque<WorkerSessionId>,
@@ -132,7 +162,7 @@ pub(super) struct Steward {
     retention_at: Boottime,
     reading: bool,
     looking: bool,
-    draining: bool,
+    draining: Draining,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
@@ -177,7 +207,7 @@ impl Steward {
             retention_at: now + FIRST_SWEEP,
             reading: false,
             looking: false,
-            draining: false,
+            draining: Draining::No,
             jobs: FuturesUnordered::new(),
         })
     }
@@ -197,7 +227,7 @@ impl Steward {
             if vitals.seen().state == SessionState::Sealed {
                 return End::Sealed;
             }
-            if self.draining {
+            if self.draining != Draining::No {
                 if let Some(end) = self.go_on_draining().await {
                     return end;
                 }
@@ -209,7 +239,7 @@ impl Steward {
             tokio::select! {
                 biased;
                 _ = vitals.ended() => {}
-                () = drain.cancelled(), if !self.draining => self.begin_to_drain(),
+                () = drain.cancelled(), if self.draining == Draining::No => self.begin_to_drain(),
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.done(done),
                 (source, change) = self.feeds.next() => self.learn(source, change),
                 () = shared.wake.notified() => {}
@@ -254,7 +284,13 @@ impl Steward {
                 && let Some(document) = held.owned.document()
             {
                 // Nobody works on it, and it may still be this session's.
-                strays.insert(account.clone(), (document, now));
+                strays.insert(
+                    account.clone(),
+                    Stray {
+                        document,
+                        since: now,
+                    },
+                );
             }
             !held.owned.has_ended()
         });
@@ -274,9 +310,8 @@ impl Steward {
             return;
         }
         self.sweep_ended(now);
-        self.free.retain(|_, free| {
-            matches!(free.seen_by, SeenBy::Watch(_)) || now - free.since < FORGET_AFTER
-        });
+        self.free
+            .retain(|_, free| free.seen_by.is_watch() || now - free.since < FORGET_AFTER);
         self.look_around(now);
         if self.shared.epochs.lock().went_back() {
             return;

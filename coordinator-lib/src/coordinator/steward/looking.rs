@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{Done, Free, JITTER, SeenBy, Steward};
+use super::{Done, Free, JITTER, SeenBy, Steward, Stray};
 use crate::call::limited;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
@@ -31,10 +31,8 @@ impl Steward {
         if now >= self.roster_at && !self.reading {
             self.reading = true;
             self.roster_at = about(self.roster.interval(parts.config.roster_interval));
-            let store = Arc::clone(&self.parts.store);
-            self.job(
-                async move { Done::Roster(now, read_all(&store, worker_session::living()).await) },
-            );
+            let store = Arc::clone(&parts.store);
+            self.job(async move { Done::Roster(now, read_roster(&store).await) });
         }
         if now >= self.neighbours_at && !self.looking {
             self.neighbours_at = about(parts.config.lease.heartbeat);
@@ -145,21 +143,10 @@ impl Steward {
     pub(super) fn learn(&mut self, source: Source, change: Change) {
         let now = self.parts.clock.boottime();
         match (source, change) {
-            (Source::Free(number), Change::Snapshot(documents)) => {
-                let seen_by = SeenBy::Watch(number);
-                self.free.retain(|_, free| free.seen_by != seen_by);
-                for document in documents {
-                    self.note_free(document, seen_by, now);
-                }
+            (Source::Free(number), change) => {
+                self.learn_free(SeenBy::Watch(number), change, now);
             }
-            (Source::Free(number), Change::Changed(document)) => {
-                self.note_free(document, SeenBy::Watch(number), now);
-            }
-            (Source::Free(_), Change::Removed(path)) => {
-                if let Ok(account) = AccountId::new(path.id()) {
-                    self.free.remove(&account);
-                }
-            }
+            (Source::Handed, change) => self.learn_free(SeenBy::Handed, change, now),
             (Source::Own, Change::Snapshot(documents)) => {
                 self.strays.clear();
                 for document in documents {
@@ -191,6 +178,24 @@ impl Steward {
         }
     }
 
+    fn learn_free(&mut self, seen_by: SeenBy, change: Change, now: Boottime) {
+        match change {
+            Change::Snapshot(documents) => {
+                self.free.retain(|_, free| free.seen_by != seen_by);
+                for document in documents {
+                    self.note_free(document, seen_by, now);
+                }
+            }
+            Change::Changed(document) => self.note_free(document, seen_by, now),
+            // Claimed, by whomever: free in no watch any more.
+            Change::Removed(path) => {
+                if let Ok(account) = AccountId::new(path.id()) {
+                    self.free.remove(&account);
+                }
+            }
+        }
+    }
+
     pub(super) fn note_free(&mut self, document: Document, seen_by: SeenBy, now: Boottime) {
         let Ok(account) = AccountId::new(document.path.id()) else {
             return;
@@ -204,7 +209,7 @@ impl Steward {
         let since = known.map_or(now, |free| free.since);
         // What a watch shows stays until the watch takes it back.
         let seen_by = match known {
-            Some(free) if matches!(free.seen_by, SeenBy::Watch(_)) => free.seen_by,
+            Some(free) if free.seen_by.is_watch() => free.seen_by,
             Some(_) | None => seen_by,
         };
         let free = Free {
@@ -230,8 +235,8 @@ impl Steward {
                 held.owned.learn(document);
             }
             None => {
-                let since = self.strays.get(&account).map_or(now, |(_, since)| *since);
-                self.strays.insert(account, (document, since));
+                let since = self.strays.get(&account).map_or(now, |stray| stray.since);
+                self.strays.insert(account, Stray { document, since });
             }
         }
     }
@@ -241,6 +246,11 @@ impl Steward {
             error!(account.id = %account, "the store went back in time: nothing is claimed any more until the worker is restarted");
         }
     }
+}
+
+/// Reads all worker sessions that have not ended.
+pub(super) async fn read_roster(store: &Store) -> Result<Vec<(Document, StoreTime)>, StoreError> {
+    read_all(store, worker_session::living()).await
 }
 
 /// Removes the documents of sessions that ended longer ago than they are kept;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::{CLAIM_RETRY, Done, Held, SeenBy, Steward};
+use super::{CLAIM_RETRY, Done, Draining, Held, SeenBy, Steward, Stray};
+use crate::balance;
 use crate::clock::Boottime;
 use crate::coordinator::operations::{ClaimOutcome, NotClaimable, RenewOutcome, SealOutcome};
 use crate::coordinator::ownership::{Owned, Ownership, Wake};
@@ -25,7 +26,10 @@ impl Steward {
             Done::Renewed(account, outcome) => self.renewed(&account, outcome, now),
             Done::Roster(asked_at, read) => {
                 self.reading = false;
+                self.looked(asked_at);
                 match read {
+                    // A later reading has overtaken it.
+                    Ok(_) if self.roster.read_at() > Some(asked_at) => {}
                     Ok(documents) => {
                         let lease = &self.parts.config.lease;
                         let dead = self.roster.replace(&documents, asked_at, lease);
@@ -128,12 +132,13 @@ impl Steward {
                 reason,
             }) => {
                 self.free.remove(&account);
-                self.strays.remove(&account);
-                if self.draining || self.vitals.deadline.closed().is_some() {
-                    self.release(lease, ReleaseReason::Drain, None);
+                let stray = self.strays.remove(&account);
+                if self.draining != Draining::No || self.vitals.deadline.closed().is_some() {
+                    let to = balance::taker(&self.me.session_id, &self.members(), |_| 0).cloned();
+                    self.release(lease, ReleaseReason::Drain, to);
                     return;
                 }
-                self.hold(lease, fence, reason, now);
+                self.hold(lease, fence, reason, stray, now);
             }
             Ok(ClaimOutcome::NotClaimable(why)) => {
                 debug!(account.id = %account, ?why, "account was not claimed");
@@ -152,7 +157,7 @@ impl Steward {
         let by_watch = self
             .free
             .get(account)
-            .is_some_and(|free| matches!(free.seen_by, SeenBy::Watch(_)));
+            .is_some_and(|free| free.seen_by.is_watch());
         match why {
             // The watch still shows it as free; it tells when that changes.
             NotClaimable::Held | NotClaimable::NotWanted | NotClaimable::NeedsImport
@@ -176,6 +181,7 @@ impl Steward {
         lease: AccountLease,
         fence: crate::fence::Fence,
         reason: ClaimReason,
+        stray: Option<Stray>,
         now: Boottime,
     ) {
         let account = lease.account_id.clone();
@@ -188,6 +194,12 @@ impl Steward {
             reason,
             wake,
         ));
+        // The watch of own accounts is often faster than the claim's answer, and
+        // tells nothing twice: without this the document would be unknown until
+        // the first renewal.
+        if let Some(stray) = stray {
+            owned.learn(stray.document);
+        }
         // The first renewal comes early by a random share, so that those of
         // accounts that were claimed together spread out.
         let refresh = self.parts.config.lease.refresh;

@@ -107,19 +107,19 @@ impl Steward {
         let strays: Vec<(AccountId, Document)> = self
             .strays
             .iter()
-            .filter(|(account, (_, since))| {
-                now - *since >= STRAY_AFTER
+            .filter(|(account, stray)| {
+                now - stray.since >= STRAY_AFTER
                     && !resting.contains(*account)
                     && !self.held.contains_key(*account)
                     && !self.claiming.contains(*account)
                     && !self.releasing.contains(*account)
             })
-            .map(|(account, (document, _))| (account.clone(), document.clone()))
+            .map(|(account, stray)| (account.clone(), stray.document.clone()))
             .collect();
         for (account, document) in strays {
-            if let Some((_, since)) = self.strays.get_mut(&account) {
+            if let Some(stray) = self.strays.get_mut(&account) {
                 // Not again at once, should it fail.
-                *since = now;
+                stray.since = now;
             }
             if (self.parts.wanted)(&document) {
                 if self.room() > 0 && self.claiming.len() < self.parts.config.claims_max {
