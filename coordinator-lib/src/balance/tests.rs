@@ -12,8 +12,12 @@ fn member(name: &str, owned: u32, capacity: u32) -> Member {
         state: SessionState::Active,
         capacity,
         owned,
-        started_at: None,
+        scores: Scores::of(&id(name), capacity),
     }
+}
+
+fn rank(shard: i64, me: &WorkerSessionId, members: &[Member], free: usize) -> Option<usize> {
+    Order::new(me, members, free).rank(shard)
 }
 
 #[test]
@@ -83,18 +87,20 @@ fn nothing_moves_while_somebody_drains() {
 #[test]
 fn an_account_waits_for_whom_it_was_handed_to() {
     let config = BalanceConfig::default();
-    let members = [member("alice", 0, 18), member("bob", 0, 18)];
     let since = Boottime::ZERO + Duration::from_secs(100);
-    let ask = |me: &str, to: Option<&str>, rank| {
-        due(since, to.map(id).as_ref(), &id(me), &members, rank, &config) - since
-    };
-    assert_eq!(ask("alice", None, 0), Duration::ZERO);
-    assert_eq!(ask("alice", None, 2), config.rank_delay * 2);
-    // Two that take each other for the first have it claimed within a second.
-    assert!(ask("alice", None, 1) + Duration::from_millis(400) < Duration::from_secs(1));
-    assert_eq!(ask("alice", Some("alice"), 1), Duration::ZERO);
-    assert_eq!(ask("alice", Some("bob"), 0), Duration::from_secs(5));
-    assert_eq!(ask("alice", Some("gone"), 0), Duration::ZERO);
+    let ask = |given, rank| due(since, given, rank, &config) - since;
+    assert_eq!(ask(Given::Nobody, 0), Duration::ZERO);
+    assert_eq!(ask(Given::Nobody, 2), config.rank_delay * 2);
+    assert_eq!(ask(Given::Me, 1), Duration::ZERO);
+    assert_eq!(ask(Given::Another, 0), Duration::from_secs(5));
+}
+
+#[test]
+fn two_that_take_each_other_for_the_first_have_an_account_within_a_second() {
+    let config = BalanceConfig::default();
+    let waited = due(Boottime::ZERO, Given::Nobody, 1, &config) - Boottime::ZERO;
+    let claim = Duration::from_millis(400);
+    assert!(waited + claim < Duration::from_secs(1));
 }
 
 proptest! {

@@ -143,6 +143,10 @@ pub(super) struct Steward {
     feeds: Feeds,
     roster: Roster,
     held: BTreeMap<AccountId, Held>,
+    /// Whether accounts have come or gone since that was last shown.
+    held_changed: bool,
+    /// The version of the roster that was last shown.
+    shown: Option<u64>,
     claiming: BTreeSet<AccountId>,
     releasing: BTreeSet<AccountId>,
     free: BTreeMap<AccountId, Free>,
@@ -191,6 +195,9 @@ impl Steward {
             ready,
             roster: Roster::default(),
             held: BTreeMap::new(),
+            // What the session before it showed.
+            held_changed: true,
+            shown: None,
             claiming: BTreeSet::new(),
             releasing: BTreeSet::new(),
             free: BTreeMap::new(),
@@ -277,7 +284,7 @@ impl Steward {
     /// Forgets what is not held any more.
     fn tidy(&mut self) {
         let now = self.parts.clock.boottime();
-        let strays = &mut self.strays;
+        let (strays, held_changed) = (&mut self.strays, &mut self.held_changed);
         self.held.retain(|account, held| {
             if held.owned.has_ended()
                 && !held.owned.was_released()
@@ -292,7 +299,9 @@ impl Steward {
                     },
                 );
             }
-            !held.owned.has_ended()
+            let is_over = held.owned.has_ended();
+            *held_changed |= is_over;
+            !is_over
         });
         self.vitals
             .owned
@@ -344,15 +353,18 @@ impl Steward {
         }
     }
 
-    /// Shows what there is to others.
-    fn show(&self) {
+    /// Shows what there is to others; the task passes here at every event, so
+    /// only what has changed is copied.
+    fn show(&mut self) {
         let mut now = self.shared.now.lock();
-        now.owned = self
-            .held
-            .iter()
-            .map(|(account, held)| (account.clone(), Arc::clone(&held.owned)))
-            .collect();
-        now.sessions = self.roster.sessions().cloned().collect();
+        if std::mem::take(&mut self.held_changed) {
+            let held = self.held.values();
+            now.owned = held.map(|held| Arc::clone(&held.owned)).collect();
+        }
+        if self.shown != Some(self.roster.version()) {
+            self.shown = Some(self.roster.version());
+            now.sessions = self.roster.sessions().cloned().collect();
+        }
         now.free = self.free.len();
     }
 

@@ -162,8 +162,8 @@ impl Worker {
     /// The worker session that it has now, if it has begun one.
     pub fn session(&self) -> Option<String> {
         let coordinator = self.coordinator.lock();
-        let view = coordinator.as_ref()?.view();
-        Some(view.me.session_id.as_str().to_owned())
+        let me = coordinator.as_ref()?.me();
+        Some(me.session_id.as_str().to_owned())
     }
 
     /// Whether it runs and was not told to end.

@@ -45,12 +45,13 @@ impl Steward {
     }
 
     /// Asks for everything, each account for the member with the smallest load.
-    pub(super) fn ask_all(&self) {
-        let members = self.roster.members(&self.me.session_id, self.owned());
+    pub(super) fn ask_all(&mut self) {
+        let owned = self.owned();
+        let members = self.roster.members(&self.me.session_id, owned);
         let mut given: BTreeMap<WorkerSessionId, u32> = BTreeMap::new();
         for held in self.held.values().filter(|held| !held.owned.is_asked()) {
             let promised = |id: &WorkerSessionId| given.get(id).copied().unwrap_or(0);
-            let to = balance::taker(&self.me.session_id, &members, promised).cloned();
+            let to = balance::taker(&self.me.session_id, members, promised).cloned();
             if let Some(to) = &to {
                 *given.entry(to.clone()).or_default() += 1;
             }

@@ -51,8 +51,7 @@ impl Steward {
         }
         if now >= self.sweep_at && self.roster.read_at().is_some() {
             self.sweep_at = about(parts.config.sweep_interval);
-            let members = self.roster.members(&self.me.session_id, self.owned());
-            let shards = balance::shards_of(&self.me.session_id, &members, 1);
+            let shards = balance::shards_of(&self.me.session_id.clone(), self.members(), 1);
             self.find(
                 SeenBy::Sweep,
                 Query::new(account_collection()),
@@ -70,7 +69,7 @@ impl Steward {
             .roster
             .sessions()
             .filter(|session| sessions.contains(&session.id) && presence.has_left(&session.id))
-            .cloned()
+            .map(|session| WorkerSession::clone(session))
             .collect();
         self.seal(gone);
     }
@@ -130,8 +129,7 @@ impl Steward {
         if *session == self.me.session_id || !self.rescued.insert(session.clone()) {
             return;
         }
-        let members = self.roster.members(&self.me.session_id, self.owned());
-        let shards = feeds::watched_shards(&self.me.session_id, &members);
+        let shards = feeds::watched_shards(&self.me.session_id.clone(), self.members());
         match worker_session::accounts_of(session) {
             Ok(query) => self.find(SeenBy::Rescue, query, shards.as_deref()),
             Err(error) => {

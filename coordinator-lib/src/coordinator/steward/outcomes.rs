@@ -134,7 +134,8 @@ impl Steward {
                 self.free.remove(&account);
                 let stray = self.strays.remove(&account);
                 if self.draining != Draining::No || self.vitals.deadline.closed().is_some() {
-                    let to = balance::taker(&self.me.session_id, &self.members(), |_| 0).cloned();
+                    let me = self.me.session_id.clone();
+                    let to = balance::taker(&me, self.members(), |_| 0).cloned();
                     self.release(lease, ReleaseReason::Drain, to);
                     return;
                 }
@@ -210,6 +211,7 @@ impl Steward {
             renewing: false,
         };
         self.held.insert(account.clone(), held);
+        self.held_changed = true;
         if self.ready.try_send(Ownership::new(owned, fence)).is_err() {
             warn!(account.id = %account, "nobody takes claimed accounts");
         }
