@@ -128,7 +128,7 @@ impl Inner {
         arrival: Box<dyn FnOnce() + Send>,
     ) {
         if !self.link.is_cut(Way::There) {
-            self.sea.timeline.after(there, None, arrival);
+            self.sea.timeline.quietly(there, None, arrival);
             return;
         }
         if keeps {
@@ -137,7 +137,7 @@ impl Inner {
                 if is_commit {
                     inner.sea.record.fault("commit lands after a partition");
                 }
-                inner.sea.timeline.after(there, None, arrival);
+                inner.sea.timeline.quietly(there, None, arrival);
             };
             self.link.keep(Way::There, Box::new(again));
         }
@@ -184,14 +184,16 @@ impl Inner {
     ) {
         let inner = Arc::clone(self);
         // First the way, then the process: a stopped one has its answer waiting.
-        self.sea.timeline.after(back, None, move || {
-            let owner = Some((Arc::clone(&inner.process), inner.domain));
-            let sea = Arc::clone(&inner.sea);
-            let delivery = move || {
-                sea.timeline.after(Duration::ZERO, owner, move || {
-                    // Whoever gave up does not want to know.
-                    let _ = sender.send(result);
-                });
+        self.sea.timeline.quietly(back, None, move || {
+            let delivery = {
+                let inner = Arc::clone(&inner);
+                move || {
+                    let timeline = &inner.sea.timeline;
+                    timeline.now_for(&inner.process, inner.domain, move || {
+                        // Whoever gave up does not want to know.
+                        let _ = sender.send(result);
+                    });
+                }
             };
             if !inner.link.is_cut(Way::Back) {
                 delivery();
@@ -266,10 +268,7 @@ impl DocumentStore for Port {
     }
 
     async fn watch(&self, query: &Query) -> Result<Watch, StoreError> {
-        let ear = self
-            .inner
-            .sea
-            .listen(query.collection(), &self.inner.process);
+        let ear = self.inner.sea.listen(query, &self.inner.process)?;
         let Answer::Watch(watch) = self.call(Request::Watch(query.clone())).await? else {
             return Err(odd());
         };

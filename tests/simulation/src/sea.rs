@@ -3,15 +3,15 @@
 //! Commits of workers and of operators go through here, so that the [`Ledger`]
 //! sees each of them, at the instant at which it lands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::store::{
-    Collection, CommitOutcome, Document, DocumentStore, MemoryStore, Page, Path, Query, Snapshot,
-    StoreError, Watch, Write, WriteOutcome,
+    Collection, CommitOutcome, Document, DocumentStore, Matcher, MemoryStore, Page, Path, Query,
+    Snapshot, StoreError, Watch, Write, WriteOutcome,
 };
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -32,10 +32,20 @@ pub struct Sea {
     store: MemoryStore,
     down: AtomicU64,
     hangs: AtomicBool,
-    ears: Mutex<BTreeMap<Collection, Vec<Weak<Ear>>>>,
+    topics: Mutex<BTreeMap<Collection, Vec<Topic>>>,
 }
 
-/// A watcher's ear: hears that something in a collection changed.
+/// A query that is watched. Its watchers hear of what concerns it alone, as a
+/// store's own watches do.
+struct Topic {
+    query: Query,
+    matcher: Matcher,
+    /// What it found after the last write.
+    found: BTreeSet<Path>,
+    ears: Vec<Weak<Ear>>,
+}
+
+/// A watcher's ear: hears that something it watches changed.
 pub(crate) struct Ear {
     process: Arc<Process>,
     heard: AtomicBool,
@@ -74,7 +84,7 @@ impl Sea {
             store: MemoryStore::new(clock),
             down: AtomicU64::new(0),
             hangs: AtomicBool::new(false),
-            ears: Mutex::default(),
+            topics: Mutex::default(),
         })
     }
 
@@ -150,37 +160,81 @@ impl Sea {
         }
     }
 
-    pub(crate) fn listen(&self, collection: &Collection, process: &Arc<Process>) -> Arc<Ear> {
+    pub(crate) fn listen(
+        &self,
+        query: &Query,
+        process: &Arc<Process>,
+    ) -> Result<Arc<Ear>, StoreError> {
         let ear = Arc::new(Ear {
             process: Arc::clone(process),
             heard: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
-        let mut ears = self.ears.lock();
-        let listeners = ears.entry(collection.clone()).or_default();
-        listeners.retain(|ear| ear.upgrade().is_some_and(|ear| ear.process.is_alive()));
-        listeners.push(Arc::downgrade(&ear));
-        ear
+        let mut topics = self.topics.lock();
+        let topics = topics.entry(query.collection().clone()).or_default();
+        topics.retain_mut(Topic::is_watched);
+        let known = topics.iter_mut().find(|topic| topic.query == *query);
+        match known {
+            Some(topic) => topic.ears.push(Arc::downgrade(&ear)),
+            None => {
+                let found = self.look_for(query);
+                topics.push(Topic {
+                    query: query.clone(),
+                    matcher: Matcher::of(query)?,
+                    found: found.into_iter().map(|document| document.path).collect(),
+                    ears: vec![Arc::downgrade(&ear)],
+                });
+            }
+        }
+        Ok(ear)
     }
 
     fn tell(&self, writes: &[Write]) {
         let mut wakers = Vec::new();
         {
-            let ears = self.ears.lock();
+            let mut topics = self.topics.lock();
             for write in writes {
-                for ear in ears.get(write.path().collection()).into_iter().flatten() {
-                    if let Some(ear) = ear.upgrade()
-                        && ear.process.is_alive()
-                    {
-                        ear.heard.store(true, Ordering::Relaxed);
-                        wakers.extend(ear.waker.lock().take());
+                let Some(topics) = topics.get_mut(write.path().collection()) else {
+                    continue;
+                };
+                let document = self.look(write.path());
+                for topic in topics {
+                    if !topic.is_concerned(write.path(), document.as_ref()) {
+                        continue;
+                    }
+                    for ear in topic.ears.iter().filter_map(Weak::upgrade) {
+                        if ear.process.is_alive() {
+                            ear.heard.store(true, Ordering::Relaxed);
+                            wakers.extend(ear.waker.lock().take());
+                        }
                     }
                 }
             }
         }
         for waker in wakers {
+            self.timeline.stir();
             waker.wake();
         }
+    }
+}
+
+impl Topic {
+    /// Forgets the dead; false if nobody is left.
+    fn is_watched(&mut self) -> bool {
+        self.ears
+            .retain(|ear| ear.upgrade().is_some_and(|ear| ear.process.is_alive()));
+        !self.ears.is_empty()
+    }
+
+    /// Whether a write concerns it: it found the document before, or does now.
+    fn is_concerned(&mut self, path: &Path, now: Option<&Document>) -> bool {
+        let is_found = now.is_some_and(|document| self.matcher.finds(&document.fields));
+        let was_found = if is_found {
+            !self.found.insert(path.clone())
+        } else {
+            self.found.remove(path)
+        };
+        is_found || was_found
     }
 }
 

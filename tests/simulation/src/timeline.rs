@@ -28,7 +28,9 @@ pub type Owner = Option<(Arc<Process>, Domain)>;
 /// What happens when an event fires.
 pub(crate) enum Act {
     Wake(Weak<Timer>),
-    Call(Box<dyn FnOnce() + Send>),
+    /// The second part says that it wakes nobody unless it says so by
+    /// [`Timeline::stir`].
+    Call(Box<dyn FnOnce() + Send>, bool),
 }
 
 /// A time that somebody waits for.
@@ -46,6 +48,8 @@ struct Event {
 /// The order of all events.
 pub struct Timeline {
     record: Arc<Record>,
+    /// Whether the event that fires has woken somebody.
+    stirred: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -61,6 +65,7 @@ impl Timeline {
     pub fn new(record: Arc<Record>) -> Arc<Self> {
         Arc::new(Self {
             record,
+            stirred: AtomicBool::new(false),
             state: Mutex::default(),
         })
     }
@@ -73,7 +78,43 @@ impl Timeline {
     /// Calls this after a while; at once if its owner was stopped meanwhile
     /// and goes on.
     pub fn after(&self, wait: Duration, owner: Owner, call: impl FnOnce() + Send + 'static) {
-        self.add(nanos(wait), owner, Act::Call(Box::new(call)));
+        self.add(nanos(wait), owner, Act::Call(Box::new(call), false));
+    }
+
+    /// Like [`Timeline::after`], for what wakes nobody, or says so by
+    /// [`Timeline::stir`]: waiting until all have worked takes most of the time
+    /// of an event.
+    pub(crate) fn quietly(
+        &self,
+        wait: Duration,
+        owner: Owner,
+        call: impl FnOnce() + Send + 'static,
+    ) {
+        self.add(nanos(wait), owner, Act::Call(Box::new(call), true));
+    }
+
+    /// Somebody was woken.
+    pub(crate) fn stir(&self) {
+        self.stirred.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls this now, as part of the event that fires; later, if the process
+    /// that it belongs to is stopped; never, if that is dead.
+    pub(crate) fn now_for(
+        &self,
+        process: &Process,
+        domain: Domain,
+        call: impl FnOnce() + Send + 'static,
+    ) {
+        if !process.is_alive() {
+            return;
+        }
+        if process.is_stopped(domain) {
+            process.hold(domain, Act::Call(Box::new(call), false));
+            return;
+        }
+        call();
+        self.stir();
     }
 
     /// Waits for a while.
@@ -142,10 +183,12 @@ impl Timeline {
                     waker.wake();
                 }
             }
-            Act::Call(call) => {
+            Act::Call(call, is_quiet) => {
                 let number = owner.map_or(0, |(process, _)| process.number());
                 self.record.tick(self.now(), number * 2 + 1);
+                self.stirred.store(!is_quiet, Ordering::Relaxed);
                 call();
+                return self.stirred.load(Ordering::Relaxed);
             }
         }
         true

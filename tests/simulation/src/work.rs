@@ -321,7 +321,7 @@ impl Engine {
         };
         let server = Arc::clone(&self.tools.server);
         let arrival = move || server.receive(&frame);
-        self.tools.sea.timeline.after(travel, None, arrival);
+        self.tools.sea.timeline.quietly(travel, None, arrival);
         self.tools.clock.sleep(travel).await;
         process.count_on_wire(false);
         drop(pass);
