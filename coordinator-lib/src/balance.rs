@@ -124,20 +124,20 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The shards in which `me` is among the first `ranks` of those that take,
-/// whatever they own.
+/// The shards in which `me` is among the first `ranks` of those that have room:
+/// what it has to look after. A full one would see accounts that it cannot take
+/// while those that can do not look. Where nobody has room all look, so that it
+/// shows.
 pub fn shards_of(me: &WorkerSessionId, members: &[Member], ranks: usize) -> Vec<i64> {
-    let active = |member: &&Member| member.state == SessionState::Active;
-    let Some(mine) = members
-        .iter()
-        .filter(active)
-        .find(|member| member.id == *me)
-    else {
+    let has_room = members.iter().any(Member::takes);
+    let looks =
+        |member: &&Member| member.state == SessionState::Active && (member.takes() || !has_room);
+    let Some(mine) = members.iter().filter(looks).find(|member| member.id == *me) else {
         return Vec::new();
     };
     let own = mine.scores.all();
     let mut before = vec![0_usize; own.len()];
-    for member in members.iter().filter(active) {
+    for member in members.iter().filter(looks) {
         let scores = member.scores.all().iter().zip(own);
         for (count, (score, own)) in before.iter_mut().zip(scores) {
             // Never greater than itself.

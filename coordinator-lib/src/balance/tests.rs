@@ -65,6 +65,16 @@ fn every_shard_is_somebodys() {
 }
 
 #[test]
+fn who_has_room_looks_after_all_shards_and_all_do_where_nobody_has() {
+    let mut members = ["alice", "bob", "carol"].map(|name| member(name, 18, 18));
+    members[2].owned = 17;
+    assert!(shards_of(&id("alice"), &members, 1).is_empty());
+    assert_eq!(shards_of(&id("carol"), &members, 1).len(), 256);
+    members[2].owned = 18;
+    assert!(!shards_of(&id("alice"), &members, 1).is_empty());
+}
+
+#[test]
 fn a_newcomer_gets_accounts_from_those_with_most() {
     let members = [
         member("alice", 6, 18),

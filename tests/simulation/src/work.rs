@@ -24,7 +24,7 @@ use coordinator_lib::store::{
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::process::Process;
+use crate::process::{Domain, Process};
 use crate::sea::Sea;
 use crate::server::{Frame, Says, Server};
 
@@ -322,7 +322,9 @@ impl Engine {
         let server = Arc::clone(&self.tools.server);
         let arrival = move || server.receive(&frame);
         self.tools.sea.timeline.quietly(travel, None, arrival);
-        self.tools.clock.sleep(travel).await;
+        // Until it is there, and not until this process's clock thinks so.
+        let owner = Some((Arc::clone(&process), Domain::Work));
+        self.tools.sea.timeline.sleep(travel, owner).await;
         process.count_on_wire(false);
         drop(pass);
         Ok(())
