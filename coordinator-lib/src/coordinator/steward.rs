@@ -75,10 +75,11 @@ struct Free {
     seen_by: SeenBy,
 }
 
-/// An account that the store says is this session's, and that nobody here holds.
-struct Stray {
+/// An account that the store says is this session's.
+struct Own {
     document: Document,
-    since: Boottime,
+    /// While nobody here holds it: since when, or when that was last tried.
+    astray_since: Boottime,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,8 +151,11 @@ pub(super) struct Steward {
     claiming: BTreeSet<AccountId>,
     releasing: BTreeSet<AccountId>,
     free: BTreeMap<AccountId, Free>,
-    /// Accounts of this session that nobody here holds.
-    strays: BTreeMap<AccountId, Stray>,
+    /// What the store says is this session's, as its watch shows it: held here,
+    /// or *astray*.
+    own: BTreeMap<AccountId, Own>,
+    /// How many of them are astray.
+    strays: usize,
     sealing: BTreeSet<WorkerSessionId>,
     rescued: BTreeSet<WorkerSessionId>,
     to_shed: VecDeque<WorkerSessionId>,
@@ -201,7 +205,8 @@ impl Steward {
             claiming: BTreeSet::new(),
             releasing: BTreeSet::new(),
             free: BTreeMap::new(),
-            strays: BTreeMap::new(),
+            own: BTreeMap::new(),
+            strays: 0,
             sealing: BTreeSet::new(),
             rescued: BTreeSet::new(),
             to_shed: VecDeque::new(),
@@ -284,32 +289,34 @@ impl Steward {
     /// Forgets what is not held any more.
     fn tidy(&mut self) {
         let now = self.parts.clock.boottime();
-        let (strays, held_changed) = (&mut self.strays, &mut self.held_changed);
+        let (own, held_changed) = (&mut self.own, &mut self.held_changed);
         self.held.retain(|account, held| {
-            if held.owned.has_ended()
-                && !held.owned.was_released()
-                && let Some(document) = held.owned.document()
-            {
-                // Nobody works on it, and it may still be this session's.
-                strays.insert(
-                    account.clone(),
-                    Stray {
-                        document,
-                        since: now,
-                    },
-                );
+            if !held.owned.has_ended() {
+                return true;
             }
-            let is_over = held.owned.has_ended();
-            *held_changed |= is_over;
-            !is_over
+            *held_changed = true;
+            if held.owned.was_released() {
+                // The watch will say so, too.
+                own.remove(account);
+            } else if let Some(own) = own.get_mut(account) {
+                // Nobody works on it, and it is still this session's.
+                own.astray_since = now;
+            }
+            false
         });
+        let (held, claiming) = (&self.held, &self.claiming);
+        let is_astray =
+            |account: &&AccountId| !held.contains_key(*account) && !claiming.contains(*account);
+        self.strays = self.own.keys().filter(is_astray).count();
         self.vitals
             .owned
             .store(self.owned(), std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Accounts of this session, held or not: an account that nobody here works
+    /// on takes its room all the same until it is given back.
     fn owned(&self) -> u32 {
-        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.held.len() + self.strays).unwrap_or(u32::MAX)
     }
 
     /// Claims, sheds and looks around, as far as it is time to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{Done, Free, JITTER, SeenBy, Steward, Stray};
+use super::{Done, Free, JITTER, Own, SeenBy, Steward};
 use crate::call::limited;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
@@ -146,9 +146,14 @@ impl Steward {
             }
             (Source::Handed, change) => self.learn_free(SeenBy::Handed, change, now),
             (Source::Own, Change::Snapshot(documents)) => {
-                self.strays.clear();
+                let before = std::mem::take(&mut self.own);
                 for document in documents {
                     self.note_own(document, now);
+                }
+                for (account, own) in &mut self.own {
+                    if let Some(before) = before.get(account) {
+                        own.astray_since = before.astray_since;
+                    }
                 }
             }
             (Source::Own, Change::Changed(document)) => self.note_own(document, now),
@@ -156,7 +161,7 @@ impl Steward {
                 let Ok(account) = AccountId::new(path.id()) else {
                     return;
                 };
-                self.strays.remove(&account);
+                self.own.remove(&account);
                 if let Some(held) = self.held.get_mut(&account) {
                     // Released by us, or taken: ask now.
                     held.renew_at = now;
@@ -227,14 +232,17 @@ impl Steward {
             return;
         };
         self.look_at_epoch(&account, &document);
-        match self.held.get(&account) {
-            Some(held) => {
-                self.strays.remove(&account);
-                held.owned.learn(document);
-            }
+        if let Some(held) = self.held.get(&account) {
+            held.owned.learn(document.clone());
+        }
+        match self.own.get_mut(&account) {
+            Some(own) => own.document = document,
             None => {
-                let since = self.strays.get(&account).map_or(now, |stray| stray.since);
-                self.strays.insert(account, Stray { document, since });
+                let own = Own {
+                    document,
+                    astray_since: now,
+                };
+                self.own.insert(account, own);
             }
         }
     }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::{CLAIM_RETRY, Done, Draining, Held, SeenBy, Steward, Stray};
+use super::{CLAIM_RETRY, Done, Draining, Held, SeenBy, Steward};
 use crate::balance;
 use crate::clock::Boottime;
-use crate::coordinator::operations::{ClaimOutcome, NotClaimable, RenewOutcome, SealOutcome};
+use crate::coordinator::operations::{
+    ClaimOutcome, NotClaimable, ReleaseOutcome, RenewOutcome, SealOutcome,
+};
 use crate::coordinator::ownership::{Owned, Ownership, Wake};
 use crate::history::{ClaimReason, ReleaseReason};
 use crate::identity::{AccountId, WorkerSessionId};
@@ -94,8 +96,14 @@ impl Steward {
             }
             Done::Released(account, outcome) => {
                 self.releasing.remove(&account);
-                if let Err(error) = outcome {
-                    warn!(account.id = %account, %error, "account was not given back");
+                match outcome {
+                    Ok(ReleaseOutcome::Released | ReleaseOutcome::Lost) => {
+                        // The watch will say so, too.
+                        self.own.remove(&account);
+                    }
+                    Err(error) => {
+                        warn!(account.id = %account, %error, "account was not given back");
+                    }
                 }
             }
         }
@@ -132,14 +140,13 @@ impl Steward {
                 reason,
             }) => {
                 self.free.remove(&account);
-                let stray = self.strays.remove(&account);
                 if self.draining != Draining::No || self.vitals.deadline.closed().is_some() {
                     let me = self.me.session_id.clone();
                     let to = balance::taker(&me, self.members(), |_| 0).cloned();
                     self.release(lease, ReleaseReason::Drain, to);
                     return;
                 }
-                self.hold(lease, fence, reason, stray, now);
+                self.hold(lease, fence, reason, now);
             }
             Ok(ClaimOutcome::NotClaimable(why)) => {
                 debug!(account.id = %account, ?why, "account was not claimed");
@@ -182,7 +189,6 @@ impl Steward {
         lease: AccountLease,
         fence: crate::fence::Fence,
         reason: ClaimReason,
-        stray: Option<Stray>,
         now: Boottime,
     ) {
         let account = lease.account_id.clone();
@@ -196,10 +202,9 @@ impl Steward {
             wake,
         ));
         // The watch of own accounts is often faster than the claim's answer, and
-        // tells nothing twice: without this the document would be unknown until
-        // the first renewal.
-        if let Some(stray) = stray {
-            owned.learn(stray.document);
+        // tells nothing twice.
+        if let Some(own) = self.own.get(&account) {
+            owned.learn(own.document.clone());
         }
         // The first renewal comes early by a random share, so that those of
         // accounts that were claimed together spread out.

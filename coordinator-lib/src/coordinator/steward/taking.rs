@@ -24,8 +24,8 @@ const STRAY_AFTER: Duration = Duration::from_secs(3);
 impl Steward {
     /// Everybody, the own count with what is being claimed.
     pub(super) fn members(&mut self) -> &[balance::Member] {
-        let busy = self.held.len() + self.claiming.len();
-        let owned = u32::try_from(busy).unwrap_or(u32::MAX);
+        let claiming = u32::try_from(self.claiming.len()).unwrap_or(u32::MAX);
+        let owned = self.owned().saturating_add(claiming);
         self.roster.members(&self.me.session_id, owned)
     }
 
@@ -83,7 +83,13 @@ impl Steward {
         }
     }
 
+    /// For accounts that this session does not have yet.
     pub(super) fn room(&self) -> usize {
+        self.room_for_own().saturating_sub(self.strays)
+    }
+
+    /// For accounts that are its own and that nobody here works on.
+    fn room_for_own(&self) -> usize {
         let capacity = usize::try_from(self.parts.capacity).unwrap_or(usize::MAX);
         capacity.saturating_sub(self.held.len() + self.claiming.len())
     }
@@ -131,32 +137,36 @@ impl Steward {
     }
 
     /// What the store says is this session's and is not held is claimed anew,
-    /// or given back if nobody wants it.
+    /// or given back if nobody wants it or there is no room for it.
     pub(super) fn claim_strays(&mut self, now: Boottime) {
         let resting = self.resting(now);
+        if self.strays == 0 {
+            return;
+        }
         let strays: Vec<(AccountId, Document)> = self
-            .strays
+            .own
             .iter()
-            .filter(|(account, stray)| {
-                now - stray.since >= STRAY_AFTER
+            .filter(|(account, own)| {
+                now - own.astray_since >= STRAY_AFTER
                     && !resting.contains(*account)
                     && !self.held.contains_key(*account)
                     && !self.claiming.contains(*account)
                     && !self.releasing.contains(*account)
             })
-            .map(|(account, stray)| (account.clone(), stray.document.clone()))
+            .map(|(account, own)| (account.clone(), own.document.clone()))
             .collect();
         for (account, document) in strays {
-            if let Some(stray) = self.strays.get_mut(&account) {
+            if let Some(own) = self.own.get_mut(&account) {
                 // Not again at once, should it fail.
-                stray.since = now;
+                own.astray_since = now;
             }
-            if (self.parts.wanted)(&document) {
-                if self.room() > 0 && self.claiming.len() < self.parts.config.claims_max {
-                    self.claim(account);
-                }
-            } else {
-                self.give_back(document, account);
+            if !(self.parts.wanted)(&document) {
+                self.give_back(document, account, ReleaseReason::NotWanted);
+            } else if self.room_for_own() == 0 {
+                // Others cannot take what a living session has.
+                self.give_back(document, account, ReleaseReason::Rebalance);
+            } else if self.claiming.len() < self.parts.config.claims_max {
+                self.claim(account);
             }
         }
     }
@@ -183,7 +193,7 @@ impl Steward {
             || mutation::is_on(Mutation::ClaimAfterOutage)
     }
 
-    pub(super) fn give_back(&mut self, document: Document, account: AccountId) {
+    fn give_back(&mut self, document: Document, account: AccountId, reason: ReleaseReason) {
         let epoch = match document.fields.get(LEASE_EPOCH_FIELD) {
             Some(Value::Int(epoch)) => *epoch,
             Some(_) | None => return,
@@ -196,7 +206,15 @@ impl Steward {
             lease_until: document.update_time,
             deadline: Boottime::ZERO,
         };
-        self.release(lease, ReleaseReason::NotWanted, None);
+        let me = self.me.session_id.clone();
+        let to = match reason {
+            ReleaseReason::NotWanted => None,
+            ReleaseReason::Drain
+            | ReleaseReason::Rebalance
+            | ReleaseReason::Asked
+            | ReleaseReason::Failed => balance::taker(&me, self.members(), |_| 0).cloned(),
+        };
+        self.release(lease, reason, to);
     }
 
     pub(super) fn release(
