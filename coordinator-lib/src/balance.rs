@@ -220,8 +220,10 @@ pub fn moves_of(me: &WorkerSessionId, members: &[Member]) -> Vec<WorkerSessionId
 /// To whom the last owner of a free account gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
-    /// To nobody, or to one that is not there any more.
+    /// To nobody, or to one that takes nothing any more.
     Nobody,
+    /// To one that the roster does not have: it has ended, or has begun since.
+    Unknown,
     /// To the session that asks.
     Me,
     /// To another that is there.
@@ -236,6 +238,7 @@ pub fn due(since: Boottime, given: Given, rank: usize, config: &BalanceConfig) -
     match given {
         Given::Me => since,
         Given::Another => by_rank.max(since + config.handoff_wait),
+        Given::Unknown => by_rank.max(since + config.rank_delay),
         Given::Nobody => by_rank,
     }
 }

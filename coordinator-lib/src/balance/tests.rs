@@ -103,6 +103,8 @@ fn an_account_waits_for_whom_it_was_handed_to() {
     assert_eq!(ask(Given::Nobody, 2), config.rank_delay * 2);
     assert_eq!(ask(Given::Me, 1), Duration::ZERO);
     assert_eq!(ask(Given::Another, 0), Duration::from_secs(5));
+    assert_eq!(ask(Given::Unknown, 0), config.rank_delay);
+    assert_eq!(ask(Given::Unknown, 1), config.rank_delay);
 }
 
 #[test]

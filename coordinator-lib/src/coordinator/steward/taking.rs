@@ -67,7 +67,7 @@ impl Steward {
         let given = self.given(&free.document);
         let rank = match given {
             Given::Me => rank.unwrap_or(0),
-            Given::Another | Given::Nobody => rank?,
+            Given::Another | Given::Unknown | Given::Nobody => rank?,
         };
         let config = &self.parts.config.balance;
         Some(balance::due(free.since, given, rank, config))
@@ -79,6 +79,7 @@ impl Steward {
         match to.map(WorkerSessionId::from_text) {
             Some(to) if to == self.me.session_id => Given::Me,
             Some(to) if self.roster.is_active(&to) => Given::Another,
+            Some(to) if !self.roster.has(&to) => Given::Unknown,
             Some(_) | None => Given::Nobody,
         }
     }
