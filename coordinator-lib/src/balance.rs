@@ -16,8 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Boottime;
 use crate::identity::WorkerSessionId;
-use crate::rendezvous;
-use crate::store::StoreTime;
+use crate::rendezvous::Scores;
 use crate::worker_session::{SessionState, WorkerSession};
 
 /// A worker session, as far as sharing out is concerned.
@@ -31,8 +30,8 @@ pub struct Member {
     pub capacity: u32,
     /// Accounts that it owns.
     pub owned: u32,
-    /// When it began.
-    pub started_at: Option<StoreTime>,
+    /// How well it suits each shard.
+    pub scores: Scores,
 }
 
 impl Member {
@@ -42,14 +41,22 @@ impl Member {
     }
 }
 
-impl From<&WorkerSession> for Member {
-    fn from(session: &WorkerSession) -> Self {
+impl Member {
+    /// A session as a member; its scores are those of `before`, the same one as
+    /// it was, if that can be.
+    pub fn of(session: &WorkerSession, before: Option<&Member>) -> Self {
+        let scores = before
+            .filter(|before| before.id == session.id && before.capacity == session.capacity)
+            .map_or_else(
+                || Scores::of(&session.id, session.capacity),
+                |before| before.scores.clone(),
+            );
         Self {
             id: session.id.clone(),
             state: session.state,
             capacity: session.capacity,
             owned: session.owned,
-            started_at: session.started_at,
+            scores,
         }
     }
 }
@@ -70,7 +77,11 @@ pub struct BalanceConfig {
 impl Default for BalanceConfig {
     fn default() -> Self {
         Self {
-            rank_delay: Duration::from_secs(1),
+            // Several times what a claim takes, and with a claim well below the
+            // second that an account may be without an owner: two workers that
+            // each take the other for the first, as both know only their own
+            // count of accounts for certain, wait once.
+            rank_delay: Duration::from_millis(500),
             handoff_wait: Duration::from_secs(5),
             settle: Duration::from_secs(10),
             cool_down: Duration::from_secs(1),
@@ -78,54 +89,65 @@ impl Default for BalanceConfig {
     }
 }
 
-/// The place of `me` in the order for accounts of a shard; `None` if it does
-/// not take any. `free` accounts wait for an owner.
-pub fn rank(shard: i64, me: &WorkerSessionId, members: &[Member], free: usize) -> Option<usize> {
-    let share = fair_share(members, free);
-    let key = |member: &Member| {
-        let is_full = member.owned >= share;
-        let score = rendezvous::score(&shard_key(shard), &member.id, member.capacity);
-        (is_full, score)
-    };
-    let mine = key(members
-        .iter()
-        .find(|member| member.id == *me && member.takes())?);
-    let before = members
-        .iter()
-        .filter(|member| member.id != *me && member.takes())
-        .filter(|member| {
-            let other = key(member);
-            (other.0, -other.1) < (mine.0, -mine.1)
-        })
-        .count();
-    Some(before)
+/// The order in which members take free accounts, as one of them sees it.
+pub struct Order<'a> {
+    members: &'a [Member],
+    me: Option<&'a Member>,
+    share: u32,
 }
 
-/// The shards in which `me` is among the first `ranks` of those that take,
-/// whatever they own.
+impl<'a> Order<'a> {
+    /// The order as `me` sees it, while `free` accounts wait for an owner.
+    pub fn new(me: &WorkerSessionId, members: &'a [Member], free: usize) -> Self {
+        Self {
+            members,
+            me: members
+                .iter()
+                .find(|member| member.id == *me && member.takes()),
+            share: fair_share(members, free),
+        }
+    }
+
+    /// The own place in it for accounts of a shard; `None` if `me` does not take
+    /// any.
+    pub fn rank(&self, shard: i64) -> Option<usize> {
+        let me = self.me?;
+        let is_full = |member: &Member| member.owned >= self.share;
+        let mine = (is_full(me), -me.scores.at(shard));
+        let before = self
+            .members
+            .iter()
+            .filter(|member| member.takes() && member.id != me.id)
+            .filter(|member| (is_full(member), -member.scores.at(shard)) < mine)
+            .count();
+        Some(before)
+    }
+}
+
+/// The shards in which `me` is among the first `ranks` of those that have room:
+/// what it has to look after. A full one would see accounts that it cannot take
+/// while those that can do not look. Where nobody has room all look, so that it
+/// shows.
 pub fn shards_of(me: &WorkerSessionId, members: &[Member], ranks: usize) -> Vec<i64> {
-    let score = |shard: i64, member: &Member| {
-        rendezvous::score(&shard_key(shard), &member.id, member.capacity)
-    };
-    let active = |member: &&Member| member.state == SessionState::Active;
-    let Some(mine) = members
-        .iter()
-        .filter(active)
-        .find(|member| member.id == *me)
-    else {
+    let has_room = members.iter().any(Member::takes);
+    let looks =
+        |member: &&Member| member.state == SessionState::Active && (member.takes() || !has_room);
+    let Some(mine) = members.iter().filter(looks).find(|member| member.id == *me) else {
         return Vec::new();
     };
-    (0..crate::shard::SHARDS)
-        .filter_map(|shard| i64::try_from(shard).ok())
-        .filter(|shard| {
-            let own = score(*shard, mine);
-            let before = members
-                .iter()
-                .filter(active)
-                .filter(|member| member.id != *me && score(*shard, member) > own)
-                .count();
-            before < ranks
-        })
+    let own = mine.scores.all();
+    let mut before = vec![0_usize; own.len()];
+    for member in members.iter().filter(looks) {
+        let scores = member.scores.all().iter().zip(own);
+        for (count, (score, own)) in before.iter_mut().zip(scores) {
+            // Never greater than itself.
+            *count += usize::from(score > own);
+        }
+    }
+    (0..)
+        .zip(before)
+        .filter(|(_, before)| *before < ranks)
+        .map(|(shard, _)| shard)
         .collect()
 }
 
@@ -139,10 +161,6 @@ fn fair_share(members: &[Member], free: usize) -> u32 {
     });
     let share = (owned + free).div_ceil(count.max(1));
     u32::try_from(share).unwrap_or(u32::MAX)
-}
-
-fn shard_key(shard: i64) -> String {
-    format!("shard-{shard}")
 }
 
 /// To whom an account that is given up should go: the member with the smallest
@@ -199,33 +217,29 @@ pub fn moves_of(me: &WorkerSessionId, members: &[Member]) -> Vec<WorkerSessionId
     }
 }
 
+/// To whom the last owner of a free account gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// To nobody, or to one that takes nothing any more.
+    Nobody,
+    /// To one that the roster does not have: it has ended, or has begun since.
+    Unknown,
+    /// To the session that asks.
+    Me,
+    /// To another that is there.
+    Another,
+}
+
 /// When a session may claim an account that became free at `since`: its place
 /// in the order, or its being named, decides.
-pub fn due(
-    since: Boottime,
-    handed_to: Option<&WorkerSessionId>,
-    me: &WorkerSessionId,
-    members: &[Member],
-    rank: usize,
-    config: &BalanceConfig,
-) -> Boottime {
-    let by_rank = since
-        + config
-            .rank_delay
-            .saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
-    match handed_to {
-        Some(named) if named == me => since,
-        Some(named) => {
-            let is_there = members
-                .iter()
-                .any(|member| member.id == *named && member.state == SessionState::Active);
-            if is_there {
-                by_rank.max(since + config.handoff_wait)
-            } else {
-                by_rank
-            }
-        }
-        None => by_rank,
+pub fn due(since: Boottime, given: Given, rank: usize, config: &BalanceConfig) -> Boottime {
+    let rank = u32::try_from(rank).unwrap_or(u32::MAX);
+    let by_rank = since + config.rank_delay.saturating_mul(rank);
+    match given {
+        Given::Me => since,
+        Given::Another => by_rank.max(since + config.handoff_wait),
+        Given::Unknown => by_rank.max(since + config.rank_delay),
+        Given::Nobody => by_rank,
     }
 }
 

@@ -255,8 +255,9 @@ pub(crate) struct Shared {
 pub(crate) struct Now {
     pub(crate) me: WorkerIdentity,
     pub(crate) vitals: Arc<crate::heartbeat::Vitals>,
-    pub(crate) owned: BTreeMap<AccountId, Arc<Owned>>,
-    pub(crate) sessions: Vec<WorkerSession>,
+    /// In the order of accounts.
+    pub(crate) owned: Vec<Arc<Owned>>,
+    pub(crate) sessions: Vec<Arc<WorkerSession>>,
     pub(crate) free: usize,
 }
 
@@ -282,7 +283,7 @@ impl Coordinator {
             now: Mutex::new(Now {
                 me: first.me.clone(),
                 vitals: Arc::clone(&first.vitals),
-                owned: BTreeMap::new(),
+                owned: Vec::new(),
                 sessions: Vec::new(),
                 free: 0,
             }),
@@ -307,6 +308,11 @@ impl Coordinator {
         self.shared.ready.lock().await.recv().await
     }
 
+    /// The present worker session.
+    pub fn me(&self) -> WorkerIdentity {
+        self.shared.now.lock().me.clone()
+    }
+
     /// What it owns and knows, without waiting for anything.
     pub fn view(&self) -> CoordinatorView {
         let boottime = self.shared.clock.boottime();
@@ -319,8 +325,12 @@ impl Coordinator {
             standing: standing(seen.state, draining, boottime >= deadline),
             beat_at: seen.beat_at,
             deadline,
-            leases: now.owned.values().map(|owned| owned.view()).collect(),
-            sessions: now.sessions.clone(),
+            leases: now.owned.iter().map(|owned| owned.view()).collect(),
+            sessions: now
+                .sessions
+                .iter()
+                .map(|session| WorkerSession::clone(session))
+                .collect(),
             free: now.free,
             went_back: self.shared.epochs.lock().went_back(),
         }

@@ -1,6 +1,7 @@
 //! Who owns and what is owned: worker, worker session, account.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::store::{Collection, Path, StoreError, encode_id};
 /// An account's id: a document id, unchanged in `accounts` and `wa_sessions`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AccountId(String);
+pub struct AccountId(Arc<str>);
 
 impl AccountId {
     /// Checks an account's id.
@@ -22,7 +23,7 @@ impl AccountId {
         account_collection().doc(&id)?;
         // A collection lies below it, whose path has to fit too.
         head_collection().doc(&id)?.collection_below("files")?;
-        Ok(Self(id))
+        Ok(Self(id.into()))
     }
 
     /// The id as text.
@@ -47,12 +48,18 @@ impl AccountId {
 
 /// The collection of account documents: `accounts`.
 pub fn account_collection() -> Collection {
-    Collection::new("accounts").expect("a constant that is a collection's name")
+    static ACCOUNTS: LazyLock<Collection> = LazyLock::new(|| {
+        Collection::new("accounts").expect("a constant that is a collection's name")
+    });
+    ACCOUNTS.clone()
 }
 
 /// The collection of heads: `wa_sessions`.
 pub fn head_collection() -> Collection {
-    Collection::new("wa_sessions").expect("a constant that is a collection's name")
+    static HEADS: LazyLock<Collection> = LazyLock::new(|| {
+        Collection::new("wa_sessions").expect("a constant that is a collection's name")
+    });
+    HEADS.clone()
 }
 
 impl TryFrom<String> for AccountId {
@@ -65,7 +72,7 @@ impl TryFrom<String> for AccountId {
 
 impl From<AccountId> for String {
     fn from(id: AccountId) -> String {
-        id.0
+        id.as_str().to_owned()
     }
 }
 
@@ -84,7 +91,7 @@ impl fmt::Debug for AccountId {
 /// One boot of a worker: fresh at every start, never used again.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct WorkerSessionId(String);
+pub struct WorkerSessionId(Arc<str>);
 
 impl WorkerSessionId {
     /// A fresh one: a random UUID.
@@ -94,13 +101,14 @@ impl WorkerSessionId {
         Self(
             uuid::Builder::from_random_bytes(bytes)
                 .into_uuid()
-                .to_string(),
+                .to_string()
+                .into(),
         )
     }
 
     /// One that was written down before.
     pub fn from_text(text: &str) -> Self {
-        Self(encode_id(text))
+        Self(encode_id(text).into())
     }
 
     /// The id as text.

@@ -29,7 +29,8 @@ pub enum Mutation {
     ReuseSession,
     /// Gates do not look at the account's own deadline.
     SessionDeadlineAlone,
-    /// Leases that ran out in a store outage are claimed at once.
+    /// Sessions that were silent in a store outage are sealed, and leases that ran
+    /// out in it claimed, without giving them `ttl + G` to come back.
     ClaimAfterOutage,
     /// A document is overwritten, whatever is there.
     SkipOrder,

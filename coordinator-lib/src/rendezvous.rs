@@ -5,8 +5,11 @@
 //! so that rescuers do not race. When a session comes or goes, only the
 //! accounts that rank it first are concerned.
 
+use std::sync::Arc;
+
 use crate::hash::fnv1a;
 use crate::identity::WorkerSessionId;
+use crate::shard::SHARDS;
 
 /// How well a session suits a key: the greater, the earlier it acts. `weight`
 /// is its capacity.
@@ -21,6 +24,36 @@ pub fn score(key: &str, session: &WorkerSessionId, weight: u32) -> f64 {
     // 53 bits are what an f64 holds exactly; a half keeps off 0 and 1.
     let unit = ((fnv1a(&bytes) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     -f64::from(weight) / unit.ln()
+}
+
+/// How well one session suits each shard, computed once: ranking compares every
+/// session's scores again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores(Arc<[f64]>);
+
+impl Scores {
+    /// Those of a session of this weight.
+    pub fn of(session: &WorkerSessionId, weight: u32) -> Self {
+        let shards = 0..SHARDS;
+        Self(
+            shards
+                .map(|shard| score(&format!("shard-{shard}"), session, weight))
+                .collect(),
+        )
+    }
+
+    /// The score for one shard; that of no session for what is none.
+    pub fn at(&self, shard: i64) -> f64 {
+        let shard = usize::try_from(shard).ok();
+        shard
+            .and_then(|shard| self.0.get(shard).copied())
+            .unwrap_or(0.0)
+    }
+
+    /// All of them, in the order of shards.
+    pub fn all(&self) -> &[f64] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

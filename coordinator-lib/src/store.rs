@@ -78,7 +78,7 @@ pub use error::StoreError;
 pub use firestore::{FirestoreOptions, FirestoreStore};
 pub use memory::{Fault, MemoryStore};
 pub use path::{Collection, Path, encode_id};
-pub use query::{Cursor, Direction, Filter, Op, Order, Query, QueryShape};
+pub use query::{Cursor, Direction, Filter, Matcher, Op, Order, Query, QueryShape};
 pub use serde::{Stamp, from_fields, to_fields};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use time::StoreTime;

@@ -6,6 +6,7 @@
 //! and it may not act any more). Exactly one of a heartbeat and a seal wins,
 //! since both are conditional on the document's version.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -176,7 +177,10 @@ impl WorkerSession {
 
 /// The collection of worker sessions: `workers`.
 pub fn collection() -> Collection {
-    Collection::new("workers").expect("a constant that is a collection's name")
+    static WORKERS: LazyLock<Collection> = LazyLock::new(|| {
+        Collection::new("workers").expect("a constant that is a collection's name")
+    });
+    WORKERS.clone()
 }
 
 /// The document of a session.

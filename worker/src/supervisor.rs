@@ -204,7 +204,7 @@ impl WorkerView for SupervisorHandle {
     }
 
     fn session_id(&self) -> String {
-        self.coordinator.view().me.session_id.as_str().to_owned()
+        self.coordinator.me().session_id.as_str().to_owned()
     }
 
     fn standing(&self) -> Standing {

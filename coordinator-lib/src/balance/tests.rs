@@ -12,8 +12,12 @@ fn member(name: &str, owned: u32, capacity: u32) -> Member {
         state: SessionState::Active,
         capacity,
         owned,
-        started_at: None,
+        scores: Scores::of(&id(name), capacity),
     }
+}
+
+fn rank(shard: i64, me: &WorkerSessionId, members: &[Member], free: usize) -> Option<usize> {
+    Order::new(me, members, free).rank(shard)
 }
 
 #[test]
@@ -61,6 +65,16 @@ fn every_shard_is_somebodys() {
 }
 
 #[test]
+fn who_has_room_looks_after_all_shards_and_all_do_where_nobody_has() {
+    let mut members = ["alice", "bob", "carol"].map(|name| member(name, 18, 18));
+    members[2].owned = 17;
+    assert!(shards_of(&id("alice"), &members, 1).is_empty());
+    assert_eq!(shards_of(&id("carol"), &members, 1).len(), 256);
+    members[2].owned = 18;
+    assert!(!shards_of(&id("alice"), &members, 1).is_empty());
+}
+
+#[test]
 fn a_newcomer_gets_accounts_from_those_with_most() {
     let members = [
         member("alice", 6, 18),
@@ -83,16 +97,22 @@ fn nothing_moves_while_somebody_drains() {
 #[test]
 fn an_account_waits_for_whom_it_was_handed_to() {
     let config = BalanceConfig::default();
-    let members = [member("alice", 0, 18), member("bob", 0, 18)];
     let since = Boottime::ZERO + Duration::from_secs(100);
-    let ask = |me: &str, to: Option<&str>, rank| {
-        due(since, to.map(id).as_ref(), &id(me), &members, rank, &config) - since
-    };
-    assert_eq!(ask("alice", None, 0), Duration::ZERO);
-    assert_eq!(ask("alice", None, 2), Duration::from_secs(2));
-    assert_eq!(ask("alice", Some("alice"), 1), Duration::ZERO);
-    assert_eq!(ask("alice", Some("bob"), 0), Duration::from_secs(5));
-    assert_eq!(ask("alice", Some("gone"), 0), Duration::ZERO);
+    let ask = |given, rank| due(since, given, rank, &config) - since;
+    assert_eq!(ask(Given::Nobody, 0), Duration::ZERO);
+    assert_eq!(ask(Given::Nobody, 2), config.rank_delay * 2);
+    assert_eq!(ask(Given::Me, 1), Duration::ZERO);
+    assert_eq!(ask(Given::Another, 0), Duration::from_secs(5));
+    assert_eq!(ask(Given::Unknown, 0), config.rank_delay);
+    assert_eq!(ask(Given::Unknown, 1), config.rank_delay);
+}
+
+#[test]
+fn two_that_take_each_other_for_the_first_have_an_account_within_a_second() {
+    let config = BalanceConfig::default();
+    let waited = due(Boottime::ZERO, Given::Nobody, 1, &config) - Boottime::ZERO;
+    let claim = Duration::from_millis(400);
+    assert!(waited + claim < Duration::from_secs(1));
 }
 
 proptest! {

@@ -14,7 +14,7 @@ use super::CoordinatorParts;
 use crate::clock::SharedClock;
 use crate::identity::WorkerSessionId;
 use crate::identity::account_collection;
-use crate::lease::LEASE_SESSION_FIELD;
+use crate::lease::{HANDOFF_FIELD, LEASE_SESSION_FIELD};
 use crate::shard::SHARD_FIELD;
 use crate::store::{Change, Op, Query, Store, StoreError, Value};
 use crate::worker_session;
@@ -40,6 +40,8 @@ const RANKS_WATCHING: usize = 3;
 pub(super) enum Source {
     /// Accounts without an owner; one of several queries.
     Free(usize),
+    /// Accounts that were handed to this session.
+    Handed,
     /// Accounts whose owner is this session.
     Own,
     /// Sealed sessions.
@@ -56,7 +58,7 @@ pub(super) struct Feeds {
     /// Which shards are watched; `None`: all.
     shards: Option<Vec<i64>>,
     free: Vec<AbortOnDropHandle<()>>,
-    _others: [AbortOnDropHandle<()>; 2],
+    _others: [AbortOnDropHandle<()>; 3],
 }
 
 impl Feeds {
@@ -76,6 +78,7 @@ impl Feeds {
             )
         };
         let others = [
+            follow(Source::Handed, handed_to(me)),
             follow(Source::Own, worker_session::accounts_of(me)?),
             follow(Source::Sealed, worker_session::sealed()),
         ];
@@ -159,6 +162,7 @@ pub(super) fn queries() -> Vec<Query> {
         worker_session::ended(),
         free_accounts(),
         accounts.clone(),
+        handed_to(&somebody),
     ];
     queries.extend(worker_session::accounts_of(&somebody));
     for query in queries.clone().into_iter().skip(3) {
@@ -170,6 +174,12 @@ pub(super) fn queries() -> Vec<Query> {
 /// Accounts without an owner.
 fn free_accounts() -> Query {
     Query::new(account_collection()).filter(LEASE_SESSION_FIELD, Op::Eq, Value::Null)
+}
+
+/// Accounts that were given back for this session to take. In a large cluster it
+/// may be watching none of their shards; a claim clears the field.
+fn handed_to(me: &WorkerSessionId) -> Query {
+    Query::new(account_collection()).filter(HANDOFF_FIELD, Op::Eq, me.as_str())
 }
 
 fn follow(

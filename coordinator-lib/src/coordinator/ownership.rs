@@ -175,11 +175,6 @@ impl Owned {
         self.released.load(Ordering::SeqCst)
     }
 
-    /// The account's document, as last seen.
-    pub(crate) fn document(&self) -> Option<Document> {
-        self.document.borrow().clone()
-    }
-
     pub(crate) fn is_asked(&self) -> bool {
         self.ask.borrow().is_some()
     }

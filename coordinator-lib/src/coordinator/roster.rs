@@ -6,6 +6,7 @@
 //! grow with the cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::Member;
@@ -24,7 +25,11 @@ const SMALL_CLUSTER: usize = 10;
 /// Worker sessions as last read.
 #[derive(Debug, Default)]
 pub struct Roster {
-    sessions: BTreeMap<WorkerSessionId, WorkerSession>,
+    sessions: BTreeMap<WorkerSessionId, Arc<WorkerSession>>,
+    /// The same sessions, in the same order, as they are ranked.
+    members: Vec<Member>,
+    /// Grows with every change.
+    version: u64,
     /// When the set of sessions, or the state of one, last changed.
     changed_at: Boottime,
     /// Before which request the last whole reading was made.
@@ -39,24 +44,30 @@ impl Roster {
         asked_at: Boottime,
         config: &LeaseConfig,
     ) -> Vec<WorkerSession> {
-        let before = std::mem::take(&mut self.sessions);
         let mut dead = Vec::new();
+        let mut sessions = BTreeMap::new();
         for (document, read_time) in documents {
             let session = WorkerSession::read(document, config);
             if session.is_dead(*read_time, config) {
                 dead.push(session.clone());
             }
-            self.sessions.insert(session.id.clone(), session);
+            sessions.insert(session.id.clone(), Arc::new(session));
         }
-        let states = |sessions: &BTreeMap<WorkerSessionId, WorkerSession>| {
-            sessions
+        let is_same = sessions.len() == self.sessions.len()
+            && sessions
                 .values()
-                .map(|session| (session.id.clone(), session.state))
-                .collect::<Vec<_>>()
-        };
-        if states(&before) != states(&self.sessions) {
+                .zip(self.sessions.values())
+                .all(|(now, before)| (&now.id, now.state) == (&before.id, before.state));
+        if !is_same {
             self.changed_at = asked_at;
         }
+        let before = std::mem::take(&mut self.members);
+        self.members = sessions
+            .values()
+            .map(|session| Member::of(session, found(&before, &session.id)))
+            .collect();
+        self.sessions = sessions;
+        self.version += 1;
         self.read_at = Some(asked_at);
         dead
     }
@@ -79,8 +90,9 @@ impl Roster {
             if session.is_dead(read_time, config) {
                 dead.push(session.clone());
             }
-            let before = self.sessions.insert(session.id.clone(), session.clone());
-            if before.is_none_or(|before| before.state != session.state) {
+            let state = session.state;
+            let before = self.insert(session);
+            if before.is_none_or(|before| before.state != state) {
                 self.changed_at = asked_at;
             }
         }
@@ -90,8 +102,22 @@ impl Roster {
     /// A session has ended.
     pub fn ended(&mut self, session: &WorkerSessionId, now: Boottime) {
         if self.sessions.remove(session).is_some() {
+            self.members.retain(|member| member.id != *session);
+            self.version += 1;
             self.changed_at = now;
         }
+    }
+
+    fn insert(&mut self, session: WorkerSession) -> Option<Arc<WorkerSession>> {
+        self.version += 1;
+        match self
+            .members
+            .binary_search_by(|member| member.id.cmp(&session.id))
+        {
+            Ok(at) => self.members[at] = Member::of(&session, Some(&self.members[at])),
+            Err(at) => self.members.insert(at, Member::of(&session, None)),
+        }
+        self.sessions.insert(session.id.clone(), Arc::new(session))
     }
 
     /// The sessions that `me` looks after: the next ones around the ring.
@@ -103,14 +129,16 @@ impl Roster {
 
     /// Everybody, with the own count as it is now: it is known better here than
     /// from the last heartbeat.
-    pub fn members(&self, me: &WorkerSessionId, owned: u32) -> Vec<Member> {
-        let mut members: Vec<Member> = self.sessions.values().map(Member::from).collect();
-        for member in &mut members {
-            if member.id == *me {
-                member.owned = owned;
-            }
+    pub fn members(&mut self, me: &WorkerSessionId, owned: u32) -> &[Member] {
+        if let Ok(own) = self.members.binary_search_by(|member| member.id.cmp(me)) {
+            self.members[own].owned = owned;
         }
-        members
+        &self.members
+    }
+
+    /// A number that is another one after every change.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether a session was there at the last reading, not ended.
@@ -118,15 +146,21 @@ impl Roster {
         self.sessions.contains_key(session)
     }
 
+    /// Whether a session is there and has not begun to drain.
+    pub fn is_active(&self, session: &WorkerSessionId) -> bool {
+        let session = self.sessions.get(session);
+        session.is_some_and(|session| session.state == SessionState::Active)
+    }
+
     /// All of them.
-    pub fn sessions(&self) -> impl Iterator<Item = &WorkerSession> {
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<WorkerSession>> {
         self.sessions.values()
     }
 
     /// How many there are that have not begun to drain.
     pub fn active(&self) -> usize {
-        let active = |session: &&WorkerSession| session.state == SessionState::Active;
-        self.sessions.values().filter(active).count()
+        let active = |member: &&Member| member.state == SessionState::Active;
+        self.members.iter().filter(active).count()
     }
 
     /// When the last whole reading was made, if there was one.
@@ -144,6 +178,12 @@ impl Roster {
         let tens = u32::try_from(self.sessions.len().div_ceil(SMALL_CLUSTER)).unwrap_or(u32::MAX);
         configured.saturating_mul(tens.max(1))
     }
+}
+
+/// The member with this id, in a list that is in the order of ids.
+fn found<'a>(members: &'a [Member], id: &WorkerSessionId) -> Option<&'a Member> {
+    let at = members.binary_search_by(|member| member.id.cmp(id)).ok()?;
+    members.get(at)
 }
 
 #[cfg(test)]

@@ -75,11 +75,42 @@ struct Free {
     seen_by: SeenBy,
 }
 
+/// An account that the store says is this session's.
+struct Own {
+    document: Document,
+    /// While nobody here holds it: since when, or when that was last tried.
+    astray_since: Boottime,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SeenBy {
+    /// The watch of free accounts; one of several queries.
     Watch(usize),
+    /// The watch of accounts that were handed to this session.
+    Handed,
     Rescue,
     Sweep,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Draining {
+    /// Nobody has asked for it.
+    No,
+    /// The roster is read once more since then: who is to have the accounts?
+    Looking(Boottime),
+    /// Everything is asked back.
+    Asking,
+}
+
+impl SeenBy {
+    /// Whether it also tells when that is over.
+    fn is_watch(self) -> bool {
+        match self {
+            SeenBy::Watch(_) | SeenBy::Handed => true,
+            SeenBy::Rescue | SeenBy::Sweep => false,
+        }
+    }
 }
 
 /// What came of a job.
@@ -113,11 +144,18 @@ pub(super) struct Steward {
     feeds: Feeds,
     roster: Roster,
     held: BTreeMap<AccountId, Held>,
+    /// Whether accounts have come or gone since that was last shown.
+    held_changed: bool,
+    /// The version of the roster that was last shown.
+    shown: Option<u64>,
     claiming: BTreeSet<AccountId>,
     releasing: BTreeSet<AccountId>,
     free: BTreeMap<AccountId, Free>,
-    /// Accounts of this session that nobody here holds.
-    strays: BTreeMap<AccountId, (Document, Boottime)>,
+    /// What the store says is this session's, as its watch shows it: held here,
+    /// or *astray*.
+    own: BTreeMap<AccountId, Own>,
+    /// How many of them are astray.
+    strays: usize,
     sealing: BTreeSet<WorkerSessionId>,
     rescued: BTreeSet<WorkerSessionId>,
     to_shed: VecDeque<WorkerSessionId>,
@@ -132,7 +170,7 @@ pub(super) struct Steward {
     retention_at: Boottime,
     reading: bool,
     looking: bool,
-    draining: bool,
+    draining: Draining,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
@@ -161,10 +199,14 @@ impl Steward {
             ready,
             roster: Roster::default(),
             held: BTreeMap::new(),
+            // What the session before it showed.
+            held_changed: true,
+            shown: None,
             claiming: BTreeSet::new(),
             releasing: BTreeSet::new(),
             free: BTreeMap::new(),
-            strays: BTreeMap::new(),
+            own: BTreeMap::new(),
+            strays: 0,
             sealing: BTreeSet::new(),
             rescued: BTreeSet::new(),
             to_shed: VecDeque::new(),
@@ -177,7 +219,7 @@ impl Steward {
             retention_at: now + FIRST_SWEEP,
             reading: false,
             looking: false,
-            draining: false,
+            draining: Draining::No,
             jobs: FuturesUnordered::new(),
         })
     }
@@ -197,7 +239,7 @@ impl Steward {
             if vitals.seen().state == SessionState::Sealed {
                 return End::Sealed;
             }
-            if self.draining {
+            if self.draining != Draining::No {
                 if let Some(end) = self.go_on_draining().await {
                     return end;
                 }
@@ -209,7 +251,7 @@ impl Steward {
             tokio::select! {
                 biased;
                 _ = vitals.ended() => {}
-                () = drain.cancelled(), if !self.draining => self.begin_to_drain(),
+                () = drain.cancelled(), if self.draining == Draining::No => self.begin_to_drain(),
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.done(done),
                 (source, change) = self.feeds.next() => self.learn(source, change),
                 () = shared.wake.notified() => {}
@@ -247,24 +289,34 @@ impl Steward {
     /// Forgets what is not held any more.
     fn tidy(&mut self) {
         let now = self.parts.clock.boottime();
-        let strays = &mut self.strays;
+        let (own, held_changed) = (&mut self.own, &mut self.held_changed);
         self.held.retain(|account, held| {
-            if held.owned.has_ended()
-                && !held.owned.was_released()
-                && let Some(document) = held.owned.document()
-            {
-                // Nobody works on it, and it may still be this session's.
-                strays.insert(account.clone(), (document, now));
+            if !held.owned.has_ended() {
+                return true;
             }
-            !held.owned.has_ended()
+            *held_changed = true;
+            if held.owned.was_released() {
+                // The watch will say so, too.
+                own.remove(account);
+            } else if let Some(own) = own.get_mut(account) {
+                // Nobody works on it, and it is still this session's.
+                own.astray_since = now;
+            }
+            false
         });
+        let (held, claiming) = (&self.held, &self.claiming);
+        let is_astray =
+            |account: &&AccountId| !held.contains_key(*account) && !claiming.contains(*account);
+        self.strays = self.own.keys().filter(is_astray).count();
         self.vitals
             .owned
             .store(self.owned(), std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Accounts of this session, held or not: an account that nobody here works
+    /// on takes its room all the same until it is given back.
     fn owned(&self) -> u32 {
-        u32::try_from(self.held.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.held.len() + self.strays).unwrap_or(u32::MAX)
     }
 
     /// Claims, sheds and looks around, as far as it is time to.
@@ -274,9 +326,8 @@ impl Steward {
             return;
         }
         self.sweep_ended(now);
-        self.free.retain(|_, free| {
-            matches!(free.seen_by, SeenBy::Watch(_)) || now - free.since < FORGET_AFTER
-        });
+        self.free
+            .retain(|_, free| free.seen_by.is_watch() || now - free.since < FORGET_AFTER);
         self.look_around(now);
         if self.shared.epochs.lock().went_back() {
             return;
@@ -309,15 +360,18 @@ impl Steward {
         }
     }
 
-    /// Shows what there is to others.
-    fn show(&self) {
+    /// Shows what there is to others; the task passes here at every event, so
+    /// only what has changed is copied.
+    fn show(&mut self) {
         let mut now = self.shared.now.lock();
-        now.owned = self
-            .held
-            .iter()
-            .map(|(account, held)| (account.clone(), Arc::clone(&held.owned)))
-            .collect();
-        now.sessions = self.roster.sessions().cloned().collect();
+        if std::mem::take(&mut self.held_changed) {
+            let held = self.held.values();
+            now.owned = held.map(|held| Arc::clone(&held.owned)).collect();
+        }
+        if self.shown != Some(self.roster.version()) {
+            self.shown = Some(self.roster.version());
+            now.sessions = self.roster.sessions().cloned().collect();
+        }
         now.free = self.free.len();
     }
 

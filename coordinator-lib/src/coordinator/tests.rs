@@ -629,3 +629,96 @@ async fn who_comes_back_first_after_an_outage_seals_nobody() {
     assert_eq!(world.owners().await, before);
     assert_eq!(alice.open() + bob.open(), 6);
 }
+
+/// To whom each account was given by its last release, in the order of accounts.
+async fn named(world: &World, accounts: &[AccountId]) -> Vec<Option<String>> {
+    let mut named = Vec::new();
+    for account in accounts {
+        let entries = world.store.query(&history::of(account).unwrap()).await;
+        let entries = entries.unwrap().documents;
+        let release = entries
+            .iter()
+            .find(|entry| entry.fields["kind"].as_text() == Some("released"));
+        named.push(release.and_then(|entry| {
+            let to = entry.fields["toSession"].as_text();
+            to.map(str::to_owned)
+        }));
+    }
+    named
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_soon_after_a_restart_names_who_is_there() {
+    let world = World::new();
+    let accounts = world.accounts(12).await;
+    let alice = world.worker("alice", 18).await;
+    let bob = world.worker("bob", 18).await;
+    let carol = world.worker("carol", 18).await;
+    world.until(90, |owners| balanced(owners, 3)).await;
+    // Bob is restarted: for alice he is still there, and the one with least.
+    assert!(bob.coordinator.drain(Duration::from_secs(20)).await);
+    let bob = world.worker("bob", 18).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let held: Vec<AccountId> = accounts
+        .iter()
+        .filter(|account| alice.gates.lock().contains_key(account))
+        .cloned()
+        .collect();
+    assert!(!held.is_empty());
+    let (orderly, took) = tokio::join!(
+        alice.coordinator.drain(Duration::from_secs(20)),
+        world.until(30, |owners| !owners.contains_key("alice")
+            && all_owned(owners, 2)),
+    );
+    assert!(orderly);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let there = [&bob, &carol].map(|worker| worker.coordinator.view().me.session_id);
+    for to in named(&world, &held).await {
+        let to = to.expect("a taker is named");
+        assert!(there.iter().any(|id| id.as_str() == to), "{to}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_large_cluster_too_the_one_named_sees_what_it_is_given() {
+    let world = World::new();
+    let accounts = world.accounts(24).await;
+    let mut workers = Vec::new();
+    for number in 0..12 {
+        workers.push(world.worker(&format!("worker_{number:02}"), 18).await);
+    }
+    world.until(180, |owners| balanced(owners, 12)).await;
+    for worker in workers.drain(..3) {
+        let held: Vec<AccountId> = worker.gates.lock().keys().cloned().collect();
+        let name = worker.coordinator.view().me.name;
+        let (orderly, took) = tokio::join!(
+            worker.coordinator.drain(Duration::from_secs(20)),
+            world.until(30, |owners| !owners.contains_key(&name)
+                && !owners.contains_key("nobody")),
+        );
+        assert!(orderly);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        for account in held {
+            let history = world.history(&account).await;
+            let last = history.last().unwrap();
+            assert!(last.ends_with(ClaimReason::HandedOff.as_str()), "{last}");
+        }
+    }
+    assert_eq!(named(&world, &accounts).await.len(), 24);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_first_release_fails_is_taken_up_again() {
+    let world = World::new();
+    let accounts = world.accounts(1).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    // Its work ends before the first renewal, and nobody gives it back.
+    let gates = alice.gates.lock().get(&accounts[0]).cloned().unwrap();
+    gates.store.close(CloseReason::Replaced);
+    let started = world.clock.boottime();
+    while world.history(&accounts[0]).await.len() < 2 {
+        assert!(world.clock.boottime() - started < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

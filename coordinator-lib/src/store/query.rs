@@ -15,7 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::limits::QUERY_LIMIT_DEFAULT;
-use super::{Collection, Document, StoreError, Value, codec};
+use super::plan::Plan;
+use super::{Collection, Document, Fields, StoreError, Value, codec};
 
 /// A query, built up from its collection; checked when it is run.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +228,26 @@ pub struct QueryShape {
     pub equalities: Vec<String>,
     /// Fields ordered by (a range filter's among them), in order.
     pub orders: Vec<Order>,
+}
+
+/// A query's filters, made ready to be asked about one document after another:
+/// for whoever has to know which watches a write concerns.
+#[derive(Clone, Debug)]
+pub struct Matcher(Plan);
+
+impl Matcher {
+    /// The filters of a query.
+    ///
+    /// # Errors
+    /// `Invalid`, as for the query itself.
+    pub fn of(query: &Query) -> Result<Self, StoreError> {
+        Plan::for_count(query).map(Self)
+    }
+
+    /// Whether they find a document with these fields.
+    pub fn finds(&self, fields: &Fields) -> bool {
+        self.0.matches(fields)
+    }
 }
 
 /// Where a page of a query ended. Its text is opaque, and safe in a URL.

@@ -1,9 +1,18 @@
 //! The end: everything is given back, then the session is closed.
+//!
+//! Each account is given to a named worker, which then need not wait for others
+//! that may come before it. The last reading of the roster may be older than a
+//! worker's restart, or missing where this one has just begun: it is read once
+//! more first, and where that fails the last one must do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{End, Steward};
+use super::looking::read_roster;
+use super::{Done, Draining, End, Steward};
 use crate::balance;
+use crate::call::limited;
+use crate::clock::Boottime;
 use crate::coordinator::ownership::Ask;
 use crate::gate::CloseReason;
 use crate::history::ReleaseReason;
@@ -12,18 +21,37 @@ use crate::worker_session::SessionState;
 
 impl Steward {
     pub(super) fn begin_to_drain(&mut self) {
-        self.draining = true;
         self.vitals.want(SessionState::Draining);
-        self.ask_all();
+        let now = self.parts.clock.boottime();
+        self.draining = Draining::Looking(now);
+        let (store, clock) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.clock));
+        let limit = self.parts.config.lease.attempt_timeout;
+        self.job(async move {
+            let read = limited(&clock, limit, read_roster(&store)).await;
+            Done::Roster(now, read)
+        });
+    }
+
+    /// The roster was read, or could not be: is that what the end waited for?
+    pub(super) fn looked(&mut self, asked_at: Boottime) {
+        match self.draining {
+            Draining::Looking(since) if asked_at >= since => {
+                self.draining = Draining::Asking;
+            }
+            // An answer from before that is still on its way.
+            Draining::Looking(_) => {}
+            Draining::No | Draining::Asking => {}
+        }
     }
 
     /// Asks for everything, each account for the member with the smallest load.
-    pub(super) fn ask_all(&self) {
-        let members = self.roster.members(&self.me.session_id, self.owned());
+    pub(super) fn ask_all(&mut self) {
+        let owned = self.owned();
+        let members = self.roster.members(&self.me.session_id, owned);
         let mut given: BTreeMap<WorkerSessionId, u32> = BTreeMap::new();
         for held in self.held.values().filter(|held| !held.owned.is_asked()) {
             let promised = |id: &WorkerSessionId| given.get(id).copied().unwrap_or(0);
-            let to = balance::taker(&self.me.session_id, &members, promised).cloned();
+            let to = balance::taker(&self.me.session_id, members, promised).cloned();
             if let Some(to) = &to {
                 *given.entry(to.clone()).or_default() += 1;
             }
@@ -36,7 +64,11 @@ impl Steward {
 
     /// Ends the session once nothing is held and no claim is under way.
     pub(super) async fn go_on_draining(&mut self) -> Option<End> {
-        self.ask_all();
+        match self.draining {
+            Draining::No => return None,
+            Draining::Looking(_) => {}
+            Draining::Asking => self.ask_all(),
+        }
         let is_idle = self.held.is_empty() && self.claiming.is_empty() && self.releasing.is_empty();
         if !is_idle {
             return None;

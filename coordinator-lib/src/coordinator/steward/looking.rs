@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{Done, Free, JITTER, SeenBy, Steward};
+use super::{Done, Free, JITTER, Own, SeenBy, Steward};
 use crate::call::limited;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
@@ -31,10 +31,8 @@ impl Steward {
         if now >= self.roster_at && !self.reading {
             self.reading = true;
             self.roster_at = about(self.roster.interval(parts.config.roster_interval));
-            let store = Arc::clone(&self.parts.store);
-            self.job(
-                async move { Done::Roster(now, read_all(&store, worker_session::living()).await) },
-            );
+            let store = Arc::clone(&parts.store);
+            self.job(async move { Done::Roster(now, read_roster(&store).await) });
         }
         if now >= self.neighbours_at && !self.looking {
             self.neighbours_at = about(parts.config.lease.heartbeat);
@@ -53,8 +51,7 @@ impl Steward {
         }
         if now >= self.sweep_at && self.roster.read_at().is_some() {
             self.sweep_at = about(parts.config.sweep_interval);
-            let members = self.roster.members(&self.me.session_id, self.owned());
-            let shards = balance::shards_of(&self.me.session_id, &members, 1);
+            let shards = balance::shards_of(&self.me.session_id.clone(), self.members(), 1);
             self.find(
                 SeenBy::Sweep,
                 Query::new(account_collection()),
@@ -72,7 +69,7 @@ impl Steward {
             .roster
             .sessions()
             .filter(|session| sessions.contains(&session.id) && presence.has_left(&session.id))
-            .cloned()
+            .map(|session| WorkerSession::clone(session))
             .collect();
         self.seal(gone);
     }
@@ -132,8 +129,7 @@ impl Steward {
         if *session == self.me.session_id || !self.rescued.insert(session.clone()) {
             return;
         }
-        let members = self.roster.members(&self.me.session_id, self.owned());
-        let shards = feeds::watched_shards(&self.me.session_id, &members);
+        let shards = feeds::watched_shards(&self.me.session_id.clone(), self.members());
         match worker_session::accounts_of(session) {
             Ok(query) => self.find(SeenBy::Rescue, query, shards.as_deref()),
             Err(error) => {
@@ -145,25 +141,19 @@ impl Steward {
     pub(super) fn learn(&mut self, source: Source, change: Change) {
         let now = self.parts.clock.boottime();
         match (source, change) {
-            (Source::Free(number), Change::Snapshot(documents)) => {
-                let seen_by = SeenBy::Watch(number);
-                self.free.retain(|_, free| free.seen_by != seen_by);
-                for document in documents {
-                    self.note_free(document, seen_by, now);
-                }
+            (Source::Free(number), change) => {
+                self.learn_free(SeenBy::Watch(number), change, now);
             }
-            (Source::Free(number), Change::Changed(document)) => {
-                self.note_free(document, SeenBy::Watch(number), now);
-            }
-            (Source::Free(_), Change::Removed(path)) => {
-                if let Ok(account) = AccountId::new(path.id()) {
-                    self.free.remove(&account);
-                }
-            }
+            (Source::Handed, change) => self.learn_free(SeenBy::Handed, change, now),
             (Source::Own, Change::Snapshot(documents)) => {
-                self.strays.clear();
+                let before = std::mem::take(&mut self.own);
                 for document in documents {
                     self.note_own(document, now);
+                }
+                for (account, own) in &mut self.own {
+                    if let Some(before) = before.get(account) {
+                        own.astray_since = before.astray_since;
+                    }
                 }
             }
             (Source::Own, Change::Changed(document)) => self.note_own(document, now),
@@ -171,7 +161,7 @@ impl Steward {
                 let Ok(account) = AccountId::new(path.id()) else {
                     return;
                 };
-                self.strays.remove(&account);
+                self.own.remove(&account);
                 if let Some(held) = self.held.get_mut(&account) {
                     // Released by us, or taken: ask now.
                     held.renew_at = now;
@@ -191,6 +181,24 @@ impl Steward {
         }
     }
 
+    fn learn_free(&mut self, seen_by: SeenBy, change: Change, now: Boottime) {
+        match change {
+            Change::Snapshot(documents) => {
+                self.free.retain(|_, free| free.seen_by != seen_by);
+                for document in documents {
+                    self.note_free(document, seen_by, now);
+                }
+            }
+            Change::Changed(document) => self.note_free(document, seen_by, now),
+            // Claimed, by whomever: free in no watch any more.
+            Change::Removed(path) => {
+                if let Ok(account) = AccountId::new(path.id()) {
+                    self.free.remove(&account);
+                }
+            }
+        }
+    }
+
     pub(super) fn note_free(&mut self, document: Document, seen_by: SeenBy, now: Boottime) {
         let Ok(account) = AccountId::new(document.path.id()) else {
             return;
@@ -204,7 +212,7 @@ impl Steward {
         let since = known.map_or(now, |free| free.since);
         // What a watch shows stays until the watch takes it back.
         let seen_by = match known {
-            Some(free) if matches!(free.seen_by, SeenBy::Watch(_)) => free.seen_by,
+            Some(free) if free.seen_by.is_watch() => free.seen_by,
             Some(_) | None => seen_by,
         };
         let free = Free {
@@ -224,14 +232,17 @@ impl Steward {
             return;
         };
         self.look_at_epoch(&account, &document);
-        match self.held.get(&account) {
-            Some(held) => {
-                self.strays.remove(&account);
-                held.owned.learn(document);
-            }
+        if let Some(held) = self.held.get(&account) {
+            held.owned.learn(document.clone());
+        }
+        match self.own.get_mut(&account) {
+            Some(own) => own.document = document,
             None => {
-                let since = self.strays.get(&account).map_or(now, |(_, since)| *since);
-                self.strays.insert(account, (document, since));
+                let own = Own {
+                    document,
+                    astray_since: now,
+                };
+                self.own.insert(account, own);
             }
         }
     }
@@ -241,6 +252,11 @@ impl Steward {
             error!(account.id = %account, "the store went back in time: nothing is claimed any more until the worker is restarted");
         }
     }
+}
+
+/// Reads all worker sessions that have not ended.
+pub(super) async fn read_roster(store: &Store) -> Result<Vec<(Document, StoreTime)>, StoreError> {
+    read_all(store, worker_session::living()).await
 }
 
 /// Removes the documents of sessions that ended longer ago than they are kept;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::{CLAIM_RETRY, Done, Held, SeenBy, Steward};
+use super::{CLAIM_RETRY, Done, Draining, Held, SeenBy, Steward};
+use crate::balance;
 use crate::clock::Boottime;
-use crate::coordinator::operations::{ClaimOutcome, NotClaimable, RenewOutcome, SealOutcome};
+use crate::coordinator::operations::{
+    ClaimOutcome, NotClaimable, ReleaseOutcome, RenewOutcome, SealOutcome,
+};
 use crate::coordinator::ownership::{Owned, Ownership, Wake};
 use crate::history::{ClaimReason, ReleaseReason};
 use crate::identity::{AccountId, WorkerSessionId};
@@ -25,7 +28,10 @@ impl Steward {
             Done::Renewed(account, outcome) => self.renewed(&account, outcome, now),
             Done::Roster(asked_at, read) => {
                 self.reading = false;
+                self.looked(asked_at);
                 match read {
+                    // A later reading has overtaken it.
+                    Ok(_) if self.roster.read_at() > Some(asked_at) => {}
                     Ok(documents) => {
                         let lease = &self.parts.config.lease;
                         let dead = self.roster.replace(&documents, asked_at, lease);
@@ -90,8 +96,14 @@ impl Steward {
             }
             Done::Released(account, outcome) => {
                 self.releasing.remove(&account);
-                if let Err(error) = outcome {
-                    warn!(account.id = %account, %error, "account was not given back");
+                match outcome {
+                    Ok(ReleaseOutcome::Released | ReleaseOutcome::Lost) => {
+                        // The watch will say so, too.
+                        self.own.remove(&account);
+                    }
+                    Err(error) => {
+                        warn!(account.id = %account, %error, "account was not given back");
+                    }
                 }
             }
         }
@@ -128,9 +140,10 @@ impl Steward {
                 reason,
             }) => {
                 self.free.remove(&account);
-                self.strays.remove(&account);
-                if self.draining || self.vitals.deadline.closed().is_some() {
-                    self.release(lease, ReleaseReason::Drain, None);
+                if self.draining != Draining::No || self.vitals.deadline.closed().is_some() {
+                    let me = self.me.session_id.clone();
+                    let to = balance::taker(&me, self.members(), |_| 0).cloned();
+                    self.release(lease, ReleaseReason::Drain, to);
                     return;
                 }
                 self.hold(lease, fence, reason, now);
@@ -152,7 +165,7 @@ impl Steward {
         let by_watch = self
             .free
             .get(account)
-            .is_some_and(|free| matches!(free.seen_by, SeenBy::Watch(_)));
+            .is_some_and(|free| free.seen_by.is_watch());
         match why {
             // The watch still shows it as free; it tells when that changes.
             NotClaimable::Held | NotClaimable::NotWanted | NotClaimable::NeedsImport
@@ -188,6 +201,11 @@ impl Steward {
             reason,
             wake,
         ));
+        // The watch of own accounts is often faster than the claim's answer, and
+        // tells nothing twice.
+        if let Some(own) = self.own.get(&account) {
+            owned.learn(own.document.clone());
+        }
         // The first renewal comes early by a random share, so that those of
         // accounts that were claimed together spread out.
         let refresh = self.parts.config.lease.refresh;
@@ -198,6 +216,7 @@ impl Steward {
             renewing: false,
         };
         self.held.insert(account.clone(), held);
+        self.held_changed = true;
         if self.ready.try_send(Ownership::new(owned, fence)).is_err() {
             warn!(account.id = %account, "nobody takes claimed accounts");
         }

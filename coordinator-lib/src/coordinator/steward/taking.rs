@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::{Done, Free, SeenBy, Steward};
+use crate::balance::Given;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
 use crate::coordinator::ownership::Ask;
@@ -21,39 +22,75 @@ use crate::{balance, mutation, shard};
 const STRAY_AFTER: Duration = Duration::from_secs(3);
 
 impl Steward {
-    pub(super) fn members(&self) -> Vec<balance::Member> {
-        let busy = self.held.len() + self.claiming.len();
-        let owned = u32::try_from(busy).unwrap_or(u32::MAX);
+    /// Everybody, the own count with what is being claimed.
+    pub(super) fn members(&mut self) -> &[balance::Member] {
+        let claiming = u32::try_from(self.claiming.len()).unwrap_or(u32::MAX);
+        let owned = self.owned().saturating_add(claiming);
         self.roster.members(&self.me.session_id, owned)
     }
 
     /// The roster has changed: so have the places in the order.
     pub(super) fn reconsider(&mut self) {
-        let members = self.members();
-        if self
-            .feeds
-            .watch_shards(feeds::watched_shards(&self.me.session_id, &members))
-        {
+        let me = self.me.session_id.clone();
+        let shards = feeds::watched_shards(&me, self.members());
+        if self.feeds.watch_shards(shards) {
             self.free
                 .retain(|_, free| !matches!(free.seen_by, SeenBy::Watch(_)));
         }
-        let count = self.free.len();
-        let config = &self.parts.config.balance;
-        for (account, free) in &mut self.free {
-            free.due = due(account, free, &self.me.session_id, &members, count, config);
+        let mut free = std::mem::take(&mut self.free);
+        let count = free.len();
+        let order = balance::Order::new(&me, self.members(), count);
+        let places: Vec<Option<usize>> = free
+            .keys()
+            .map(|account| order.rank(shard::of(account)))
+            .collect();
+        for (free, rank) in free.values_mut().zip(places) {
+            free.due = self.due(free, rank);
         }
+        self.free = free;
     }
 
     pub(super) fn rank_one(&mut self, account: &AccountId) {
-        let members = self.members();
+        let me = self.me.session_id.clone();
         let count = self.free.len();
-        if let Some(free) = self.free.get_mut(account) {
-            let config = &self.parts.config.balance;
-            free.due = due(account, free, &self.me.session_id, &members, count, config);
+        let order = balance::Order::new(&me, self.members(), count);
+        let rank = order.rank(shard::of(account));
+        let due = self.free.get(account).map(|free| self.due(free, rank));
+        if let (Some(due), Some(free)) = (due, self.free.get_mut(account)) {
+            free.due = due;
         }
     }
 
+    /// When this worker may claim a free account; `None` while it does not take
+    /// any.
+    fn due(&self, free: &Free, rank: Option<usize>) -> Option<Boottime> {
+        let given = self.given(&free.document);
+        let rank = match given {
+            Given::Me => rank.unwrap_or(0),
+            Given::Another | Given::Unknown | Given::Nobody => rank?,
+        };
+        let config = &self.parts.config.balance;
+        Some(balance::due(free.since, given, rank, config))
+    }
+
+    /// To whom the last owner gave an account, as far as that one is there.
+    fn given(&self, document: &Document) -> Given {
+        let to = document.fields.get(HANDOFF_FIELD).and_then(Value::as_text);
+        match to.map(WorkerSessionId::from_text) {
+            Some(to) if to == self.me.session_id => Given::Me,
+            Some(to) if self.roster.is_active(&to) => Given::Another,
+            Some(to) if !self.roster.has(&to) => Given::Unknown,
+            Some(_) | None => Given::Nobody,
+        }
+    }
+
+    /// For accounts that this session does not have yet.
     pub(super) fn room(&self) -> usize {
+        self.room_for_own().saturating_sub(self.strays)
+    }
+
+    /// For accounts that are its own and that nobody here works on.
+    fn room_for_own(&self) -> usize {
         let capacity = usize::try_from(self.parts.capacity).unwrap_or(usize::MAX);
         capacity.saturating_sub(self.held.len() + self.claiming.len())
     }
@@ -101,32 +138,36 @@ impl Steward {
     }
 
     /// What the store says is this session's and is not held is claimed anew,
-    /// or given back if nobody wants it.
+    /// or given back if nobody wants it or there is no room for it.
     pub(super) fn claim_strays(&mut self, now: Boottime) {
         let resting = self.resting(now);
+        if self.strays == 0 {
+            return;
+        }
         let strays: Vec<(AccountId, Document)> = self
-            .strays
+            .own
             .iter()
-            .filter(|(account, (_, since))| {
-                now - *since >= STRAY_AFTER
+            .filter(|(account, own)| {
+                now - own.astray_since >= STRAY_AFTER
                     && !resting.contains(*account)
                     && !self.held.contains_key(*account)
                     && !self.claiming.contains(*account)
                     && !self.releasing.contains(*account)
             })
-            .map(|(account, (document, _))| (account.clone(), document.clone()))
+            .map(|(account, own)| (account.clone(), own.document.clone()))
             .collect();
         for (account, document) in strays {
-            if let Some((_, since)) = self.strays.get_mut(&account) {
+            if let Some(own) = self.own.get_mut(&account) {
                 // Not again at once, should it fail.
-                *since = now;
+                own.astray_since = now;
             }
-            if (self.parts.wanted)(&document) {
-                if self.room() > 0 && self.claiming.len() < self.parts.config.claims_max {
-                    self.claim(account);
-                }
-            } else {
-                self.give_back(document, account);
+            if !(self.parts.wanted)(&document) {
+                self.give_back(document, account, ReleaseReason::NotWanted);
+            } else if self.room_for_own() == 0 {
+                // Others cannot take what a living session has.
+                self.give_back(document, account, ReleaseReason::Rebalance);
+            } else if self.claiming.len() < self.parts.config.claims_max {
+                self.claim(account);
             }
         }
     }
@@ -153,7 +194,7 @@ impl Steward {
             || mutation::is_on(Mutation::ClaimAfterOutage)
     }
 
-    pub(super) fn give_back(&mut self, document: Document, account: AccountId) {
+    fn give_back(&mut self, document: Document, account: AccountId, reason: ReleaseReason) {
         let epoch = match document.fields.get(LEASE_EPOCH_FIELD) {
             Some(Value::Int(epoch)) => *epoch,
             Some(_) | None => return,
@@ -166,7 +207,15 @@ impl Steward {
             lease_until: document.update_time,
             deadline: Boottime::ZERO,
         };
-        self.release(lease, ReleaseReason::NotWanted, None);
+        let me = self.me.session_id.clone();
+        let to = match reason {
+            ReleaseReason::NotWanted => None,
+            ReleaseReason::Drain
+            | ReleaseReason::Rebalance
+            | ReleaseReason::Asked
+            | ReleaseReason::Failed => balance::taker(&me, self.members(), |_| 0).cloned(),
+        };
+        self.release(lease, reason, to);
     }
 
     pub(super) fn release(
@@ -242,35 +291,4 @@ impl Steward {
         self.planned_at = asked_at;
         self.to_shed = moves.into();
     }
-}
-
-fn due(
-    account: &AccountId,
-    free: &Free,
-    me: &WorkerSessionId,
-    members: &[balance::Member],
-    count: usize,
-    config: &balance::BalanceConfig,
-) -> Option<Boottime> {
-    let rank = balance::rank(shard::of(account), me, members, count);
-    let handed_to = free
-        .document
-        .fields
-        .get(HANDOFF_FIELD)
-        .and_then(Value::as_text)
-        .map(WorkerSessionId::from_text);
-    let is_mine = handed_to.as_ref() == Some(me);
-    let rank = if is_mine {
-        Some(rank.unwrap_or(0))
-    } else {
-        rank
-    };
-    Some(balance::due(
-        free.since,
-        handed_to.as_ref(),
-        me,
-        members,
-        rank?,
-        config,
-    ))
 }

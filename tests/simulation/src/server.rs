@@ -1,0 +1,195 @@
+//! The simulated server: the oracle.
+//!
+//! It accepts everything, and says what should not have come: a counter used
+//! twice, a connection that sends after one of a later epoch has logged in, an
+//! epoch that nobody claimed, a frame of an epoch that was released.
+//!
+//! S2 promises one running owner while clocks *run*, at a bounded rate. A
+//! process that is stopped after a frame has passed the wire gate, and before
+//! the frame is on the wire, sends that one frame when it goes on, however late
+//! that is; no gate can help, and S1 covers it (its counter is nobody else's).
+//! Such a frame is counted, not a violation, and at most one a connection for
+//! each time that its process was stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::history::Span;
+use crate::sea::Sea;
+
+/// What a connection sends.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The account.
+    pub account: String,
+    /// The epoch of the connection's owner.
+    pub epoch: i64,
+    /// The worker session.
+    pub session: String,
+    /// The connection; no two have the same.
+    pub connection: u64,
+    /// The worker's name.
+    pub worker: String,
+    /// How often its process had been stopped when the frame passed the gate.
+    pub stops: u64,
+    /// Whether it was stopped between the gate and the wire.
+    pub was_stopped: bool,
+    /// What it says.
+    pub says: Says,
+}
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// The first of a connection.
+    Login,
+    /// A message under this counter.
+    Message(i64),
+}
+
+/// See the module.
+pub struct Server {
+    sea: Arc<Sea>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: BTreeMap<String, Account>,
+    late: BTreeSet<(u64, u64)>,
+    messages: u64,
+}
+
+#[derive(Default)]
+struct Account {
+    /// The latest epoch that has logged in.
+    epoch: i64,
+    used: BTreeMap<i64, i64>,
+    spans: BTreeMap<i64, Span>,
+    /// The epoch that somebody works under.
+    at_work: Option<i64>,
+}
+
+impl Server {
+    /// A server that nobody has logged in to.
+    pub fn new(sea: Arc<Sea>) -> Arc<Self> {
+        Arc::new(Self {
+            sea,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A frame has arrived.
+    pub fn receive(&self, frame: &Frame) {
+        let record = &self.sea.record;
+        let Frame {
+            account,
+            epoch,
+            worker,
+            ..
+        } = frame;
+        record.note(
+            worker,
+            format_args!("{account} epoch {epoch} {:?}", frame.says),
+        );
+        let mut state = self.state.lock();
+        let is_late = {
+            let known = state.accounts.entry(account.clone()).or_default();
+            frame.was_stopped && known.epoch > *epoch
+        };
+        if let Says::Message(counter) = frame.says {
+            state.messages += 1;
+            let known = state.accounts.entry(account.clone()).or_default();
+            if let Some(before) = known.used.insert(counter, *epoch) {
+                record.violation(
+                    "S1 no key twice",
+                    format!("{worker} sent {account} counter {counter} under epoch {epoch}, used under {before}"),
+                );
+            }
+        }
+        if self.sea.ledger.holder(account, *epoch).as_ref() != Some(&frame.session) {
+            record.violation(
+                "S0 one session an epoch",
+                format!(
+                    "{worker} is on the wire as epoch {epoch} of {account}, which is not its own"
+                ),
+            );
+        }
+        if is_late {
+            record.reached("frame late after a stop");
+            if !state.late.insert((frame.connection, frame.stops)) {
+                record.violation(
+                    "S2 one running owner",
+                    format!("{worker} sent more than one frame of {account} late"),
+                );
+            }
+            return;
+        }
+        if self.sea.ledger.released(account) >= *epoch {
+            record.violation(
+                "S3 released means stopped",
+                format!("{worker} sent for {account} under epoch {epoch}, which was released"),
+            );
+        }
+        let known = state.accounts.entry(account.clone()).or_default();
+        if known.epoch > *epoch {
+            record.violation(
+                "S2 one running owner",
+                format!(
+                    "{worker} sent for {account} under epoch {epoch} after epoch {} had logged in",
+                    known.epoch
+                ),
+            );
+        }
+        known.epoch = known.epoch.max(*epoch);
+        let now = i64::try_from(self.sea.timeline.now() / 1_000).unwrap_or(i64::MAX);
+        let span = known.spans.entry(*epoch).or_insert_with(|| Span {
+            epoch: *epoch,
+            first: now,
+            last: now,
+        });
+        span.last = now;
+    }
+
+    /// Somebody begins to work for an account.
+    pub(crate) fn begins(&self, account: &str, epoch: i64) {
+        let mut state = self.state.lock();
+        let known = state.accounts.entry(account.to_owned()).or_default();
+        known.at_work = known.at_work.max(Some(epoch));
+    }
+
+    /// Somebody ends it.
+    pub(crate) fn ends(&self, account: &str, epoch: i64) {
+        let mut state = self.state.lock();
+        let known = state.accounts.entry(account.to_owned()).or_default();
+        if known.at_work == Some(epoch) {
+            known.at_work = None;
+        }
+    }
+
+    /// The epoch that somebody works under for an account.
+    pub fn at_work(&self, account: &str) -> Option<i64> {
+        let state = self.state.lock();
+        state.accounts.get(account)?.at_work
+    }
+
+    /// The latest epoch of an account that has logged in.
+    pub fn epoch(&self, account: &str) -> i64 {
+        let state = self.state.lock();
+        state.accounts.get(account).map_or(0, |known| known.epoch)
+    }
+
+    /// When each epoch of an account was on the wire.
+    pub fn spans(&self, account: &str) -> Vec<Span> {
+        let state = self.state.lock();
+        let known = state.accounts.get(account);
+        known.map_or_else(Vec::new, |known| known.spans.values().copied().collect())
+    }
+
+    /// Messages so far.
+    pub fn messages(&self) -> u64 {
+        self.state.lock().messages
+    }
+}

@@ -1,0 +1,5 @@
+//! The simulation's own tests.
+
+mod mutations;
+mod program;
+mod seeds;
