@@ -13,7 +13,7 @@
 //! | [`wait`] | waiting for a condition with a deadline |
 //! | [`ownership`] | what the ownership history tells: time unowned, overlaps |
 //! | [`logins`] | when accounts were connected, as the simulated server saw it |
-//! | [`ledger`] | the counts: sent, received, stored, lost, duplicated, … |
+//! | [`ledger`] | the counts, of `tests/history`: sent, received, stored, lost, duplicated, … |
 //!
 //! It talks to workers over HTTP and signals alone and does not depend on
 //! their crates: what it sees is what a user sees. It reads the machine's
@@ -28,10 +28,11 @@
 pub mod api;
 pub mod binary;
 pub mod cluster;
-pub mod ledger;
 pub mod log;
 pub mod logins;
 pub mod ownership;
 pub mod scene;
 pub mod wait;
 pub mod worker;
+
+pub use history::ledger;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::history::ownership;
 use anyhow::{Context, Result, bail};
 use coordinator_lib::history;
 use coordinator_lib::identity::AccountId;
@@ -262,7 +263,7 @@ pub(crate) fn resume(worker: &Worker) -> Result<()> {
     worker.process().signal(Signal::CONT)
 }
 
-/// The ownership history of an account, the oldest entry first.
+/// The ownership history of an account, the oldest entry first; checked.
 pub(crate) async fn history_of(store: &Store, account: &str) -> Result<Vec<Entry>> {
     let query = history::of(&AccountId::new(account)?)?;
     let page = store.query(&query).await?;
@@ -270,7 +271,23 @@ pub(crate) async fn history_of(store: &Store, account: &str) -> Result<Vec<Entry
     for document in page.documents.iter().rev() {
         entries.push(document.decode::<Entry>()?);
     }
+    let told: Vec<ownership::Entry> = entries.iter().map(Entry::told).collect();
+    let wrong = ownership::check(&told, &[], &[]);
+    anyhow::ensure!(wrong.is_empty(), "{wrong:?} in {entries:?}");
     Ok(entries)
+}
+
+impl Entry {
+    /// For the checker.
+    fn told(&self) -> ownership::Entry {
+        ownership::Entry {
+            is_claim: self.kind == "claimed",
+            epoch: self.epoch,
+            session: self.session.clone(),
+            reason: self.reason.clone(),
+            at_us: self.at.as_micros(),
+        }
+    }
 }
 
 /// Waits until these workers know of each other, and of nobody else.

@@ -158,7 +158,7 @@ impl Ledger {
         }
         known.flushes.push(Flush {
             epoch,
-            at: time.as_micros(),
+            at_us: time.as_micros(),
         });
     }
 

@@ -17,11 +17,13 @@
 //! | [`world`] | one run |
 //! | [`ledger`] | checks every commit as it lands |
 //! | [`server`] | the oracle: checks every frame as it arrives |
-//! | [`history`] | checks ownership histories, of real runs as well |
+//! | [`history`] | the ownership history, for the checker of `tests/history` |
 //! | [`record`], [`report`] | what happened, in one run and in all |
+//! | [`kinds`] | what a large run has to have met |
 
 pub mod clock;
 pub mod history;
+pub mod kinds;
 pub mod ledger;
 pub mod link;
 pub mod plan;

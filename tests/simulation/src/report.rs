@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::kinds;
 use crate::world::Outcome;
 
 /// Seeds with violations that are printed.
 const FAILED_MAX: usize = 20;
 
 /// The sum of many runs.
-#[derive(Default)]
 pub struct Report {
     seeds: u64,
     violations: u64,
@@ -27,6 +27,30 @@ pub struct Report {
     owned_after_max: Duration,
     even_after_max: Duration,
     closest: Option<Duration>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let none = |kinds: &[&str]| {
+            let counts = kinds.iter().map(|kind| ((*kind).to_owned(), 0));
+            counts.collect()
+        };
+        Self {
+            seeds: 0,
+            violations: 0,
+            failed: Vec::new(),
+            checks: BTreeMap::new(),
+            faults: none(&kinds::FAULTS),
+            transitions: none(&kinds::TRANSITIONS),
+            sizes: BTreeMap::new(),
+            themes: BTreeMap::new(),
+            messages: 0,
+            virtual_time: Duration::ZERO,
+            owned_after_max: Duration::ZERO,
+            even_after_max: Duration::ZERO,
+            closest: None,
+        }
+    }
 }
 
 impl Report {

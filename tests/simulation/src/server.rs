@@ -147,10 +147,10 @@ impl Server {
         let now = i64::try_from(self.sea.timeline.now() / 1_000).unwrap_or(i64::MAX);
         let span = known.spans.entry(*epoch).or_insert_with(|| Span {
             epoch: *epoch,
-            first: now,
-            last: now,
+            first_us: now,
+            last_us: now,
         });
-        span.last = now;
+        span.last_us = now;
     }
 
     /// Somebody begins to work for an account.

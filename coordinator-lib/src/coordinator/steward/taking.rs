@@ -273,7 +273,7 @@ impl Steward {
             return;
         }
         let members = self.roster.members(&self.me.session_id, self.owned());
-        let moves = balance::moves_of(&self.me.session_id, &members);
+        let moves = balance::moves_of(&self.me.session_id, members);
         if moves.is_empty() {
             self.uneven_since = None;
             self.to_shed.clear();

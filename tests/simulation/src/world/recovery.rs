@@ -156,7 +156,7 @@ impl World {
             let entries: Vec<history::Entry> = sea
                 .look_for(&query)
                 .iter()
-                .filter_map(history::Entry::read)
+                .filter_map(history::entry)
                 .collect();
             let spans = self.fleet.server.spans(account.as_str());
             let flushes = sea.ledger.flushes(account.as_str());

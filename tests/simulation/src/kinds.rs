@@ -1,0 +1,57 @@
+//! What a large run has to have met: a fault that never came, or a transition
+//! that was never reached, shows as 0 and not as nothing.
+
+/// Faults, as they are counted.
+pub const FAULTS: [&str; 26] = [
+    "acknowledgement lost",
+    "answer late",
+    "answer lost",
+    "commit lands after a partition",
+    "commit lands late",
+    "drain",
+    "edit: all lease fields null",
+    "edit: claimedBy = null",
+    "edit: leaseUntil far ahead",
+    "edit: stopped and started",
+    "executor blocked",
+    "join",
+    "kill",
+    "kill of half the fleet",
+    "kill, back under the same name",
+    "partition",
+    "partition of the work's client",
+    "partition, answers only",
+    "partition, requests only",
+    "request late",
+    "request lost",
+    "slow store",
+    "stop",
+    "store down",
+    "swell",
+    "wall clock jumps",
+];
+
+/// Transitions, as they are counted.
+pub const TRANSITIONS: [&str; 21] = [
+    "claimed expired",
+    "claimed handed_off",
+    "claimed new",
+    "claimed own",
+    "claimed owner_closed",
+    "claimed owner_sealed",
+    "claimed released",
+    "closed: the lease was lost",
+    "closed: the store was out of reach for too long",
+    "closed: the worker session was sealed",
+    "drained",
+    "drained too slowly",
+    "executor blocked",
+    "fenced",
+    "frame late after a stop",
+    "history checked",
+    "released drain",
+    "released rebalance",
+    "session CLOSED",
+    "session SEALED",
+    "session began",
+];
