@@ -298,6 +298,8 @@ pub(crate) struct FakeLink {
     pub(crate) failures: Mutex<Vec<SendError>>,
     /// Whether it acknowledges what it sends.
     pub(crate) acks: AtomicBool,
+    /// No frame comes any more.
+    pub(crate) is_silent: AtomicBool,
     pub(crate) flushes: Mutex<usize>,
     pub(crate) logged_out: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -332,6 +334,7 @@ impl Links for FakeLinks {
             read: Mutex::default(),
             failures: Mutex::default(),
             acks: AtomicBool::new(true),
+            is_silent: AtomicBool::new(false),
             flushes: Mutex::default(),
             logged_out: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -413,8 +416,9 @@ impl Link for FakeLink {
     }
 
     fn stats(&self) -> EngineStats {
+        let is_silent = self.is_silent.load(Ordering::SeqCst);
         EngineStats {
-            last_frame_in: Some(SystemClock::shared().boottime()),
+            last_frame_in: (!is_silent).then(|| SystemClock::shared().boottime()),
             ..EngineStats::default()
         }
     }

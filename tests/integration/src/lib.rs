@@ -42,6 +42,8 @@ mod pause;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod secrets;

@@ -18,6 +18,7 @@ use session::SessionFiles;
 use whatsapp::EngineEvent;
 
 use super::link::Link;
+use super::pulse::Stall;
 use crate::events::Journal;
 use crate::health::{LeaseState, ObservedAccount};
 use crate::messages::inbox::InboxCounters;
@@ -66,6 +67,7 @@ struct View {
     disconnect_counts: BTreeMap<String, i64>,
     seen: BTreeMap<&'static str, u64>,
     trail: VecDeque<Transition>,
+    stalls: BTreeMap<&'static str, u64>,
     lease: Option<LeaseState>,
     running: Option<Running>,
     term: Option<TermView>,
@@ -162,6 +164,11 @@ impl Observed {
         }
     }
 
+    /// An attempt or a connection stalled.
+    pub fn stalled(&self, stall: Stall) {
+        *self.view.lock().stalls.entry(stall.name()).or_default() += 1;
+    }
+
     /// An engine runs, or none does.
     pub fn runs(&self, running: Option<Running>) {
         if running.is_some() {
@@ -238,6 +245,7 @@ impl Observed {
         json!({
             "handlers": self.handlers(view),
             "trail": view.trail,
+            "stalls": stalls(&view.stalls),
             "engines": self.engines.load(Ordering::Relaxed),
             "engine": engine,
             "session": session,
@@ -252,6 +260,8 @@ impl Observed {
                 "attempts": self.pump.attempts.load(Ordering::Relaxed),
                 "sent": self.pump.sent.load(Ordering::Relaxed),
                 "failed": self.pump.failed.load(Ordering::Relaxed),
+                "hung": self.pump.hung.load(Ordering::Relaxed),
+                "unanswered": self.pump.unanswered.load(Ordering::Relaxed),
             },
             "receiptsDropped": self.receipts_dropped.load(Ordering::Relaxed),
         })
@@ -273,6 +283,14 @@ impl Observed {
             .collect();
         json!(handlers)
     }
+}
+
+/// Every kind, also those that were never seen.
+fn stalls(seen: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    Stall::ALL
+        .into_iter()
+        .map(|stall| (stall.name(), seen.get(stall.name()).copied().unwrap_or(0)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub struct AccountDoc {
     pub action_required: Option<String>,
     /// Connection attempts since the account was last stable.
     pub attempt: i64,
+    /// What else went wrong since then: the next owner goes on from here.
+    pub ladder: LadderDoc,
     /// The last failure; kept after a recovery, for the record.
     pub last_error: Option<LastError>,
     /// Why the connection last ended.
@@ -98,6 +100,7 @@ impl Default for AccountDoc {
             retry_at: None,
             action_required: None,
             attempt: 0,
+            ladder: LadderDoc::default(),
             last_error: None,
             last_disconnect_reason: None,
             disconnect_counts: BTreeMap::new(),
@@ -252,6 +255,20 @@ impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What went wrong since an account was last stable, besides `attempt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LadderDoc {
+    /// Locks (403).
+    pub locks: u32,
+    /// Errors of the server (500) in a row, each soon after connecting.
+    pub early_errors: u32,
+    /// A QR code was shown since the last request for one.
+    pub qr_shown: bool,
+    /// When foreign clients took the connection lately.
+    pub conflicts: Vec<StoreTime>,
 }
 
 /// A failure, for people.

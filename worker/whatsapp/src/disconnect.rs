@@ -124,6 +124,7 @@ impl DisconnectReason {
             405 => Self::ClientOutdated,
             406 => Self::UnknownLogout,
             408 => Self::TimedOut,
+            411 => Self::MultideviceMismatch,
             429 => Self::RateLimited,
             500 => Self::ServerError,
             503 => Self::ServiceUnavailable,
@@ -138,6 +139,7 @@ impl DisconnectReason {
             "401" | "516" => Self::LoggedOut,
             "403" => Self::AccountLocked,
             "408" => Self::TimedOut,
+            "411" => Self::MultideviceMismatch,
             // The engine reads a bare 409 as a conflict.
             "409" | "440" => Self::ConnectionReplaced,
             "428" => Self::ConnectionClosed,
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn a_refused_login_keeps_its_code() {
         for code in [
-            400, 401, 402, 403, 405, 406, 409, 413, 414, 415, 418, 429, 500, 501, 503,
+            400, 401, 402, 403, 405, 406, 409, 411, 413, 414, 415, 418, 429, 500, 501, 503,
         ] {
             assert_eq!(DisconnectReason::from_failure_code(code).code(), code);
         }
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_stream_error_keeps_its_code_where_it_has_one() {
-        for code in ["401", "403", "408", "428", "429", "503", "515"] {
+        for code in ["401", "403", "408", "411", "428", "429", "503", "515"] {
             assert_eq!(
                 DisconnectReason::from_stream_error_code(code)
                     .code()

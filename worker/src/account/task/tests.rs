@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use coordinator_lib::coordinator::Coordinator;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
@@ -233,6 +231,69 @@ async fn a_replaced_connection_freezes_before_anything_else() {
     assert!((4..=16).contains(&wait.as_secs()), "{wait:?}");
 }
 
+/// What stood in the way is there again for the next owner: the wait, the
+/// count of attempts, what people were told.
+#[tokio::test]
+async fn a_ladder_is_stored_and_the_next_owner_goes_on_with_it() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.emit(EngineEvent::Disconnected(DisconnectReason::AccountLocked))
+        .await;
+    let before = scene.status(Status::Locked).await;
+    assert_eq!((before.ladder.locks, before.attempt), (1, 1));
+    let (bench, account, _) = scene.drained().await;
+    let mut scene = Scene::over(bench, account, unpaced()).await;
+    let after = until("it is taken over", || async {
+        let doc = scene.doc().await;
+        (doc.lease_epoch == 2
+            && doc.start_obeyed == 0
+            && scene.observed.snapshot().status == Status::Locked)
+            .then_some(doc)
+    })
+    .await;
+    assert_eq!(after.status, Status::Locked);
+    assert_eq!(after.status_at, before.status_at, "nothing has changed");
+    assert_eq!(after.action_required, before.action_required);
+    let moved = after.retry_at.unwrap().since(before.retry_at.unwrap());
+    assert!(moved < Duration::from_millis(1), "{moved:?}");
+    assert!(
+        scene.links.try_recv().is_err(),
+        "no attempt before its time"
+    );
+    // A person begins anew, and it fails again.
+    want_start(&scene.bench, &scene.account).await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Disconnected(DisconnectReason::AccountLocked))
+        .await;
+    let locked = scene.status(Status::Locked).await;
+    assert_eq!(locked.ladder.locks, 1);
+}
+
+#[tokio::test]
+async fn a_send_that_brings_no_frame_tells_a_dead_connection() {
+    let outbox = OutboxConfig {
+        attempts_max: 1_000,
+        ..unpaced()
+    };
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let mut scene = Scene::over(bench, account, outbox).await;
+    let link = scene.connected().await;
+    link.is_silent.store(true, Ordering::SeqCst);
+    link.acks.store(false, Ordering::SeqCst);
+    scene.send(ANNA, "hello?").await;
+    let doc = scene.status(Status::Disconnected).await;
+    assert_eq!(doc.last_disconnect_reason.unwrap().code, 408);
+    let debug = scene.observed.snapshot().debug;
+    assert_eq!(debug["stalls"]["sendUnanswered"], 1, "{debug}");
+    // The next connection has nothing to do with it.
+    let link = scene.connected().await;
+    until("it is sent again", || async {
+        (!link.sent_ids().is_empty()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_logged_out_account_is_released_and_keeps_its_session() {
     let mut scene = Scene::new().await;
@@ -304,6 +365,16 @@ async fn a_logout_that_nobody_owned_is_done_by_whoever_claims_the_account() {
     assert!(link.logged_out.load(Ordering::SeqCst));
     let doc = scene.bench.read_account(&scene.account).await;
     assert_eq!(doc.status, Status::LoggedOut);
+}
+
+/// A client wants the account to begin anew.
+async fn want_start(bench: &Bench, account: &AccountId) {
+    let write = Write::Update {
+        path: account.account_path(),
+        fields: Fields::from([("startRequest".to_owned(), 1_i64.into())]),
+        precondition: Precondition::Exists,
+    };
+    assert!(bench.store.commit(vec![write]).await.is_ok());
 }
 
 /// A client wants this of an account.
