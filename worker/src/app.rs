@@ -38,7 +38,7 @@ use crate::config::duration::format_duration;
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
-use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
+use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorParts, wanted};
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
-            config: SupervisorConfig::default(),
+            config: config.connects.supervisor(),
         });
         let desk = Desk {
             store: Arc::clone(&store),

@@ -10,9 +10,13 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`wanted`] | which accounts somebody should own: pure |
-//! | [`pacer`] | spreads connects over time |
+//! | [`budget`] | how many connects an address may make: pure |
+//! | [`connects`] | hands them out, over all workers of the cluster |
+//! | [`pacer`] | the same within one worker, where the store does not answer |
 //! | [`reconciler`] | the task |
 
+pub mod budget;
+pub mod connects;
 pub mod pacer;
 pub mod reconciler;
 pub mod wanted;
@@ -31,7 +35,8 @@ use parking_lot::Mutex;
 use session::KeyRing;
 use tokio_util::task::TaskTracker;
 
-use self::pacer::ConnectPacer;
+use self::budget::Budget;
+use self::connects::{Connects, ConnectsParts};
 use self::reconciler::Reconciler;
 use crate::account::AccountConfig;
 use crate::account::link::Links;
@@ -69,11 +74,11 @@ pub struct SupervisorParts {
 /// Limits of the worker as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisorConfig {
-    /// Engines that it starts a second in the long run: WhatsApp throttles an
+    /// Connects of all workers behind one address: WhatsApp throttles an
     /// address that logs in many at once.
-    pub connects_per_second: f64,
-    /// Engines that it starts at once after a pause.
-    pub connects_burst: u32,
+    pub connects: Budget,
+    /// The name of that address.
+    pub egress: String,
     /// The first wait before an account whose task failed begins anew.
     pub restart_base: Duration,
     /// The longest such wait.
@@ -83,8 +88,11 @@ pub struct SupervisorConfig {
 impl Default for SupervisorConfig {
     fn default() -> Self {
         Self {
-            connects_per_second: 5.0,
-            connects_burst: 20,
+            connects: Budget {
+                rate: 5.0,
+                burst: 60,
+            },
+            egress: "default".to_owned(),
             restart_base: Duration::from_secs(2),
             restart_max: Duration::from_secs(120),
         }
@@ -124,11 +132,14 @@ impl Supervisor {
             clock: Arc::clone(&parts.clock),
         };
         let config = parts.config;
-        let connects = ConnectPacer::new(
-            config.connects_per_second,
-            config.connects_burst,
-            parts.clock.boottime(),
-        );
+        let (connects, dispenser) = Connects::new(ConnectsParts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
+            budget: config.connects,
+            egress: config.egress.clone(),
+        });
+        tracker.spawn(dispenser);
         let accounts = Arc::new(AccountParts {
             term: TermParts {
                 store: parts.store,
@@ -141,7 +152,7 @@ impl Supervisor {
             links: parts.links,
             account: parts.account,
             outbox: parts.outbox,
-            connects: Arc::new(connects),
+            connects,
         });
         let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);
         tracker.spawn(reconciler.run());

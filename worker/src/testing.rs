@@ -37,6 +37,8 @@ use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
 use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
+use crate::supervisor::budget::Budget;
+use crate::supervisor::connects::{Connects, ConnectsParts};
 use crate::supervisor::wanted;
 
 /// A condition that does not come true by then fails its test.
@@ -161,6 +163,22 @@ impl Bench {
             limits: FenceLimits::default(),
             tracker: self.tracker.clone(),
         }
+    }
+
+    /// Connects without a pace.
+    pub(crate) fn connects(&self) -> Connects {
+        let (connects, dispenser) = Connects::new(ConnectsParts {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            budget: Budget {
+                rate: 0.0,
+                burst: 1,
+            },
+            egress: "default".to_owned(),
+        });
+        self.tracker.spawn(dispenser);
+        connects
     }
 
     /// A claim of an account by alice.

@@ -34,6 +34,8 @@ mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod mass;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;

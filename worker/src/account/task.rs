@@ -35,7 +35,7 @@ use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
-use crate::supervisor::pacer::ConnectPacer;
+use crate::supervisor::connects::{Connects, Turn};
 
 /// How often the task looks at what no event tells: silence, a status that
 /// could not be written, a stage that lasts.
@@ -63,7 +63,7 @@ pub struct AccountParts {
     /// How it sends.
     pub outbox: OutboxConfig,
     /// Spreads connects over time.
-    pub connects: Arc<ConnectPacer>,
+    pub connects: Connects,
 }
 
 /// How an account's task ended.
@@ -125,6 +125,8 @@ struct Driver {
     machine: Machine,
     instance: Option<Instance>,
     timers: Timers,
+    /// An engine is to be started once it is the account's turn.
+    turn: Option<Turn>,
     /// An engine is to be started then.
     start_at: Option<Boottime>,
     connected_at: Option<Boottime>,
@@ -143,6 +145,7 @@ struct Driver {
 enum Happened {
     Event(Option<EngineEvent>),
     Wished,
+    Turn(Option<Boottime>),
     Timer,
     Look,
     Closed(CloseReason),
@@ -178,6 +181,7 @@ impl Driver {
             machine,
             instance: None,
             timers: Timers::default(),
+            turn: None,
             start_at: None,
             connected_at: None,
             frames_at_timer: 0,
@@ -264,12 +268,19 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let turn = async {
+            match &mut self.turn {
+                Some(turn) => turn.granted().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             reason = self.term.gates.store.closed() => Happened::Closed(reason),
             ask = self.term.ownership.asked() => Happened::Asked(ask.reason),
             event = event => Happened::Event(event),
             Ok(()) = self.wishes.changed() => Happened::Wished,
+            at = turn => Happened::Turn(at),
             () = timer => Happened::Timer,
             () = clock.sleep(LOOK_INTERVAL) => Happened::Look,
         }
@@ -280,6 +291,12 @@ impl Driver {
             Happened::Event(Some(event)) => self.event(event).await,
             Happened::Event(None) => self.drive(Input::EngineStopped, "engine ended").await,
             Happened::Wished => self.wished().await,
+            Happened::Turn(at) => {
+                self.turn = None;
+                // Where nobody hands out turns any more, unpaced rather than stuck.
+                self.start_at = Some(at.unwrap_or_else(|| self.term.clock().boottime()));
+                Ok(())
+            }
             Happened::Timer => self.timer().await,
             Happened::Look => self.look().await,
             Happened::Closed(reason) => Err(Exit::Lost(reason)),

@@ -16,7 +16,7 @@ impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Exit> {
         match effect {
             Effect::StartEngine => {
-                self.start_at = Some(self.parts.connects.reserve(self.term.clock().boottime()));
+                self.turn = Some(self.parts.connects.ask(None));
             }
             Effect::StopEngine => self.end_instance(None).await,
             Effect::FreezeEngine => {
@@ -25,7 +25,7 @@ impl Driver {
             }
             Effect::SetTimer(Timer::Connecting, wait) => {
                 // Begins when the engine does.
-                if self.start_at.is_none() {
+                if self.turn.is_none() && self.start_at.is_none() {
                     self.set_connecting(wait.about);
                 }
             }
@@ -39,12 +39,14 @@ impl Driver {
             Effect::ClearTimer(timer) => {
                 self.timers.clear(timer);
                 if timer == Timer::Connecting {
+                    self.turn = None;
                     self.start_at = None;
                 }
             }
-            Effect::Error { .. } | Effect::Count(_) => {
+            Effect::Error { .. } => {
                 // Noted.
             }
+            Effect::Count(reason) => self.parts.connects.ended(None, &reason),
             Effect::OpenOutbox => {
                 if let Some(instance) = &self.instance {
                     instance.open_outbox();
@@ -112,6 +114,7 @@ impl Driver {
 
     pub(super) async fn end_instance(&mut self, freeze: Option<CloseReason>) {
         self.connected_at = None;
+        self.turn = None;
         self.start_at = None;
         let Some(instance) = self.instance.take() else {
             return;

@@ -61,7 +61,7 @@ impl Scene {
                 links,
                 account: quick(),
                 outbox,
-                connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
+                connects: bench.connects(),
             }),
             ownership,
             observed: Arc::clone(&observed),
