@@ -38,7 +38,7 @@ use crate::config::duration::format_duration;
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
-use crate::supervisor::{Supervisor, SupervisorHandle, SupervisorParts, wanted};
+use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
@@ -122,7 +122,11 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
-            config: config.connects.supervisor(),
+            config: SupervisorConfig {
+                version: config.whatsapp.version(),
+                version_url: config.whatsapp.whatsapp_version_url.clone(),
+                ..config.connects.supervisor()
+            },
         });
         let desk = Desk {
             store: Arc::clone(&store),

@@ -10,15 +10,19 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`wanted`] | which accounts somebody should own: pure |
+//! | `answers` | what other workers ask of the owner of an account |
 //! | [`budget`] | how many connects an address may make: pure |
 //! | [`connects`] | hands them out, over all workers of the cluster |
 //! | [`pacer`] | the same within one worker, where the store does not answer |
+//! | [`versions`] | the WhatsApp version that all workers announce |
 //! | [`reconciler`] | the task |
 
+pub(crate) mod answers;
 pub mod budget;
 pub mod connects;
 pub mod pacer;
 pub mod reconciler;
+pub mod versions;
 pub mod wanted;
 
 use std::collections::HashMap;
@@ -34,19 +38,19 @@ use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use session::KeyRing;
 use tokio_util::task::TaskTracker;
+use whatsapp::{EngineConfig, WHATSAPP_VERSION_URL};
 
 use self::budget::Budget;
 use self::connects::{Connects, ConnectsParts};
 use self::reconciler::Reconciler;
+use self::versions::{Version, VersionParts, Versions};
 use crate::account::AccountConfig;
 use crate::account::link::Links;
 use crate::account::observed::Observed;
 use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
-use crate::commands::Answering;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
-use crate::model::command::CommandKind;
 use crate::outbox::OutboxConfig;
 
 /// What a supervisor works with.
@@ -79,6 +83,10 @@ pub struct SupervisorConfig {
     pub connects: Budget,
     /// The name of that address.
     pub egress: String,
+    /// The WhatsApp client version to announce.
+    pub version: Version,
+    /// The page that names the current one.
+    pub version_url: String,
     /// The first wait before an account whose task failed begins anew.
     pub restart_base: Duration,
     /// The longest such wait.
@@ -93,6 +101,8 @@ impl Default for SupervisorConfig {
                 burst: 60,
             },
             egress: "default".to_owned(),
+            version: EngineConfig::default().version,
+            version_url: WHATSAPP_VERSION_URL.to_owned(),
             restart_base: Duration::from_secs(2),
             restart_max: Duration::from_secs(120),
         }
@@ -112,6 +122,7 @@ pub struct SupervisorHandle {
     coordinator: Coordinator,
     tracker: TaskTracker,
     clock: SharedClock,
+    rng: SharedRng,
 }
 
 /// What the handle and the task share.
@@ -130,6 +141,7 @@ impl Supervisor {
             coordinator: parts.coordinator.clone(),
             tracker: tracker.clone(),
             clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
         };
         let config = parts.config;
         let (connects, dispenser) = Connects::new(ConnectsParts {
@@ -140,6 +152,13 @@ impl Supervisor {
             egress: config.egress.clone(),
         });
         tracker.spawn(dispenser);
+        let (versions, keeper) = Versions::new(VersionParts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            configured: config.version,
+            url: config.version_url.clone(),
+        });
+        tracker.spawn(keeper);
         let accounts = Arc::new(AccountParts {
             term: TermParts {
                 store: parts.store,
@@ -153,6 +172,7 @@ impl Supervisor {
             account: parts.account,
             outbox: parts.outbox,
             connects,
+            versions,
         });
         let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);
         tracker.spawn(reconciler.run());
@@ -190,22 +210,6 @@ impl SupervisorHandle {
             () = self.clock.sleep(LEFTOVERS_LIMIT) => {}
         }
         orderly
-    }
-}
-
-impl Answering for SupervisorHandle {
-    fn session_id(&self) -> String {
-        WorkerView::session_id(self)
-    }
-
-    fn answer(&self, account_id: &str, kind: CommandKind) -> Option<String> {
-        match kind {
-            CommandKind::Inspect => {
-                let account = AccountId::new(account_id).ok()?;
-                let observed = self.shared.observed.lock();
-                Some(observed.get(&account)?.snapshot().debug.to_string())
-            }
-        }
     }
 }
 

@@ -39,6 +39,7 @@ use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
 use crate::supervisor::budget::Budget;
 use crate::supervisor::connects::{Connects, ConnectsParts};
+use crate::supervisor::versions::{VersionParts, Versions};
 use crate::supervisor::wanted;
 
 /// A condition that does not come true by then fails its test.
@@ -179,6 +180,18 @@ impl Bench {
         });
         self.tracker.spawn(dispenser);
         connects
+    }
+
+    /// Versions that stay as they are.
+    pub(crate) fn versions(&self) -> Versions {
+        let (versions, keeper) = Versions::new(VersionParts {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            configured: (2, 3000, 1),
+            url: "http://127.0.0.1:1/".to_owned(),
+        });
+        self.tracker.spawn(keeper);
+        versions
     }
 
     /// A claim of an account by alice.

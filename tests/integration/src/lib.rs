@@ -42,6 +42,8 @@ mod pairing;
 #[cfg(test)]
 mod pause;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod race;
 #[cfg(test)]
 mod reasons;

@@ -14,7 +14,7 @@ use coordinator_lib::store::StoreTime;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use session::SessionFiles;
+use session::{DataKey, SessionFiles};
 use whatsapp::EngineEvent;
 
 use super::link::Link;
@@ -30,11 +30,12 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 11] = [
+pub const HANDLERS: [&str; 12] = [
     "connected",
     "disconnected",
     "message",
     "paired",
+    "passkey",
     "qr",
     "qr_exhausted",
     "receipt",
@@ -104,6 +105,8 @@ pub struct TermView {
     pub journal: Journal,
     /// What stands in the way of every write.
     pub gates: Gates,
+    /// Opens and seals what passes through the store.
+    pub data_key: Arc<DataKey>,
 }
 
 /// What is left of an account whose task has ended without a word.
@@ -175,6 +178,13 @@ impl Observed {
             self.engines.fetch_add(1, Ordering::Relaxed);
         }
         self.view.lock().running = running;
+    }
+
+    /// The engine that runs, and the account's data key.
+    pub fn running(&self) -> Option<(Arc<dyn Link>, Arc<DataKey>)> {
+        let view = self.view.lock();
+        let (running, term) = (view.running.as_ref()?, view.term.as_ref()?);
+        Some((Arc::clone(&running.link), Arc::clone(&term.data_key)))
     }
 
     /// The claim is over.

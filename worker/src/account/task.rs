@@ -36,6 +36,7 @@ use super::timers::Timers;
 use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
 use crate::supervisor::connects::{Connects, Turn};
+use crate::supervisor::versions::{Version, Versions};
 
 /// How often the task looks at what no event tells: silence, a status that
 /// could not be written, a stage that lasts.
@@ -64,6 +65,8 @@ pub struct AccountParts {
     pub outbox: OutboxConfig,
     /// Spreads connects over time.
     pub connects: Connects,
+    /// Which client version is announced.
+    pub versions: Versions,
 }
 
 /// How an account's task ended.
@@ -106,6 +109,7 @@ impl AccountTask {
             files: term.files.clone(),
             journal: term.journal.clone(),
             gates: term.gates.clone(),
+            data_key: Arc::clone(&term.data_key),
         };
         observed.claimed(view);
         let end = match Driver::new(parts, term, wishes, Arc::clone(&observed)) {
@@ -135,6 +139,11 @@ struct Driver {
     /// Sends without an answer on the connections before this one.
     unanswered_before: u64,
     qr_seq: i64,
+    /// The version that the last attempt announced.
+    announced: Version,
+    /// WhatsApp refused it as too old.
+    is_outdated: bool,
+    other_version: watch::Receiver<Version>,
     /// It is to be logged out, as soon as it is connected, or then at the latest.
     log_out_by: Option<Boottime>,
     wishes: watch::Receiver<Option<Document>>,
@@ -146,6 +155,7 @@ enum Happened {
     Event(Option<EngineEvent>),
     Wished,
     Turn(Option<Boottime>),
+    OtherVersion,
     Timer,
     Look,
     Closed(CloseReason),
@@ -174,6 +184,7 @@ impl Driver {
         let now = StoreTime::from_datetime(term.clock().wall());
         let ladder = Ladder::of(doc, now, parts.account.stable_after);
         let machine = Machine::new(linked, ladder, was_abandoned(doc, term.epoch()));
+        let (announced, other_version) = (parts.versions.current(), parts.versions.subscribe());
         Ok(Self {
             parts,
             term,
@@ -187,6 +198,9 @@ impl Driver {
             frames_at_timer: 0,
             unanswered_before: 0,
             qr_seq: 0,
+            announced,
+            is_outdated: false,
+            other_version,
             log_out_by: None,
             wishes,
             observed,
@@ -281,6 +295,7 @@ impl Driver {
             event = event => Happened::Event(event),
             Ok(()) = self.wishes.changed() => Happened::Wished,
             at = turn => Happened::Turn(at),
+            Ok(()) = self.other_version.changed() => Happened::OtherVersion,
             () = timer => Happened::Timer,
             () = clock.sleep(LOOK_INTERVAL) => Happened::Look,
         }
@@ -297,6 +312,7 @@ impl Driver {
                 self.start_at = Some(at.unwrap_or_else(|| self.term.clock().boottime()));
                 Ok(())
             }
+            Happened::OtherVersion => self.retry_with_other_version().await,
             Happened::Timer => self.timer().await,
             Happened::Look => self.look().await,
             Happened::Closed(reason) => Err(Exit::Lost(reason)),
@@ -310,6 +326,11 @@ impl Driver {
             EngineEvent::Qr { code, valid_for } => {
                 self.note_qr(code.expose(), valid_for);
                 self.drive(Input::Qr, "qr").await
+            }
+            EngineEvent::Passkey(step) => {
+                self.note_passkey(&step);
+                self.write_record().await;
+                Ok(())
             }
             EngineEvent::QrExhausted => self.drive(Input::QrExhausted, "qr codes ran out").await,
             EngineEvent::Paired {
@@ -390,10 +411,20 @@ impl Driver {
             tracing::warn!(account.id = %self.term.account, "logged out without a connection: the phone may still list this device");
             return self.end_link().await;
         }
+        self.retry_with_other_version().await?;
         if let Some(stall) = self.stall(now) {
             self.observed.stalled(stall);
             tracing::warn!(account.id = %self.term.account, stall = stall.name(), "connection is dead");
             self.drive(Input::Silent, stall.name()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever was refused for its version waits no longer than for another one.
+    async fn retry_with_other_version(&mut self) -> Result<(), Exit> {
+        if self.is_outdated && self.parts.versions.current() > self.announced {
+            self.is_outdated = false;
+            return self.drive(Input::Retry, "another WhatsApp version").await;
         }
         Ok(())
     }

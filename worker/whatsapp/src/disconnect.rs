@@ -59,6 +59,8 @@ pub enum UnreachableReason {
     Dns,
     /// The TCP connection was refused or failed.
     Tcp,
+    /// The account's proxy refused, or does not speak its protocol.
+    Proxy,
     /// The TLS handshake failed.
     Tls,
     /// The WebSocket upgrade was refused.
@@ -184,6 +186,7 @@ impl fmt::Display for UnreachableReason {
         f.write_str(match self {
             Self::Dns => "host name not found",
             Self::Tcp => "connection refused or failed",
+            Self::Proxy => "the proxy gives no way to it",
             Self::Tls => "TLS handshake failed",
             Self::WebSocket => "WebSocket upgrade refused",
             Self::Handshake => "Noise handshake failed",

@@ -6,17 +6,25 @@ use coordinator_lib::coordinator::RenewOutcome;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::history::ReleaseReason;
 
+use whatsapp::{DisconnectReason, Proxy};
+
 use super::{Driver, Exit, with_sources};
 use crate::account::instance::Instance;
 use crate::account::state::{Effect, Input, Timer};
-use crate::model::Status;
+use crate::model::account::{PROXY_PURPOSE, SealedProxy};
+use crate::model::{AccountDoc, Status, Stored};
 use crate::outbox::pump;
+
+/// The stored proxy does not open, or is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the account's stored proxy cannot be read; set it anew")]
+struct ProxyUnreadable;
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Exit> {
         match effect {
             Effect::StartEngine => {
-                self.turn = Some(self.parts.connects.ask(None));
+                self.turn = Some(self.parts.connects.ask(self.egress().as_deref()));
             }
             Effect::StopEngine => self.end_instance(None).await,
             Effect::FreezeEngine => {
@@ -46,7 +54,14 @@ impl Driver {
             Effect::Error { .. } => {
                 // Noted.
             }
-            Effect::Count(reason) => self.parts.connects.ended(None, &reason),
+            Effect::Count(reason) => {
+                self.parts.connects.ended(self.egress().as_deref(), &reason);
+                self.is_outdated = reason == DisconnectReason::ClientOutdated;
+                if self.is_outdated {
+                    let proxy = self.proxy().ok().flatten();
+                    self.parts.versions.outdated(self.announced, proxy);
+                }
+            }
             Effect::OpenOutbox => {
                 if let Some(instance) = &self.instance {
                     instance.open_outbox();
@@ -85,14 +100,20 @@ impl Driver {
                 .await;
         }
         self.look_at_lease().await?;
-        match Instance::start(&self.parts, &self.term, &self.observed).await {
+        self.announced = self.parts.versions.current();
+        let started = match self.proxy() {
+            Ok(proxy) => Instance::start(&self.parts, &self.term, &self.observed, proxy)
+                .await
+                .map_err(|error| with_sources(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        match started {
             Ok(instance) => {
                 self.instance = Some(instance);
                 self.set_connecting(self.parts.account.connecting_timeout);
                 Ok(())
             }
-            Err(error) => {
-                let message = with_sources(&error);
+            Err(message) => {
                 tracing::error!(account.id = %self.term.account, error = message, "engine did not start");
                 Box::pin(self.drive(Input::EngineFailed { message }, "engine did not start")).await
             }
@@ -109,6 +130,37 @@ impl Driver {
                 tracing::warn!(account.id = %self.term.account, %error, "lease was not looked at");
                 Ok(())
             }
+        }
+    }
+
+    /// The account's own proxy, as its document has it now.
+    fn proxy(&self) -> Result<Option<Proxy>, ProxyUnreadable> {
+        let Some(sealed) = self.sealed_proxy() else {
+            return Ok(None);
+        };
+        let account = self.term.account.as_str();
+        let text = self
+            .term
+            .data_key
+            .open_secret(account, PROXY_PURPOSE, &sealed.sealed)
+            .map_err(|_| ProxyUnreadable)?;
+        let text = std::str::from_utf8(&text).map_err(|_| ProxyUnreadable)?;
+        text.parse().map(Some).map_err(|_| ProxyUnreadable)
+    }
+
+    /// The name of the address that the account's connections come from, where
+    /// it has one of its own.
+    fn egress(&self) -> Option<String> {
+        let sealed = self.sealed_proxy()?;
+        let address = sealed.address.rsplit('/').next().unwrap_or_default();
+        Some(format!("proxy-{address}"))
+    }
+
+    fn sealed_proxy(&self) -> Option<SealedProxy> {
+        let document = self.wishes.borrow();
+        match document.as_ref().and_then(AccountDoc::read_or_skip) {
+            Some(record) => record.value.proxy,
+            None => self.record.doc().proxy.clone(),
         }
     }
 

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use coordinator_lib::store::StoreTime;
-use whatsapp::Stage;
+use serde_json::json;
+use whatsapp::{PasskeyStep, Stage};
 
 use super::{Driver, STATUS_WRITE_LIMIT};
 use crate::account::observed::Transition;
 use crate::account::reconnect::Wait;
 use crate::account::state::{Effect, Phase, Timer};
-use crate::model::account::QR_PURPOSE;
+use crate::model::account::{PASSKEY_PURPOSE, QR_PURPOSE, SealedStep};
 use crate::model::{LastError, SealedQr, Status};
 
 impl Driver {
@@ -75,6 +76,11 @@ impl Driver {
         if status != Status::QrReady && self.record.doc().qr.is_some() {
             self.record.change(&["qr"], reason, |doc| doc.qr = None);
         }
+        let may_link = matches!(status, Status::QrReady | Status::Connecting);
+        if !may_link && self.record.doc().passkey.is_some() {
+            self.record
+                .change(&["passkey"], reason, |doc| doc.passkey = None);
+        }
         if status == Status::LoggedOut {
             self.record
                 .change(&["pairedAt"], reason, |doc| doc.paired_at = None);
@@ -119,6 +125,46 @@ impl Driver {
             seq: self.qr_seq,
         };
         self.record.change(&["qr"], "qr", |doc| doc.qr = Some(qr));
+    }
+
+    /// Notes what WhatsApp wants of a passkey, sealed; its failure for people.
+    pub(super) fn note_passkey(&mut self, step: &PasskeyStep) {
+        let now = StoreTime::from_datetime(self.term.clock().wall());
+        if *step == PasskeyStep::Failed {
+            tracing::warn!(account.id = %self.term.account, "the passkey step failed");
+            self.record
+                .change(&["passkey", "lastError"], "passkey", |doc| {
+                    doc.passkey = None;
+                    doc.last_error = Some(LastError {
+                        message:
+                            "the passkey step of linking failed; start the account and link anew"
+                                .to_owned(),
+                        at: now,
+                        stage: None,
+                        retry_at: None,
+                    });
+                });
+            return;
+        }
+        let content = match step {
+            PasskeyStep::Assertion { options } => {
+                json!({ "step": "assertion", "options": options })
+            }
+            PasskeyStep::Confirmation { code } => json!({ "step": "confirmation", "code": code }),
+            PasskeyStep::Failed => json!({}), // above
+        };
+        let sealed = self.term.data_key.seal_secret(
+            self.parts.term.rng.as_ref(),
+            self.term.account.as_str(),
+            PASSKEY_PURPOSE,
+            content.to_string().as_bytes(),
+        );
+        self.record.change(&["passkey"], "passkey", |doc| {
+            doc.passkey = Some(SealedStep {
+                sealed: sealed.into(),
+                at: now,
+            });
+        });
     }
 
     pub(super) fn note_identity(&mut self, pn: &str, lid: Option<&str>, name: Option<&str>) {

@@ -3,9 +3,10 @@ use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use whatsapp::{DisconnectReason, ReceiptKind};
+use whatsapp::{DisconnectReason, PasskeyStep, ReceiptKind};
 
 use super::*;
+use crate::model::account::PASSKEY_PURPOSE;
 use crate::model::{EventKind, MessageDoc, MessageState, ThreadDoc, WaOutboxDoc, collections, ids};
 use crate::outbox::AcceptOutcome;
 use crate::testing::{ANNA, BEN, Bench, FakeLink, FakeLinks, inbound, until};
@@ -62,6 +63,7 @@ impl Scene {
                 account: quick(),
                 outbox,
                 connects: bench.connects(),
+                versions: bench.versions(),
             }),
             ownership,
             observed: Arc::clone(&observed),
@@ -292,6 +294,29 @@ async fn a_send_that_brings_no_frame_tells_a_dead_connection() {
         (!link.sent_ids().is_empty()).then_some(())
     })
     .await;
+}
+
+/// What a passkey is asked for is a secret: stored sealed, gone once linked.
+#[tokio::test]
+async fn a_passkey_step_is_stored_sealed_until_the_account_is_linked() {
+    let mut scene = Scene::new().await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Passkey(PasskeyStep::Confirmation {
+        code: "ABCD-1234".into(),
+    }))
+    .await;
+    let step = until("the step is there", || async { scene.doc().await.passkey }).await;
+    let (_, data_key) = scene.observed.running().unwrap();
+    let text = data_key
+        .open_secret(scene.account.as_str(), PASSKEY_PURPOSE, &step.sealed)
+        .unwrap();
+    let text: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(
+        (&text["step"], &text["code"]),
+        (&"confirmation".into(), &"ABCD-1234".into())
+    );
+    link.emit(EngineEvent::Connected).await;
+    assert_eq!(scene.status(Status::Connected).await.passkey, None);
 }
 
 #[tokio::test]
