@@ -274,20 +274,23 @@ async fn client_version_is_refreshed_once_for_the_cluster_when_whatsapp_refuses_
             scene::until_connected(scene, api, &linked, LINK_LIMIT).await?;
             accounts.push(linked);
         }
+        let logins = |linked: &Linked| scene.sim().oracle().accounts[linked.number()].logins;
+        let before: Vec<_> = accounts.iter().map(logins).collect();
+        let revision = 1_999_999_999;
+        scene
+            .sim()
+            .inject(Fault::new(FaultKind::LeastVersion { revision }))?;
         for linked in &accounts {
-            let refusal = Fault::new(FaultKind::failure(405));
-            let refusal = refusal.for_account(linked.number()).times(1);
-            scene.sim().inject(refusal)?;
             api.act(&linked.id, "restart").await?;
         }
         // The ordinary wait is two minutes.
         let soon = Duration::from_secs(30);
-        for linked in &accounts {
+        let refused = |number: &str| scene.sim().oracle().accounts[number].logins_refused;
+        for (linked, before) in accounts.iter().zip(before) {
             let counted = wait::until("it was refused, and is back", soon, async || {
                 let account = api.account(&linked.id).await?;
-                let refused = account.last_disconnect_reason.as_ref();
-                let back =
-                    account.status == "connected" && refused.is_some_and(|it| it.code == 405);
+                let logins = scene.sim().oracle().accounts[linked.number()].logins;
+                let back = account.status == "connected" && logins > before;
                 Ok(Look::some(
                     back.then_some(()),
                     (account.status, account.last_error),
@@ -295,6 +298,8 @@ async fn client_version_is_refreshed_once_for_the_cluster_when_whatsapp_refuses_
             });
             counted.await?;
         }
+        let refusals: u64 = accounts.iter().map(|it| refused(it.number())).sum();
+        ensure!((1..=4).contains(&refusals), "{refusals} refusals");
         ensure!(*reads.lock().unwrap() == 1, "{:?} reads", reads.lock());
         let through = proxy.targets();
         ensure!(

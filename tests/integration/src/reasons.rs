@@ -330,6 +330,25 @@ async fn check_health(api: &Api, rows: &[(Row, Linked)]) -> Result<()> {
     Ok(())
 }
 
+/// Every change of the status is told, with its reason.
+async fn check_history(api: &Api, rows: &[(Row, Linked)]) -> Result<()> {
+    for (row, account) in rows.iter().filter(|(row, _)| row.status != "connected") {
+        let path = format!("/v1/accounts/{}/history?of=status", account.id);
+        let body: Value = api.get(&path).await?.expect(200)?.json()?;
+        let latest = &body["history"][0];
+        let told = latest["to"] == row.status && latest["from"].is_string();
+        let reason = latest["reason"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty());
+        ensure!(
+            told && reason && latest["epoch"] == 1,
+            "row {}: {body}",
+            row.name
+        );
+    }
+    Ok(())
+}
+
 /// The log calls for a person exactly where the row says so.
 fn check_alert(worker: &Worker, row: &Row, account: &Linked) -> Result<()> {
     let log = worker.log().text()?;
@@ -416,6 +435,7 @@ async fn every_reason_has_its_reaction_and_survives_a_takeover() -> Result<()> {
             ensure!(tried == expected, "row {}: {tried} logins", row.name);
         }
         check_health(api, &rows).await?;
+        check_history(api, &rows).await?;
 
         // Keys were kept, whatever happened: no row needs a new code but those
         // that were unlinked.
@@ -430,6 +450,127 @@ async fn every_reason_has_its_reaction_and_survives_a_takeover() -> Result<()> {
         try_join_all(back).await?;
         let counts = scene.ledgers(api).await?.count();
         ensure!(counts.qr_after_restart == 0, "{counts:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// 500, five times in a row right after connecting; nothing is deleted, and the
+/// next owner waits as the last one did.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_server_errors_in_a_row_are_degraded_and_survive_a_takeover() -> Result<()> {
+    play(async |scene| {
+        scene.allow_error(CALL);
+        let cluster = Cluster::new(scene, StoreKind::Sqlite).await?;
+        let setup = |name| anyhow::Ok(cluster.worker(name)?.with(&["--reconnect-wait", "100ms"]));
+        let alice = setup("alice")?.start().await?;
+        let account = scene.link(alice.api(), "sales").await?;
+        let fault = Fault::new(FaultKind::StreamError { code: 500 });
+        scene
+            .sim()
+            .inject(fault.for_account(account.number()).times(5))?;
+        let how = Disconnect::StreamError { code: 428 };
+        scene.sim().disconnect(account.number(), None, how);
+        let degraded = ["degraded"];
+        alice
+            .api()
+            .until_status(&account.id, &degraded, LINK_LIMIT)
+            .await?;
+        let store = cluster.store().await?;
+        let before = stored(&store, &account).await?;
+        let wait = before.retry_at.context("a wait")?.since(before.status_at);
+        ensure!(SLOW.contains(&wait.as_secs()), "{before:#?}");
+        ensure!(
+            before.disconnect_counts["500 badSession"] == 5,
+            "{before:#?}"
+        );
+        ensure!(before.ladder.early_errors == 5, "{before:#?}");
+        alice.kill().await?;
+        let bob = setup("bob")?.start().await?;
+        wait::until("bob has it", LINK_LIMIT, async || {
+            let health = bob.api().health().await?;
+            let there = health["accounts"]["degraded"] == 1;
+            Ok(Look::some(there.then_some(()), health["accounts"].clone()))
+        })
+        .await?;
+        let after = stored(&store, &account).await?;
+        let shown = format!("{before:#?}, then {after:#?}");
+        ensure!(
+            after.ladder == before.ladder && after.status_at == before.status_at,
+            "{shown}"
+        );
+        bob.api().act(&account.id, "restart").await?;
+        scene::until_connected(scene, bob.api(), &account, LINK_LIMIT).await?;
+        ensure!(scene.sim().oracle().counts.qr_scans == 1);
+        Ok(())
+    })
+    .await
+}
+
+/// For conflicts to pile up: 5–15 s, then 30 s, on both sides.
+const CONFLICT_LIMIT: Duration = Duration::from_secs(150);
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Two clusters have the same session, as after a copy of the database: they
+/// throw each other out, slower each time, until one of them says so and rests.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_with_one_account_end_in_conflict_and_not_in_a_loop() -> Result<()> {
+    play(async |scene| {
+        scene.allow_error(CALL);
+        let alice = scene.worker("alice")?.start().await?;
+        let shared = scene.link(alice.api(), "shared").await?;
+        let setup = alice.terminate().await?;
+        let mut foreign = scene.worker("eve")?;
+        foreign.folder = scene.folder().join("foreign");
+        copy_folder(&setup.data_folder(), &foreign.data_folder())?;
+        scene.watch(&foreign);
+        let alice = setup.start().await?;
+        let own = scene.link(alice.api(), "own").await?;
+        scene::until_connected(scene, alice.api(), &shared, LINK_LIMIT).await?;
+        let logins = |account: &Linked| scene.sim().oracle().accounts[account.number()].logins;
+        let before = (logins(&shared), logins(&own));
+
+        let eve = foreign.start().await?;
+        let apis = [alice.api(), eve.api()];
+        let at = wait::until("one of them says so", CONFLICT_LIMIT, async || {
+            let mut seen = Vec::new();
+            for api in apis {
+                seen.push(api.account(&shared.id).await?.status);
+            }
+            let at = seen.iter().position(|status| status == "conflict");
+            Ok(Look::some(at, seen))
+        })
+        .await?;
+        let conflict = apis[at].account(&shared.id).await?;
+        ensure!(conflict.retry_at.is_some() && conflict.action_required.is_some());
+        let health = apis[at].health().await?;
+        ensure!(health["accounts"]["conflict"] == 1, "{health}");
+        ensure!(
+            health["lastDisconnectReasons"]["440 connectionReplaced"] == 3,
+            "{health}"
+        );
+        let log = [&alice, &eve][at].log().text()?;
+        ensure!(log.contains(CALL), "an alert");
+        // Three times each at most, and the other account never noticed.
+        let fights = logins(&shared) - before.0;
+        ensure!((1..=6).contains(&fights), "{fights} logins");
+        ensure!(logins(&own) == before.1);
+        ensure!(alice.api().account(&own.id).await?.status == "connected");
+
+        // Once the other program is gone, a restart puts it right.
+        eve.terminate().await?;
+        alice.api().act(&shared.id, "restart").await?;
+        scene::until_connected(scene, alice.api(), &shared, LINK_LIMIT).await?;
         Ok(())
     })
     .await

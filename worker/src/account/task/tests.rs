@@ -177,19 +177,58 @@ async fn a_linked_account_connects_and_says_who_it_is() {
 
 #[tokio::test]
 async fn an_attempt_that_hangs_is_disconnected_with_text_time_and_stage() {
+    for stage in [
+        Stage::Dns,
+        Stage::Tcp,
+        Stage::Tls,
+        Stage::Handshake,
+        Stage::Login,
+        Stage::Sync,
+    ] {
+        let mut scene = Scene::new().await;
+        let link = scene.link().await;
+        link.emit(EngineEvent::Stage(stage)).await;
+        let doc = scene.status(Status::Disconnected).await;
+        let error = doc.last_error.unwrap();
+        assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
+        assert_eq!(error.stage.as_deref(), Some(stage.name()));
+        assert!(error.retry_at.is_some() && doc.retry_at.is_some());
+        assert_eq!(doc.disconnect_counts["408 timedOut"], 1);
+        // The engine was ended, and another is begun.
+        let second = scene.link().await;
+        assert!(link.ended.load(Ordering::SeqCst));
+        assert!(!second.ended.load(Ordering::SeqCst));
+        assert_eq!(scene.observed.snapshot().debug["stalls"]["connecting"], 1);
+    }
+}
+
+/// The next owner took the connection: nobody is told that it was lost.
+#[tokio::test]
+async fn a_connection_replaced_by_the_next_owner_is_left_quietly() {
     let mut scene = Scene::new().await;
-    let link = scene.link().await;
-    link.emit(EngineEvent::Stage(Stage::Handshake)).await;
-    let doc = scene.status(Status::Disconnected).await;
-    let error = doc.last_error.unwrap();
-    assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
-    assert_eq!(error.stage.as_deref(), Some("handshake"));
-    assert!(error.retry_at.is_some() && doc.retry_at.is_some());
-    assert_eq!(doc.disconnect_counts["408 timedOut"], 1);
-    // The engine was ended, and another is begun.
-    let second = scene.link().await;
-    assert!(link.ended.load(Ordering::SeqCst));
-    assert!(!second.ended.load(Ordering::SeqCst));
+    let link = scene.connected().await;
+    let before = scene.bench.events(&scene.account).await.len();
+    let fields = Fields::from([
+        ("leaseEpoch".to_owned(), Value::Int(99)),
+        ("leaseSession".to_owned(), Value::Text("bob".into())),
+    ]);
+    let write = Write::Update {
+        path: scene.account.account_path(),
+        fields,
+        precondition: Precondition::Exists,
+    };
+    let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+    link.emit(EngineEvent::Disconnected(
+        DisconnectReason::ConnectionReplaced,
+    ))
+    .await;
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Lost(_)), "{end:?}");
+    assert!(!link.gates.wire.is_open() && !link.gates.store.is_open());
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!(doc.status, Status::Connected, "the next owner's word");
+    assert!(doc.disconnect_counts.is_empty() && doc.last_error.is_none());
+    assert_eq!(scene.bench.events(&scene.account).await.len(), before);
 }
 
 #[tokio::test]
