@@ -436,6 +436,17 @@ async fn every_reason_has_its_reaction_and_survives_a_takeover() -> Result<()> {
         }
         check_health(api, &rows).await?;
         check_history(api, &rows).await?;
+        let logged_out = rows.len() - owned;
+        wait::until(
+            "the cluster's unlinked accounts are shown",
+            LINK_LIMIT,
+            async || {
+                let cluster = api.health().await?["cluster"].clone();
+                let all = cluster["loggedOut"] == logged_out;
+                Ok(Look::some(all.then_some(()), cluster))
+            },
+        )
+        .await?;
 
         // Keys were kept, whatever happened: no row needs a new code but those
         // that were unlinked.

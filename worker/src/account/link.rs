@@ -60,6 +60,11 @@ pub trait Link: Send + Sync + 'static {
         Err(LinkingError::NotLinking)
     }
 
+    /// An estimate of the bytes that it holds in memory.
+    async fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Counters.
     fn stats(&self) -> EngineStats;
 
@@ -147,6 +152,10 @@ impl Link for Engine {
 
     fn own_jid(&self) -> Option<OwnIdentity> {
         Engine::own_jid(self)
+    }
+
+    async fn memory_bytes(&self) -> Option<u64> {
+        Engine::memory_bytes(self).await
     }
 
     async fn pairing_code(&self, phone: &str) -> Result<PairingCode, LinkingError> {

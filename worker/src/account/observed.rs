@@ -57,6 +57,8 @@ pub struct Observed {
     pub receipts_dropped: AtomicU64,
     /// Engines started.
     pub engines: AtomicU64,
+    /// Bytes that the engine held when it was last looked at.
+    pub memory: AtomicU64,
 }
 
 #[derive(Default)]
@@ -232,6 +234,7 @@ impl Observed {
                 "eventsDropped": stats.events_dropped,
                 "inboundMessages": stats.inbound_messages,
                 "tasks": stats.tasks,
+                "memoryBytes": self.memory.load(Ordering::Relaxed),
                 "gates": { "wire": format!("{:?}", running.gates.wire.state()), "store": format!("{:?}", running.gates.store.state()) },
             })
         });

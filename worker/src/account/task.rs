@@ -7,6 +7,7 @@
 
 mod effects;
 mod ending;
+mod looking;
 mod record;
 mod wishes;
 
@@ -21,15 +22,15 @@ use coordinator_lib::gate::CloseReason;
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::store::{Document, StoreTime};
 use tokio::sync::watch;
-use whatsapp::{EngineEvent, Stage};
+use whatsapp::EngineEvent;
 
 use super::AccountConfig;
 use super::instance::Instance;
 use super::ladder::Ladder;
 use super::link::Links;
 use super::observed::{Observed, TermView};
-use super::pulse::{Pulse, Stall};
-use super::state::{self, Effect, Input, Machine, Phase, Timer};
+use super::pulse::Stall;
+use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
@@ -139,6 +140,8 @@ struct Driver {
     /// Sends without an answer on the connections before this one.
     unanswered_before: u64,
     qr_seq: i64,
+    /// When the engine's memory is to be looked at next.
+    memory_at: Boottime,
     /// The version that the last attempt announced.
     announced: Version,
     /// WhatsApp refused it as too old.
@@ -198,6 +201,7 @@ impl Driver {
             frames_at_timer: 0,
             unanswered_before: 0,
             qr_seq: 0,
+            memory_at: Boottime::ZERO,
             announced,
             is_outdated: false,
             other_version,
@@ -394,57 +398,6 @@ impl Driver {
             Some(Timer::Stable) => self.drive(Input::Stable, "stable").await,
             None => Ok(()),
         }
-    }
-
-    /// Looks at what no event tells.
-    async fn look(&mut self) -> Result<(), Exit> {
-        let stage = self.machine.stage().map(Stage::name);
-        if self.record.doc().stage.as_deref() != stage {
-            self.record
-                .change_status("stage", |doc| doc.stage = stage.map(str::to_owned));
-        }
-        if self.record.is_dirty() {
-            self.write_record().await;
-        }
-        let now = self.term.clock().boottime();
-        if self.log_out_by.is_some_and(|limit| limit <= now) {
-            tracing::warn!(account.id = %self.term.account, "logged out without a connection: the phone may still list this device");
-            return self.end_link().await;
-        }
-        self.retry_with_other_version().await?;
-        if let Some(stall) = self.stall(now) {
-            self.observed.stalled(stall);
-            tracing::warn!(account.id = %self.term.account, stall = stall.name(), "connection is dead");
-            self.drive(Input::Silent, stall.name()).await?;
-        }
-        Ok(())
-    }
-
-    /// Whoever was refused for its version waits no longer than for another one.
-    async fn retry_with_other_version(&mut self) -> Result<(), Exit> {
-        if self.is_outdated && self.parts.versions.current() > self.announced {
-            self.is_outdated = false;
-            return self.drive(Input::Retry, "another WhatsApp version").await;
-        }
-        Ok(())
-    }
-
-    /// What is wrong with the connection, if there is one.
-    fn stall(&self, now: Boottime) -> Option<Stall> {
-        let (Phase::Connected { .. }, Some(connected_at), Some(instance)) =
-            (self.machine.phase(), self.connected_at, &self.instance)
-        else {
-            return None;
-        };
-        let pump = &self.observed.pump;
-        let unanswered = pump.unanswered.load(Ordering::Relaxed);
-        let pulse = Pulse {
-            connected_at,
-            last_frame_in: instance.link.stats().last_frame_in,
-            sends_unanswered: unanswered.saturating_sub(self.unanswered_before),
-            sends_hung_in_a_row: pump.hung_in_a_row.load(Ordering::Relaxed),
-        };
-        pulse.stall(now, self.parts.account.silence_limit)
     }
 
     /// Steps the machine, and carries out what follows, until nothing does.

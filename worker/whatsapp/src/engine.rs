@@ -9,6 +9,7 @@
 //! [`Engine::shutdown`], and in an emergency the drop, leave nothing behind.
 
 mod linking;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,7 +3,7 @@ use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use whatsapp::{DisconnectReason, PasskeyStep, ReceiptKind};
+use whatsapp::{DisconnectReason, PasskeyStep, ReceiptKind, Stage};
 
 use super::*;
 use crate::model::account::PASSKEY_PURPOSE;
@@ -186,19 +186,26 @@ async fn an_attempt_that_hangs_is_disconnected_with_text_time_and_stage() {
         Stage::Sync,
     ] {
         let mut scene = Scene::new().await;
-        let link = scene.link().await;
-        link.emit(EngineEvent::Stage(stage)).await;
-        let doc = scene.status(Status::Disconnected).await;
+        let (link, doc) = loop {
+            let link = scene.link().await;
+            link.emit(EngineEvent::Stage(stage)).await;
+            let doc = scene.status(Status::Disconnected).await;
+            // On a busy machine the time may be up before the stage is told.
+            if doc.last_error.as_ref().unwrap().stage.is_some() {
+                break (link, doc);
+            }
+        };
         let error = doc.last_error.unwrap();
         assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
         assert_eq!(error.stage.as_deref(), Some(stage.name()));
         assert!(error.retry_at.is_some() && doc.retry_at.is_some());
-        assert_eq!(doc.disconnect_counts["408 timedOut"], 1);
+        assert!(doc.disconnect_counts["408 timedOut"] >= 1);
         // The engine was ended, and another is begun.
         let second = scene.link().await;
         assert!(link.ended.load(Ordering::SeqCst));
         assert!(!second.ended.load(Ordering::SeqCst));
-        assert_eq!(scene.observed.snapshot().debug["stalls"]["connecting"], 1);
+        let stalls = scene.observed.snapshot().debug["stalls"]["connecting"].clone();
+        assert!(stalls.as_u64() >= Some(1), "{stalls}");
     }
 }
 
