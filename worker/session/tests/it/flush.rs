@@ -47,10 +47,12 @@ async fn a_takeover_restores_thousands_of_contacts() {
     const CONTACTS: usize = 3_000;
     const GROUPS: usize = 300;
     let value = |kind: Kind, index: usize| -> Vec<u8> {
-        let bytes = match kind {
-            Kind::Sessions => 600,
-            Kind::LidMappings | Kind::PnMappings => 40,
-            _ => 120,
+        let bytes = if kind == Kind::Sessions {
+            600
+        } else if kind == Kind::LidMappings || kind == Kind::PnMappings {
+            40
+        } else {
+            120
         };
         vec![(index % 251) as u8; bytes]
     };
