@@ -34,13 +34,19 @@ mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod mass;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;
 #[cfg(test)]
 mod pause;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod race;
+#[cfg(test)]
+mod reasons;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

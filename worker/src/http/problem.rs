@@ -53,6 +53,8 @@ pub enum ProblemKind {
     QueueFull,
     /// The request took too long.
     RequestTimeout,
+    /// WhatsApp does not do what was asked of it.
+    RefusedByWhatsapp,
     /// The worker that owns the account does not answer.
     OwnerSilent,
     /// The store does not answer.
@@ -144,6 +146,9 @@ impl ProblemKind {
                 "request_timeout",
                 "The request took too long",
             ),
+            Self::RefusedByWhatsapp => {
+                (S::BAD_GATEWAY, "refused_by_whatsapp", "WhatsApp refused it")
+            }
             Self::OwnerSilent => (
                 S::GATEWAY_TIMEOUT,
                 "owner_silent",

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use session::DataKey;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use whatsapp::OutboundMessage;
+use whatsapp::{OutboundMessage, SendError};
 
 use super::OutboxConfig;
 use super::bucket::Bucket;
@@ -159,6 +159,24 @@ pub struct PumpStatus {
     pub sent: AtomicU64,
     /// Given up.
     pub failed: AtomicU64,
+    /// Attempts whose time was up without an answer and without any frame.
+    pub unanswered: AtomicU64,
+    /// Attempts whose time was up while frames flowed.
+    pub hung: AtomicU64,
+    /// As `hung`, since the last answer.
+    pub hung_in_a_row: AtomicU64,
+}
+
+impl PumpStatus {
+    /// An attempt's time was up.
+    fn timed_out(&self, frames_flowed: bool) {
+        if frames_flowed {
+            self.hung.fetch_add(1, Ordering::Relaxed);
+            self.hung_in_a_row.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What became of one attempt.
@@ -531,6 +549,7 @@ impl Pump {
             clock,
             config,
             data_key,
+            status,
             ..
         } = &self.parts;
         let Ok(payload) = data_key.open_secret(account_id, &payload_purpose(id), &document.payload)
@@ -552,15 +571,28 @@ impl Pump {
         }
         // Before the frame leaves: the answer may be faster than the return.
         let ack = acks.expect(&message.message_id);
+        let begun = clock.boottime();
+        let frames_flowed = || link.stats().last_frame_in.is_some_and(|at| at >= begun);
         let verdict = match link.send(&message).await {
-            Err(error) => verdict::of_send_error(&error),
+            Err(error) => {
+                if matches!(error, SendError::TimedOut) {
+                    status.timed_out(frames_flowed());
+                }
+                verdict::of_send_error(&error)
+            }
             Ok(()) => {
                 let answer = async {
                     tokio::select! {
                         biased;
-                        answer = ack => verdict::of_ack(answer.ok()),
+                        answer = ack => {
+                            status.hung_in_a_row.store(0, Ordering::Relaxed);
+                            verdict::of_ack(answer.ok())
+                        }
                         _ = connected.wait_for(|connected| !connected) => Verdict::Unconnected,
-                        () = clock.sleep(config.ack_timeout) => verdict::of_ack(None),
+                        () = clock.sleep(config.ack_timeout) => {
+                            status.timed_out(frames_flowed());
+                            verdict::of_ack(None)
+                        }
                     }
                 };
                 let (verdict, _) = tokio::join!(answer, self.make_durable(thread_id));
