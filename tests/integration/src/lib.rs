@@ -20,6 +20,8 @@ mod broken_store;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod conflict;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod delivery;

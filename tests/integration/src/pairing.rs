@@ -237,7 +237,7 @@ async fn logged_out_account_is_linked_anew_and_keeps_its_threads() -> Result<()>
 /// Accounts that link at the same time.
 const CROWD: usize = 20;
 /// What that may cost at most: a debug build, with everything that stays.
-const CROWD_BYTES_MAX: u64 = 200 * 1024 * 1024;
+const CROWD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The most memory that the worker ever had, in bytes.
 fn peak_memory(worker: &Worker) -> Result<u64> {
