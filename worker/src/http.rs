@@ -8,6 +8,7 @@
 mod account_qr;
 mod accounts;
 mod debug;
+mod do_not_contact;
 mod extract;
 mod history;
 pub mod limits;

@@ -13,6 +13,7 @@
 //! | [`account`] | one account: its state machine and its task |
 //! | [`messages`] | what arrives, threads, receipts |
 //! | [`outbox`] | what is to be sent: accepted, pumped, settled |
+//! | [`killpoint`] | where tests end the process; in no shipped binary |
 //!
 //! The store and the leases are in `coordinator_lib`, encryption in `session`,
 //! and everything that names the WhatsApp engine's types in `whatsapp`.
@@ -26,6 +27,7 @@ pub mod events;
 pub mod exit;
 pub mod health;
 pub mod http;
+pub mod killpoint;
 pub mod messages;
 pub mod model;
 pub mod outbox;

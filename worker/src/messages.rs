@@ -7,6 +7,7 @@
 //! | [`inbox`] | the engine's durable write: a message becomes documents |
 //! | [`order`] | where a message stands in its thread; pure |
 //! | [`receipts`] | receipts move messages through their states |
+//! | [`refusals`] | people who are not written to |
 //! | [`reading`] | marks threads as read when a client asks |
 //!
 //! Everything here is written through the account's
@@ -17,4 +18,5 @@ pub mod inbox;
 pub mod order;
 pub mod reading;
 pub mod receipts;
+pub mod refusals;
 pub mod threads;

@@ -12,6 +12,7 @@
 //! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
+//! | `do_not_contact` | [`DoNotContactDoc`] | from the address |
 //! | `events` | [`EventDoc`] | account and sequence number |
 //! | `commands` | [`command::CommandDoc`] | random |
 //!
@@ -27,6 +28,7 @@ pub mod ids;
 pub mod message;
 pub mod outbox;
 pub mod queries;
+pub mod refusal;
 pub mod stored;
 pub mod thread;
 
@@ -34,5 +36,6 @@ pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr,
 pub use event::{EventDoc, EventKind};
 pub use message::{Direction, MessageDoc, MessageState};
 pub use outbox::{IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
+pub use refusal::DoNotContactDoc;
 pub use stored::{Read, Stored};
 pub use thread::{ThreadDoc, ThreadKind};

@@ -30,9 +30,13 @@ mod disconnects;
 #[cfg(test)]
 mod handoff;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod interop;
+#[cfg(test)]
+mod killpoints;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]

@@ -27,7 +27,8 @@ use crate::messages::inbox::AccountInbox;
 use crate::messages::reading::Reading;
 use crate::messages::receipts::{RECEIPTS_MAX, Receipt, Receipts};
 use crate::model::EventKind;
-use crate::outbox::pump::{Acks, Pump, PumpParts};
+use crate::outbox::acks::Acks;
+use crate::outbox::pump::{Pump, PumpParts};
 
 /// Events that wait for the task; the engine drops receipts beyond that, never
 /// a change of the connection.

@@ -30,7 +30,7 @@ use super::timers::Timers;
 use crate::health::LeaseState;
 use crate::model::account::QR_PURPOSE;
 use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status, Stored};
-use crate::outbox::{OutboxConfig, pump};
+use crate::outbox::{OutboxConfig, held};
 use crate::supervisor::pacer::ConnectPacer;
 
 /// How often the task looks at what no event tells: silence, a status that
@@ -727,7 +727,7 @@ impl Driver {
 
     async fn hold_outbox(&self) {
         let account = self.term.account.as_str();
-        if let Err(error) = pump::hold(&self.parts.term.store, &self.term.journal, account).await {
+        if let Err(error) = held::hold(&self.parts.term.store, &self.term.journal, account).await {
             tracing::warn!(account.id = account, %error, "outbox was not marked as held");
         }
     }

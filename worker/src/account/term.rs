@@ -26,7 +26,7 @@ use crate::events::{Journal, JournalParts};
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
-use crate::outbox::pump::InboundMarks;
+use crate::outbox::marks::InboundMarks;
 
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;

@@ -127,6 +127,10 @@ fn refusal(error: AcceptError) -> Problem {
         AcceptError::Recipient(_) => {
             Problem::new(ProblemKind::InvalidBody, format!("`to`: {text}"))
         }
+        AcceptError::Refused => Problem::new(
+            ProblemKind::DoNotContact,
+            "DELETE /v1/do-not-contact/{address} takes an entry off, if the person agrees",
+        ),
         AcceptError::Text { .. } => {
             Problem::new(ProblemKind::InvalidBody, format!("`text`: {text}"))
         }

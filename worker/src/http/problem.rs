@@ -49,6 +49,8 @@ pub enum ProblemKind {
     AccountState,
     /// The idempotency key was used with another body.
     IdempotencyKeyReused,
+    /// The recipient is not to be written to.
+    DoNotContact,
     /// Too much is queued.
     QueueFull,
     /// The request took too long.
@@ -137,6 +139,11 @@ impl ProblemKind {
                 S::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
                 "The idempotency key was used for another request",
+            ),
+            Self::DoNotContact => (
+                S::CONFLICT,
+                "do_not_contact",
+                "The recipient is not to be written to",
             ),
             Self::QueueFull => (S::TOO_MANY_REQUESTS, "queue_full", "Too much is queued"),
             Self::RequestTimeout => (

@@ -5,13 +5,14 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, history, limits, messages, start_page, status, threads, workers,
+    account_qr, accounts, debug, do_not_contact, history, limits, messages, start_page, status,
+    threads, workers,
 };
 use crate::config::HttpConfig;
 
@@ -40,6 +41,11 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .route(
             "/v1/messages/{id}",
             get(messages::read).delete(messages::cancel),
+        )
+        .route("/v1/do-not-contact", get(do_not_contact::list))
+        .route(
+            "/v1/do-not-contact/{address}",
+            put(do_not_contact::put).delete(do_not_contact::delete),
         )
         .route("/v1/threads/{id}/messages", get(threads::messages))
         .route("/v1/threads/{id}/read", post(threads::mark_read))

@@ -142,6 +142,7 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         last_message_preview: None,
         last_message_id: None,
         unread: 0,
+        answered: false,
         read_pending: false,
         created_at: now,
     }

@@ -14,10 +14,11 @@ use super::identity::{self, Peer, Preview};
 use super::order::Moment;
 use super::threads::ThreadBook;
 use crate::events::{Draft, DraftError, Journal, JournalError, Need, Submitted};
+use crate::killpoint::{self, KillPoint};
 use crate::model::{
     Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind, collections, ids,
 };
-use crate::outbox::pump::InboundMarks;
+use crate::outbox::marks::InboundMarks;
 
 /// The inbox of one engine instance.
 pub struct AccountInbox {
@@ -107,6 +108,7 @@ impl AccountInbox {
 #[async_trait]
 impl Inbox for AccountInbox {
     async fn commit(&self, batch: Vec<Inbound>) -> Result<(), InboxError> {
+        killpoint::reach(KillPoint::InsideHook);
         // Queued one after the other, so stored in order; settled together.
         let mut submitted = Vec::with_capacity(batch.len());
         for message in batch {
@@ -119,6 +121,7 @@ impl Inbox for AccountInbox {
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        killpoint::reach(KillPoint::AfterHook);
         Ok(())
     }
 }
@@ -219,6 +222,7 @@ impl Arrival {
             thread.title = Some(message.push_name.clone());
         }
         if !message.from_me {
+            thread.answered = true;
             thread.unread += 1;
         }
         if thread.last_message_id.is_none() || sort_at >= thread.last_message_at {

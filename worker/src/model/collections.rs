@@ -22,6 +22,9 @@ pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 /// The event log of all accounts.
 pub const EVENTS: &str = "events";
 
+/// People who are not written to.
+pub const DO_NOT_CONTACT: &str = "do_not_contact";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
 
@@ -68,6 +71,11 @@ pub fn wa_outbox(message: &str) -> Result<Path, StoreError> {
 /// `idempotency_keys/{id}`.
 pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
     Collection::new(IDEMPOTENCY_KEYS)?.doc(id)
+}
+
+/// `do_not_contact/{id}`.
+pub fn do_not_contact(id: &str) -> Result<Path, StoreError> {
+    Collection::new(DO_NOT_CONTACT)?.doc(id)
 }
 
 /// `commands/{id}`.

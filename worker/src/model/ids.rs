@@ -44,6 +44,11 @@ pub fn idempotency(account: &str, key: &str) -> String {
     format!("idk_{}", derive(&["idempotency", account, key]))
 }
 
+/// The do-not-contact entry of an address.
+pub fn do_not_contact(address: &str) -> String {
+    format!("dnc_{}", derive(&["do_not_contact", address]))
+}
+
 /// A hash of what a request asks for, to tell a repetition from another body.
 pub fn body_hash(parts: &[&str]) -> String {
     derive(parts)

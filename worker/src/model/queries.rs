@@ -3,7 +3,9 @@
 
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
-use super::collections::{ACCOUNTS, COMMANDS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
+use super::collections::{
+    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages,
+};
 use super::{Desired, Status};
 
 /// All accounts, by id.
@@ -110,6 +112,11 @@ pub fn events_before(at: StoreTime) -> Result<Query, StoreError> {
         .order("at", Direction::Ascending))
 }
 
+/// Everybody who is not written to, by id.
+pub fn do_not_contact() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(DO_NOT_CONTACT)?))
+}
+
 fn threads_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(THREADS)?).filter("accountId", Op::Eq, text(account)))
 }
@@ -166,6 +173,7 @@ mod tests {
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),
             ("events_before", events_before(StoreTime::from_micros(0))),
+            ("do_not_contact", do_not_contact()),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),
         ]

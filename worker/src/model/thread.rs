@@ -35,6 +35,9 @@ pub struct ThreadDoc {
     pub last_message_id: Option<String>,
     /// Received and not yet marked as read.
     pub unread: i64,
+    /// The peer has written here at least once.
+    #[serde(default)]
+    pub answered: bool,
     /// A client asked to mark it as read; the owner does and clears this.
     #[serde(default)]
     pub read_pending: bool,

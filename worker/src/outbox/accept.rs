@@ -19,7 +19,9 @@ use coordinator_lib::store::{
 use session::{DataKey, HeadDoc, KeyRing};
 use whatsapp::InvalidRecipient;
 
+use crate::killpoint::{self, KillPoint};
 use crate::messages::identity::{self, ME, Preview};
+use crate::messages::refusals;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
@@ -100,6 +102,9 @@ pub enum AcceptError {
     /// The recipient is none.
     #[error(transparent)]
     Recipient(#[from] InvalidRecipient),
+    /// The recipient is on the do-not-contact list.
+    #[error("the recipient is on the do-not-contact list")]
+    Refused,
     /// The text is empty or too long.
     #[error("a text has 1 to {max} bytes")]
     Text {
@@ -144,9 +149,15 @@ pub async fn accept(
             state @ (KeyState::None | KeyState::Free(_)) => state,
         };
         let thread = find_thread(parts.store, &request.account_id, &to).await?;
+        if is_refused(parts.store, &to, thread.as_ref()).await? {
+            return Err(AcceptError::Refused);
+        }
         let (writes, accepted) = writes(parts, request, &to, &data_key, thread, key)?;
         match parts.store.commit(writes).await? {
-            CommitOutcome::Committed(_) => return Ok(AcceptOutcome::Accepted(accepted)),
+            CommitOutcome::Committed(_) => {
+                killpoint::reach(KillPoint::AfterAccept);
+                return Ok(AcceptOutcome::Accepted(accepted));
+            }
             // The thread was created meanwhile, or the key was used: look again.
             CommitOutcome::Rejected => parts.clock.sleep(ATTEMPT_WAIT).await,
         }
@@ -249,6 +260,17 @@ async fn key_state(
         thread_id: sent.value.thread_id,
         stored_message_id: sent.value.stored_message_id,
     })))
+}
+
+/// Whether the recipient is on the do-not-contact list.
+async fn is_refused(
+    store: &dyn DocumentStore,
+    to: &str,
+    thread: Option<&Record<ThreadDoc>>,
+) -> Result<bool, StoreError> {
+    let known = thread.map(|thread| [&thread.value.pn, &thread.value.lid]);
+    let known = known.into_iter().flatten().filter_map(Option::as_deref);
+    refusals::any(store, std::iter::once(to).chain(known)).await
 }
 
 /// The thread with a recipient, under whichever of its addresses it was begun.

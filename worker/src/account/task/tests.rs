@@ -35,6 +35,7 @@ fn quick() -> AccountConfig {
 fn unpaced() -> OutboxConfig {
     OutboxConfig {
         rate: 0.0,
+        chat_rate: 0.0,
         retry_base: Duration::from_millis(10),
         retry_max: Duration::from_millis(20),
         ack_timeout: Duration::from_millis(100),
@@ -490,17 +491,79 @@ async fn a_refusal_of_the_server_fails_the_message_with_its_code() {
     .await;
     link.emit(EngineEvent::ServerAck {
         id: refused.wa_message_id.clone(),
-        error: Some(463),
+        error: Some(400),
     })
     .await;
     let failed = scene
         .sending(&refused.message_id, MessageState::Failed)
         .await;
     let error = failed.error.unwrap();
-    assert_eq!(
-        (error.code.as_str(), error.wa_code),
-        ("reach_out_restricted", Some(463))
-    );
+    assert_eq!((error.code.as_str(), error.wa_code), ("refused", Some(400)));
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_contacted_gets_nothing_queued_or_new() {
+    let mut scene = Scene::new().await;
+    // Queued first, and put on the list after.
+    let queued = scene.send(ANNA, "hello").await;
+    let path = crate::messages::refusals::path(ANNA).unwrap();
+    let entry = crate::model::DoNotContactDoc {
+        address: ANNA.to_owned(),
+        note: None,
+        since: crate::testing::at(1),
+    };
+    let write = Write::Set {
+        path: path.clone(),
+        fields: entry.to_document().unwrap(),
+        precondition: Precondition::None,
+    };
+    assert!(scene.bench.store.commit(vec![write]).await.is_ok());
+    let request = crate::testing::request(&scene.account, ANNA, "again");
+    let refused = crate::outbox::accept(scene.bench.accept_parts(), &request).await;
+    assert!(matches!(refused, Err(crate::outbox::AcceptError::Refused)));
+
+    let other = scene.send(BEN, "hello").await;
+    let link = scene.connected().await;
+    let failed = scene
+        .sending(&queued.message_id, MessageState::Failed)
+        .await;
+    assert_eq!(failed.error.unwrap().code, "do_not_contact");
+    scene.sending(&other.message_id, MessageState::Sent).await;
+    assert_eq!(link.sent_ids(), [other.wa_message_id]);
+}
+
+#[tokio::test]
+async fn a_chat_that_may_not_be_begun_now_waits_and_others_go_on() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.acks.store(false, Ordering::SeqCst);
+    let capped = scene.send(BEN, "hello").await;
+    until("it left", || async {
+        (link.sent_ids().len() == 1).then_some(())
+    })
+    .await;
+    // Anna has written here, so she is no new chat.
+    let anna = crate::testing::inbound("A1", ANNA, "hi");
+    link.inbox.commit(vec![anna]).await.unwrap();
+    link.acks.store(true, Ordering::SeqCst);
+    link.emit(EngineEvent::ServerAck {
+        id: capped.wa_message_id.clone(),
+        error: Some(475),
+    })
+    .await;
+    let waits = until("it waits", || async {
+        let path = collections::wa_outbox(&capped.message_id).unwrap();
+        let document = scene.bench.read::<WaOutboxDoc>(path).await.unwrap();
+        document.next_attempt_at.is_some().then_some(document)
+    })
+    .await;
+    assert_eq!(waits.error.unwrap().code, "new_chats_capped");
+    let answer = scene.send(ANNA, "hello").await;
+    scene.sending(&answer.message_id, MessageState::Sent).await;
+    let new = scene.send("491700000003@s.whatsapp.net", "hello").await;
+    let later = scene.send(ANNA, "again").await;
+    scene.sending(&later.message_id, MessageState::Sent).await;
+    assert!(!link.sent_ids().contains(&new.wa_message_id));
 }
 
 #[tokio::test]
