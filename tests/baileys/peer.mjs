@@ -16,7 +16,7 @@ for (const level of ['log', 'info', 'warn', 'error', 'debug', 'trace']) {
 	console[level] = (text) => process.stderr.write(`${typeof text === 'string' ? text : typeof text}\n`)
 }
 
-const { makeWASocket, useMultiFileAuthState } = await import(major === '6' ? 'baileys6' : 'baileys')
+const { makeWASocket, useMultiFileAuthState, getAggregateVotesInPollMessage } = await import(major === '6' ? 'baileys6' : 'baileys')
 const { default: pino } = await import('pino')
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
@@ -82,13 +82,22 @@ const connect = async () => {
 			const text = textOf(message)
 			const common = { id: key.id, from: key.remoteJid, fromMe: !!key.fromMe }
 			if (text !== null) say({ event: 'message', ...common, text, live: type === 'notify' })
+			// As protobuf's own JSON: what a message holds, field by field.
+			if (message) say({ event: 'content', ...common, content: JSON.stringify(message) })
 			else if (messageStubType && !message) say({ event: 'undecryptable', ...common })
 			// An update that was buffered together with its message is merged into it.
 			if (key.fromMe) tellStatus(key, status)
 		}
 	})
 	current.ev.on('messages.update', (updates) => {
-		for (const { key, update: { status } } of updates) tellStatus(key, status)
+		for (const { key, update: { status, pollUpdates } } of updates) {
+			tellStatus(key, status)
+			const poll = pollUpdates && sent.get(key.id)
+			if (!poll) continue
+			const votes = getAggregateVotesInPollMessage({ message: poll, pollUpdates })
+			const chosen = votes.filter(({ voters }) => voters.length > 0).map(({ name }) => name)
+			say({ event: 'votes', id: key.id, chosen })
+		}
 	})
 	current.ev.on('message-receipt.update', (receipts) => {
 		for (const { key, receipt } of receipts) {
@@ -120,6 +129,12 @@ const commands = {
 		const message = await connected().sendMessage(jid, { text }, id ? { messageId: id } : {})
 		sent.set(message.key.id, message.message)
 		if (sent.size > SENT_MAX) sent.delete(sent.keys().next().value)
+		return { id: message.key.id }
+	},
+	// Anything that Baileys can send; `content` and `quoted` are its own shapes.
+	sendContent: async ({ jid, content, quoted }) => {
+		const message = await connected().sendMessage(jid, content, quoted ? { quoted } : {})
+		sent.set(message.key.id, message.message)
 		return { id: message.key.id }
 	},
 	read: async ({ jid, ids }) => {

@@ -122,6 +122,7 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
+            inbox: config.inbox.inbox(),
             config: SupervisorConfig::default(),
         });
         let desk = Desk {

@@ -6,6 +6,7 @@
 mod account;
 pub mod duration;
 mod http;
+mod inbox;
 mod lease;
 mod log;
 mod outbox;
@@ -23,6 +24,7 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 use self::duration::format_duration;
 pub use self::http::HttpConfig;
+pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::outbox::OutboxOptions;
@@ -49,6 +51,9 @@ pub struct Config {
     /// Connections of accounts.
     #[command(flatten)]
     pub account: AccountOptions,
+    /// What arrives.
+    #[command(flatten)]
+    pub inbox: InboxOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,

@@ -34,8 +34,8 @@ pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use event::{EventDoc, EventKind};
-pub use message::{Direction, MessageDoc, MessageState};
-pub use outbox::{IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
+pub use message::{Change, Details, Direction, MessageDoc, MessageState};
+pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
 pub use refusal::DoNotContactDoc;
 pub use stored::{Read, Stored};
 pub use thread::{ThreadDoc, ThreadKind};

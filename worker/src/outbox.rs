@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | limits, pacing, patience |
 //! | [`mod@accept`] | a request becomes documents, on any worker, in one commit |
+//! | [`request`] | what may be asked for, and what it refers to |
 //! | [`schedule`] | which message is next: pure |
 //! | [`bucket`], [`pace`] | how fast, and when not at all: pure |
 //! | [`verdict`] | what each answer of WhatsApp means: data |
@@ -26,6 +27,7 @@ pub mod held;
 pub mod marks;
 pub mod pace;
 pub mod pump;
+pub mod request;
 pub mod rule;
 pub mod schedule;
 pub mod settle;
@@ -33,3 +35,4 @@ pub mod verdict;
 
 pub use accept::{AcceptError, AcceptOutcome, AcceptParts, AcceptRequest, accept};
 pub use config::OutboxConfig;
+pub use request::NewMessage;

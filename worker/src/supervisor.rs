@@ -41,6 +41,7 @@ use crate::account::term::TermParts;
 use crate::commands::Answering;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
+use crate::messages::inbox::InboxConfig;
 use crate::model::command::CommandKind;
 use crate::outbox::OutboxConfig;
 
@@ -62,6 +63,8 @@ pub struct SupervisorParts {
     pub account: AccountConfig,
     /// How an account sends.
     pub outbox: OutboxConfig,
+    /// What accounts keep of what arrives.
+    pub inbox: InboxConfig,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -141,6 +144,7 @@ impl Supervisor {
             links: parts.links,
             account: parts.account,
             outbox: parts.outbox,
+            inbox: parts.inbox,
             connects: Arc::new(connects),
         });
         let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);

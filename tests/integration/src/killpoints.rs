@@ -73,6 +73,11 @@ async fn owner_that_dies_at_a_named_point_loses_and_doubles_nothing() -> Result<
             seen.out_of_order,
             seen.resent,
         ));
+        // What Baileys itself wrote is not in the ledger of what phones wrote.
+        let counts = Counts {
+            unknown: counts.unknown.saturating_sub(ROUNDS),
+            ..counts
+        };
         if !counts.faults().is_empty() || seen.lost + seen.duplicated + seen.out_of_order > 0 {
             faults.push(format!("{point}: {counts:?} {seen:?}"));
         }

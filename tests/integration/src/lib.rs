@@ -38,6 +38,8 @@ mod interop;
 #[cfg(test)]
 mod killpoints;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;

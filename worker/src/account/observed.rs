@@ -313,7 +313,16 @@ mod tests {
             EngineEvent::Undecryptable {
                 chat: String::new(),
                 sender: String::new(),
+                sender_alt: None,
                 id: String::new(),
+                at: chrono::DateTime::UNIX_EPOCH,
+            },
+            EngineEvent::Call {
+                from: String::new(),
+                creator: String::new(),
+                id: String::new(),
+                video: false,
+                offline: false,
             },
             EngineEvent::Stopped,
         ];

@@ -28,6 +28,7 @@ use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::health::LeaseState;
+use crate::messages::inbox::InboxConfig;
 use crate::model::account::QR_PURPOSE;
 use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status, Stored};
 use crate::outbox::{OutboxConfig, held};
@@ -58,6 +59,8 @@ pub struct AccountParts {
     pub account: AccountConfig,
     /// How it sends.
     pub outbox: OutboxConfig,
+    /// What it keeps of what arrives.
+    pub inbox: InboxConfig,
     /// Spreads connects over time.
     pub connects: Arc<ConnectPacer>,
 }
@@ -317,7 +320,8 @@ impl Driver {
             EngineEvent::Stopped => self.drive(Input::EngineStopped, "engine ended").await,
             EngineEvent::Receipt { .. }
             | EngineEvent::ServerAck { .. }
-            | EngineEvent::Undecryptable { .. } => {
+            | EngineEvent::Undecryptable { .. }
+            | EngineEvent::Call { .. } => {
                 // Handed on by the instance.
                 Ok(())
             }

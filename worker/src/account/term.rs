@@ -173,6 +173,11 @@ impl Term {
         })
     }
 
+    /// The documents.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
     /// Time.
     pub fn clock(&self) -> &SharedClock {
         &self.parts.clock

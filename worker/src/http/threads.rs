@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Value, Write};
 use serde::Serialize;
 use serde_json::json;
+use whatsapp::Extras;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
+use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
 use crate::model::thread::ThreadKind;
 use crate::model::{
@@ -56,7 +58,7 @@ impl From<Record<ThreadDoc>> for ThreadView {
 }
 
 /// A message of a thread as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ThreadMessageView {
     id: String,
@@ -69,6 +71,14 @@ struct ThreadMessageView {
     direction: Direction,
     kind: String,
     text: Option<String>,
+    #[serde(flatten)]
+    details: Option<Details>,
+    #[serde(flatten)]
+    extras: Option<Extras>,
+    reactions: Vec<ReactionDoc>,
+    votes: Vec<VoteDoc>,
+    edited_at: Option<StoreTime>,
+    revoked_at: Option<StoreTime>,
     timestamp: StoreTime,
     state: MessageState,
     state_at: StoreTime,
@@ -94,6 +104,12 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             direction: doc.direction,
             kind: doc.kind,
             text: doc.body,
+            details: doc.details,
+            extras: doc.extras,
+            reactions: shown(doc.reactions),
+            votes: doc.votes,
+            edited_at: doc.edited_at,
+            revoked_at: doc.revoked_at,
             timestamp: doc.timestamp,
             state: doc.state,
             state_at: doc.state_at,
@@ -104,6 +120,12 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             offline: doc.offline,
         }
     }
+}
+
+/// Reactions that were not taken off again.
+fn shown(mut reactions: Vec<ReactionDoc>) -> Vec<ReactionDoc> {
+    reactions.retain(|reaction| !reaction.emoji.is_empty());
+    reactions
 }
 
 /// `GET /v1/accounts/{id}/threads`: the latest first.

@@ -10,13 +10,15 @@
 
 use coordinator_lib::store::StoreTime;
 
+use whatsapp::Content;
+
 use crate::model::{ThreadDoc, ThreadKind};
 
 /// The sender of what this account wrote, here or on its phone.
 pub const ME: &str = "me";
 
 /// The sender of what the one peer of a direct chat wrote.
-const PEER: &str = "peer";
+pub const PEER: &str = "peer";
 
 /// Characters of a thread's preview.
 const PREVIEW_CHARS_MAX: usize = 120;
@@ -143,6 +145,8 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         last_message_id: None,
         unread: 0,
         answered: false,
+        timer_seconds: None,
+        archived: false,
         read_pending: false,
         created_at: now,
     }
@@ -157,6 +161,13 @@ impl Preview {
     pub fn of(text: &str) -> Self {
         let line = text.chars().take(PREVIEW_CHARS_MAX);
         Self(line.map(|c| if c.is_control() { ' ' } else { c }).collect())
+    }
+
+    /// Of what a message holds.
+    pub fn of_content(content: &Content) -> Self {
+        content
+            .text()
+            .map_or_else(|| Self::of_kind(content.name()), Self::of)
     }
 
     /// Of a message that is no text.

@@ -38,6 +38,12 @@ pub struct ThreadDoc {
     /// The peer has written here at least once.
     #[serde(default)]
     pub answered: bool,
+    /// Messages of this conversation disappear after so many seconds.
+    #[serde(default)]
+    pub timer_seconds: Option<i64>,
+    /// It was put away; the next message brings it back.
+    #[serde(default)]
+    pub archived: bool,
     /// A client asked to mark it as read; the owner does and clears this.
     #[serde(default)]
     pub read_pending: bool,

@@ -20,11 +20,7 @@ pub async fn hold(store: &Store, journal: &Journal, account_id: &str) -> Result<
     );
     let page = store.query(&queries::wa_outbox_open(account_id)?).await?;
     for record in page.documents.iter().filter_map(WaOutboxDoc::read_or_skip) {
-        let places = Places::new(
-            record.path.id(),
-            &record.value.thread_id,
-            &record.value.stored_message_id,
-        )?;
+        let places = Places::new(record.path.id(), &record.value)?;
         if let Err(error) = places.again(journal, &reason, Duration::ZERO).await {
             tracing::warn!(message.id = record.path.id(), %error, "held message was not marked");
         }

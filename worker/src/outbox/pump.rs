@@ -219,7 +219,7 @@ impl Pump {
             ..
         } = record;
         let id = path.id().to_owned();
-        match Places::new(&id, &document.thread_id, &document.stored_message_id) {
+        match Places::new(&id, &document) {
             Ok(places) => work.places.insert(id.clone(), places),
             Err(error) => {
                 tracing::error!(message.id = %id, %error, "queued message cannot be read");

@@ -9,6 +9,8 @@ use coordinator_lib::store::{Path, StoreError, StoreTime};
 
 use super::verdict::Reason;
 use crate::events::{Draft, DraftError, Journal, JournalError, Need};
+use crate::messages::arrival::change_message;
+use crate::messages::identity::ME;
 use crate::messages::receipts::move_message;
 use crate::model::outbox::SendFailure;
 use crate::model::{MessageState, ThreadDoc, WaOutboxDoc, collections};
@@ -19,6 +21,8 @@ pub struct Places {
     outbox: Path,
     message: Path,
     thread: Path,
+    /// The message that this one changes, if it does.
+    amended: Option<Path>,
 }
 
 /// What the documents said before an attempt.
@@ -48,11 +52,19 @@ impl Places {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the ids cannot be paths.
-    pub fn new(id: &str, thread_id: &str, stored_message_id: &str) -> Result<Self, StoreError> {
+    pub fn new(id: &str, document: &WaOutboxDoc) -> Result<Self, StoreError> {
+        let thread_id = &document.thread_id;
+        let amended = document
+            .amends
+            .as_ref()
+            .map(|amends| &amends.stored_message_id);
         Ok(Self {
             outbox: collections::wa_outbox(id)?,
-            message: collections::message(thread_id, stored_message_id)?,
+            message: collections::message(thread_id, &document.stored_message_id)?,
             thread: collections::thread(thread_id)?,
+            amended: amended
+                .map(|message| collections::message(thread_id, message))
+                .transpose()?,
         })
     }
 
@@ -141,6 +153,10 @@ impl Places {
             };
             let first = document.sent_at.is_none();
             document.sent_at.get_or_insert(draft.now());
+            if first && let (Some(path), Some(amends)) = (&places.amended, &document.amends) {
+                let (now, change) = (draft.now(), &amends.change);
+                change_message(draft, path, &places.thread, ME, change, now)?;
+            }
             if document.open {
                 document.error = None;
                 places.close(draft, document, MessageState::Sent)
@@ -151,7 +167,11 @@ impl Places {
                 Ok(())
             }
         };
-        journal.apply(self.needs(), change).await
+        let mut needs = self.needs();
+        if let Some(amended) = &self.amended {
+            needs.extend([amended, &self.thread].map(|path| Need::Read(path.clone())));
+        }
+        journal.apply(needs, change).await
     }
 
     /// Commits that an attempt failed and when there is another.

@@ -278,10 +278,6 @@ impl Engine {
         ids: &[String],
     ) -> Result<(), SendError> {
         let client = self.connected_client()?;
-        let parse = |text: &str| {
-            text.parse::<Jid>()
-                .map_err(|_| SendError::Rejected("not an address"))
-        };
         let chat = parse(chat)?;
         let sender = sender.map(parse).transpose()?;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -289,6 +285,43 @@ impl Engine {
         self.limited(async {
             read.await
                 .map_err(|error| SendError::from_internal(&*error))
+        })
+        .await
+    }
+
+    /// Refuses a call that rings; see [`EngineEvent::Call`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reject_call(&self, id: &str, from: &str, creator: &str) -> Result<(), SendError> {
+        let client = self.connected_client()?;
+        let from = parse(from)?;
+        let creator = parse(creator)?;
+        let voip = client.voip();
+        let rejected = voip.reject_call(id, &from, &creator);
+        self.limited(async { rejected.await.map_err(|_| SendError::Internal) })
+            .await
+    }
+
+    /// Shows the peer that somebody is writing, or no longer is. WhatsApp takes
+    /// that from accounts only that are shown as online.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn typing(&self, chat: &str, is_typing: bool) -> Result<(), SendError> {
+        let client = self.connected_client()?;
+        let chat = parse(chat)?;
+        self.limited(async {
+            let (presence, state) = (client.presence(), client.chatstate());
+            if is_typing {
+                let online = presence.set_available();
+                online.await.map_err(|_| SendError::Internal)?;
+                let typing = state.send_composing(&chat);
+                typing.await.map_err(|_| SendError::Internal)
+            } else {
+                let paused = state.send_paused(&chat);
+                paused.await.map_err(|_| SendError::Internal)
+            }
         })
         .await
     }
@@ -474,6 +507,12 @@ impl fmt::Debug for OwnIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OwnIdentity(…)")
     }
+}
+
+fn parse(address: &str) -> Result<Jid, SendError> {
+    address
+        .parse()
+        .map_err(|_| SendError::Rejected("not an address"))
 }
 
 /// Tells a device that is still to be linked what it will be called.

@@ -58,6 +58,7 @@ mod barrier;
 mod clues;
 mod config;
 mod connection;
+pub mod content;
 mod disconnect;
 mod engine;
 mod events;
@@ -78,10 +79,11 @@ pub use config::{
     Endpoint, EngineConfig, InvalidEndpoint, PREKEYS_WANTED, PairingMethod, WHATSAPP_ORIGIN,
     WHATSAPP_URL,
 };
+pub use content::{Content, Extras};
 pub use disconnect::{DisconnectReason, UnreachableReason};
 pub use engine::{Engine, EngineError, EngineStats, OutboundMessage, OwnIdentity, ShutdownReport};
 pub use events::{EngineEvent, QrCode, ReceiptKind, Stage};
-pub use inbox::{Inbound, InboundKind, Inbox, InboxError};
+pub use inbox::{Inbound, Inbox, InboxError};
 pub use message::{
     InvalidRecipient, MESSAGE_SECRET_BYTES, MessageSecret, TEXT_BYTES_MAX, encode_text,
     generate_message_id, generate_message_secret, normalise_recipient,

@@ -64,6 +64,7 @@ impl Scene {
                 links,
                 account: quick(),
                 outbox,
+                inbox: crate::messages::inbox::InboxConfig::default(),
                 connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
             }),
             ownership,
