@@ -230,6 +230,19 @@ impl Peer {
         Ok(sent.id)
     }
 
+    /// Votes in a poll of another's.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn vote(&mut self, jid: &str, poll: &str, options: &[&str]) -> Result<(), PeerError> {
+        self.command(
+            "vote",
+            json!({ "jid": jid, "poll": poll, "options": options }),
+        )
+        .await
+        .map(drop)
+    }
+
     /// Waits for a message of this id from another, and returns what it holds
     /// as protobuf's JSON.
     ///

@@ -166,7 +166,7 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         assert_eq!(cards.as_array().map(Vec::len), Some(2));
         assert_eq!(cards[1]["vcard"], CARD);
 
-        let (seen, _) = talk
+        let (seen, poll_sent) = talk
             .to_baileys(json!({ "poll": { "question": "When?", "options": ["now", "later"], "selectable": 1 } }))
             .await?;
         let poll = &seen["pollCreationMessageV3"];
@@ -196,6 +196,19 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         let protocol = &seen["protocolMessage"];
         assert_eq!((&protocol["type"], &protocol["key"]["id"]), (&json!("REVOKE"), &json!(first)));
         talk.stored(&first, |message| message["text"].is_null() && !message["revokedAt"].is_null()).await?;
+
+        // Baileys votes in the worker's poll.
+        let poll = talk
+            .api
+            .outgoing(&poll_sent)
+            .await?
+            .wa_message_id;
+        let own = talk.worker_jid();
+        talk.peer.vote(&own, &poll, &["later"]).await?;
+        let voted = talk
+            .stored(&poll, |message| message["votes"][0]["options"] == json!(["later"]))
+            .await?;
+        assert_eq!(voted["votes"].as_array().map(Vec::len), Some(1));
 
         // A vote in a poll of Baileys', which it opens.
         let poll = talk

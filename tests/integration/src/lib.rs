@@ -52,6 +52,8 @@ mod restarts;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod stalls;
 #[cfg(test)]
 mod takeover;

@@ -29,7 +29,8 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 11] = [
+pub const HANDLERS: [&str; 12] = [
+    "call",
     "connected",
     "disconnected",
     "message",

@@ -5,7 +5,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::{Problem, ProblemKind};
@@ -48,7 +48,9 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             put(do_not_contact::put).delete(do_not_contact::delete),
         )
         .route("/v1/threads/{id}/messages", get(threads::messages))
+        .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
+        .route("/v1/threads/{id}/typing", post(threads::typing))
         .route("/debug/accounts/{id}", get(debug::account))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)

@@ -13,6 +13,7 @@ use super::identity::{self, Peer, Preview};
 use super::order::Moment;
 use crate::events::{Draft, DraftError};
 use crate::model::message::Details;
+use crate::model::thread::title_key;
 use crate::model::{Change, Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind};
 
 /// The kind of a message that could not be decrypted yet.
@@ -185,6 +186,7 @@ impl Arrival {
         let is_peers_name = thread.kind == ThreadKind::Direct && !message.from_me;
         if is_peers_name && !message.push_name.is_empty() {
             thread.title = Some(message.push_name.clone());
+            thread.title_key = Some(title_key(&message.push_name));
         }
         if !message.from_me {
             thread.answered = true;

@@ -140,6 +140,7 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         pn: peer.pn,
         lid: peer.lid,
         title: None,
+        title_key: None,
         last_message_at: now,
         last_message_preview: None,
         last_message_id: None,
@@ -147,7 +148,10 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         answered: false,
         timer_seconds: None,
         archived: false,
+        pending: false,
         read_pending: false,
+        typing_pending: None,
+        typing_at: None,
         created_at: now,
     }
 }

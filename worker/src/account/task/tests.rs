@@ -621,7 +621,10 @@ async fn a_thread_is_marked_as_read_when_a_client_asks() {
         .await
         .unwrap();
     let path = collections::thread(&ids::thread("a1", ANNA)).unwrap();
-    let fields = Fields::from([("readPending".to_owned(), Value::Bool(true))]);
+    let fields = Fields::from([
+        ("readPending".to_owned(), Value::Bool(true)),
+        ("pending".to_owned(), Value::Bool(true)),
+    ]);
     let write = Write::Update {
         path: path.clone(),
         fields,
@@ -636,4 +639,62 @@ async fn a_thread_is_marked_as_read_when_a_client_asks() {
     let mut read: Vec<String> = link.read.lock().concat();
     read.sort();
     assert_eq!(read, ["ID1", "ID2"]);
+}
+
+#[tokio::test]
+async fn a_peer_is_shown_that_somebody_is_writing_if_that_is_still_so() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.inbox
+        .commit(vec![inbound("ID1", ANNA, "one")])
+        .await
+        .unwrap();
+    let path = collections::thread(&ids::thread("a1", ANNA)).unwrap();
+    let now = coordinator_lib::store::StoreTime::from_datetime(scene.bench.clock.wall());
+    let long_ago = crate::testing::at(1);
+    for (asked_at, expected) in [(now, 1), (long_ago, 1)] {
+        let fields = Fields::from([
+            ("typingPending".to_owned(), Value::Bool(true)),
+            ("typingAt".to_owned(), Value::Time(asked_at)),
+            ("pending".to_owned(), Value::Bool(true)),
+        ]);
+        let write = Write::Update {
+            path: path.clone(),
+            fields,
+            precondition: Precondition::Exists,
+        };
+        let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+        until("obeyed", || async {
+            let thread: ThreadDoc = scene.bench.read(path.clone()).await.unwrap();
+            (!thread.pending).then_some(())
+        })
+        .await;
+        assert_eq!(link.typing.lock().len(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_an_event_and_is_refused_where_that_is_wanted() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.emit(EngineEvent::Call {
+        from: ANNA.to_owned(),
+        creator: ANNA.to_owned(),
+        id: "CALL1".to_owned(),
+        video: true,
+        offline: false,
+    })
+    .await;
+    let call = until("an event", || async {
+        let events = scene.bench.events(&scene.account).await;
+        events
+            .into_iter()
+            .find(|event| event.kind == EventKind::CallReceived)
+    })
+    .await;
+    assert_eq!(
+        (call.data["video"].as_str(), call.data["rejected"].as_str()),
+        ("true", "false")
+    );
+    assert!(link.rejected.lock().is_empty(), "not asked for");
 }
