@@ -8,6 +8,9 @@
 // src/, types both. The peer never reconnects on its own.
 
 import { createHash, randomBytes } from 'node:crypto'
+import http from 'node:http'
+import https from 'node:https'
+import { syncBuiltinESMExports } from 'node:module'
 import { createInterface } from 'node:readline'
 
 const [folder, major = '7'] = process.argv.slice(2)
@@ -18,12 +21,32 @@ for (const level of ['log', 'info', 'warn', 'error', 'debug', 'trace']) {
 }
 
 const {
-	makeWASocket, useMultiFileAuthState, decryptPollVote, jidNormalizedUser, aesEncryptGCM, hmacSign, proto
+	makeWASocket, useMultiFileAuthState, decryptPollVote, downloadMediaMessage, jidNormalizedUser,
+	aesEncryptGCM, hmacSign, proto
 } = await import(major === '6' ? 'baileys6' : 'baileys')
 const { default: pino } = await import('pino')
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
 const logger = pino({ level: process.env.BAILEYS_LOG ?? 'silent' }, pino.destination(2))
+
+// Where the media host is: the simulator's, by plain HTTP, which Baileys has no
+// option for.
+let mediaUrl
+const elsewhere = (url) => {
+	const { hostname, pathname, search } = new URL(url)
+	return mediaUrl && hostname.endsWith('.whatsapp.net') ? `${mediaUrl}${pathname}${search}` : String(url)
+}
+const realFetch = globalThis.fetch
+globalThis.fetch = (url, options = {}) => realFetch(elsewhere(url), { ...options, dispatcher: undefined })
+const realRequest = https.request
+https.request = (options, answer) => {
+	const { hostname, path } = options
+	const url = new URL(elsewhere(`https://${hostname}${path}`))
+	if (url.protocol === 'https:') return realRequest(options, answer)
+	const { method, headers } = options
+	return http.request({ hostname: url.hostname, port: url.port, path: url.pathname + url.search, method, headers }, answer)
+}
+syncBuiltinESMExports()
 
 const sha256 = (text) => createHash('sha256').update(text).digest()
 
@@ -37,7 +60,7 @@ let isOpen = false
 let saved = Promise.resolve()
 // What was sent, for peers that ask again.
 const sent = new Map()
-// What came with a secret of its own.
+// What came.
 const received = new Map()
 
 const tellStatus = (key, status) => {
@@ -135,7 +158,7 @@ const connect = async () => {
 			// As protobuf's own JSON: what a message holds, field by field.
 			if (message) say({ event: 'content', ...common, content: JSON.stringify(message) })
 			if (message?.pollUpdateMessage) tellVote(key, message.pollUpdateMessage)
-			if (message?.messageContextInfo?.messageSecret) remember(received, key.id, message)
+			if (message) remember(received, key.id, message)
 			else if (messageStubType && !message) say({ event: 'undecryptable', ...common })
 			// An update that was buffered together with its message is merged into it.
 			if (key.fromMe) tellStatus(key, status)
@@ -178,6 +201,26 @@ const commands = {
 	// Anything that Baileys can send; `content` and `quoted` are its own shapes.
 	sendContent: async ({ jid, content, quoted }) => {
 		const message = await connected().sendMessage(jid, content, quoted ? { quoted } : {})
+		remember(sent, message.key.id, message.message)
+		return { id: message.key.id }
+	},
+	media: async ({ url }) => {
+		mediaUrl = url
+	},
+	// The hash of the file that came with a message, or of one to be sent.
+	download: async ({ id }) => {
+		const file = await downloadMediaMessage({ key: { id }, message: received.get(id) }, 'stream', {})
+		const hash = createHash('sha256')
+		let bytes = 0
+		for await (const piece of file) {
+			hash.update(piece)
+			bytes += piece.length
+		}
+		return { sha256: hash.digest('hex'), bytes }
+	},
+	// Sends a file of this machine; `as` is Baileys' name for its kind.
+	sendFile: async ({ jid, path, as, options }) => {
+		const message = await connected().sendMessage(jid, { [as]: { url: path }, ...options })
 		remember(sent, message.key.id, message.message)
 		return { id: message.key.id }
 	},

@@ -28,16 +28,18 @@ use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
 use coordinator_lib::store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use whatsapp::media::{MediaFetcher, MediaHost};
 
 use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
 use crate::commands::Desk;
-use crate::config::Config;
 use crate::config::duration::format_duration;
+use crate::config::{Config, StoreKind};
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
+use crate::media::MediaFolder;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// Who this worker is. Nothing in it changes.
@@ -123,6 +125,7 @@ impl App {
             account: config.account.account(),
             outbox: config.outbox.outbox(),
             inbox: config.inbox.inbox(),
+            media: media_folder(&config),
             config: SupervisorConfig::default(),
         });
         let desk = Desk {
@@ -131,6 +134,8 @@ impl App {
             answering: Arc::new(supervisor.clone()),
         };
         tasks.spawn(desk.run(stop.clone()));
+        let media_host = MediaHost::new(config.whatsapp.whatsapp_media_url.clone());
+        let media_clock = Arc::clone(&clock);
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -140,6 +145,8 @@ impl App {
             info: Arc::clone(&info),
             lifecycle: lifecycle.clone(),
             monitor,
+            media: media_folder(&config),
+            fetcher: MediaFetcher::new(Arc::new(media_host), Arc::clone(&media_clock)),
         });
         tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
         tasks.close();
@@ -299,4 +306,14 @@ fn port_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
         (exit::CONFIG, "choose another address with --listen")
     };
     Failure::new(code, format!("cannot listen on {listen} ({error}): {help}"))
+}
+
+/// The folder of files to be sent, with the embedded store only: see
+/// [`MediaFolder`].
+fn media_folder(config: &Config) -> MediaFolder {
+    let folder = match config.store.store {
+        StoreKind::Sqlite => Some(config.store.data_dir.as_path()),
+        StoreKind::Firestore => None,
+    };
+    MediaFolder::new(folder, config.inbox.media_bytes_max)
 }

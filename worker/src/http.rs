@@ -12,6 +12,7 @@ mod do_not_contact;
 mod extract;
 mod history;
 pub mod limits;
+mod media;
 mod message_body;
 mod messages;
 mod page;

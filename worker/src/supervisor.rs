@@ -41,6 +41,7 @@ use crate::account::term::TermParts;
 use crate::commands::Answering;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
+use crate::media::MediaFolder;
 use crate::messages::inbox::InboxConfig;
 use crate::model::command::CommandKind;
 use crate::outbox::OutboxConfig;
@@ -65,6 +66,8 @@ pub struct SupervisorParts {
     pub outbox: OutboxConfig,
     /// What accounts keep of what arrives.
     pub inbox: InboxConfig,
+    /// Where files are that go with messages.
+    pub media: MediaFolder,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -145,6 +148,7 @@ impl Supervisor {
             account: parts.account,
             outbox: parts.outbox,
             inbox: parts.inbox,
+            media: parts.media,
             connects: Arc::new(connects),
         });
         let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);

@@ -283,6 +283,7 @@ pub(crate) fn inbound(id: &str, chat: &str, body: &str) -> Inbound {
         timestamp: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
         content: Content::Text(body.to_owned()),
         extras: Extras::default(),
+        media: None,
         secret: None,
         offline: false,
     }

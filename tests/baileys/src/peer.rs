@@ -230,6 +230,52 @@ impl Peer {
         Ok(sent.id)
     }
 
+    /// Says where the media host is.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`]
+    pub async fn use_media_host(&mut self, url: &str) -> Result<(), PeerError> {
+        self.command("media", json!({ "url": url })).await.map(drop)
+    }
+
+    /// Fetches the file that came with a message: its SHA-256 and its size.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn download(&mut self, id: &str) -> Result<(String, u64), PeerError> {
+        #[derive(Deserialize)]
+        struct File {
+            sha256: String,
+            bytes: u64,
+        }
+        let file: File = answer(
+            "download",
+            self.command("download", json!({ "id": id })).await?,
+        )?;
+        Ok((file.sha256, file.bytes))
+    }
+
+    /// Sends a file; `kind` and `options` are Baileys' own. Returns the
+    /// message's id.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_file(
+        &mut self,
+        jid: &str,
+        path: &Path,
+        kind: &str,
+        options: serde_json::Value,
+    ) -> Result<String, PeerError> {
+        #[derive(Deserialize)]
+        struct Sent {
+            id: String,
+        }
+        let command = json!({ "jid": jid, "path": path, "as": kind, "options": options });
+        let sent: Sent = answer("sendFile", self.command("sendFile", command).await?)?;
+        Ok(sent.id)
+    }
+
     /// Votes in a poll of another's.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ mod killpoints;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
+mod media;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;

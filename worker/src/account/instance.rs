@@ -106,6 +106,7 @@ impl Instance {
             data_key: Arc::clone(&term.data_key),
             connected: is_connected.clone(),
             acks: Arc::clone(&acks),
+            media: parts.media.clone(),
             marks: Arc::clone(&term.marks),
             sent: Arc::clone(&term.sent),
             status: Arc::clone(&observed.pump),

@@ -28,6 +28,7 @@ use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::health::LeaseState;
+use crate::media::MediaFolder;
 use crate::messages::inbox::InboxConfig;
 use crate::model::account::QR_PURPOSE;
 use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status, Stored};
@@ -61,6 +62,8 @@ pub struct AccountParts {
     pub outbox: OutboxConfig,
     /// What it keeps of what arrives.
     pub inbox: InboxConfig,
+    /// Where files are that go with messages.
+    pub media: MediaFolder,
     /// Spreads connects over time.
     pub connects: Arc<ConnectPacer>,
 }

@@ -2,7 +2,7 @@
 //! of the things that can be sent.
 
 use serde::{Deserialize, Serialize};
-use whatsapp::content::{Contact, LinkPreview, Location, Poll};
+use whatsapp::content::{Contact, LinkPreview, Location, MediaKind, Poll};
 
 use super::problem::{Problem, ProblemKind};
 use crate::model::Change;
@@ -35,6 +35,19 @@ pub(super) struct MessageBody {
     revoke: Option<Revoke>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vote: Option<Vote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media: Option<MediaBody>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct MediaBody {
+    media_id: String,
+    kind: MediaKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caption: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_name: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -111,13 +124,19 @@ impl MessageBody {
             self.vote
                 .map(|vote| amend(vote.message_id, Change::Vote(vote.options))),
         ];
-        let mut given = all.into_iter().flatten();
+        let media = self.media.map(|media| NewMessage::Media {
+            media_id: media.media_id,
+            kind: media.kind,
+            caption: media.caption,
+            file_name: media.file_name,
+        });
+        let mut given = all.into_iter().chain([media]).flatten();
         match (given.next(), given.next()) {
             (Some(message), None) => Ok((self.to, message)),
             (_, _) => Err(Problem::new(
                 ProblemKind::InvalidBody,
                 "give exactly one of `text`, `location`, `contacts`, `poll`, `reaction`, `edit`, \
-                 `revoke`, `vote`",
+                 `revoke`, `vote`, `media`",
             )),
         }
     }

@@ -136,6 +136,10 @@ fn refusal(error: AcceptError) -> Problem {
             "`messageId` and `quote` take the `id` of a message of the thread with this recipient: \
              GET /v1/threads/{id}/messages",
         ),
+        AcceptError::UnknownMedia => Problem::new(
+            ProblemKind::InvalidBody,
+            "`media.mediaId` is what POST /v1/media returned",
+        ),
         AcceptError::NotOurs => Problem::new(ProblemKind::InvalidBody, text),
         AcceptError::KeyReused => Problem::new(
             ProblemKind::IdempotencyKeyReused,

@@ -7,6 +7,7 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, StoreTime};
 use session::DataKey;
 use whatsapp::content::votes::{self, Ballot};
+use whatsapp::media::MediaRef;
 use whatsapp::{Content, Extras, Inbound};
 
 use super::identity::{self, Peer, Preview};
@@ -22,6 +23,11 @@ pub const UNDECRYPTABLE: &str = "undecryptable";
 /// The purpose under which a poll's secret is sealed.
 pub fn poll_purpose(wa_message_id: &str) -> String {
     format!("messages.pollSecret/{wa_message_id}")
+}
+
+/// The purpose under which the place and key of a file are sealed.
+pub fn media_purpose(wa_message_id: &str) -> String {
+    format!("messages.mediaRef/{wa_message_id}")
 }
 
 /// What became of one message.
@@ -162,6 +168,7 @@ impl Arrival {
             reactions: Vec::new(),
             votes: Vec::new(),
             poll_secret,
+            media_ref: message.media.as_ref().and_then(|media| self.seal(media)),
             edited_at: None,
             revoked_at: None,
             timestamp: StoreTime::from_datetime(message.timestamp),
@@ -176,6 +183,16 @@ impl Arrival {
             stored_at: now,
             offline: message.offline,
         }
+    }
+
+    fn seal(&self, media: &MediaRef) -> Option<bytes::Bytes> {
+        let plain = serde_json::to_vec(media).ok()?;
+        let purpose = media_purpose(&self.message.id);
+        let rng = self.rng.as_ref();
+        let sealed = self
+            .data_key
+            .seal_secret(rng, &self.account_id, &purpose, &plain);
+        Some(sealed.into())
     }
 
     fn update_thread(&self, thread: &mut ThreadDoc, sort_at: StoreTime, is_new: bool) {

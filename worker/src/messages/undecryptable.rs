@@ -86,6 +86,7 @@ pub async fn note(
             reactions: Vec::new(),
             votes: Vec::new(),
             poll_secret: None,
+            media_ref: None,
             edited_at: None,
             revoked_at: None,
             timestamp: StoreTime::from_datetime(message.at),

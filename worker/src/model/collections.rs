@@ -22,6 +22,9 @@ pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 /// The event log of all accounts.
 pub const EVENTS: &str = "events";
 
+/// Files that clients gave to be sent.
+pub const MEDIA: &str = "media";
+
 /// People who are not written to.
 pub const DO_NOT_CONTACT: &str = "do_not_contact";
 
@@ -71,6 +74,11 @@ pub fn wa_outbox(message: &str) -> Result<Path, StoreError> {
 /// `idempotency_keys/{id}`.
 pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
     Collection::new(IDEMPOTENCY_KEYS)?.doc(id)
+}
+
+/// `media/{id}`.
+pub fn media(id: &str) -> Result<Path, StoreError> {
+    Collection::new(MEDIA)?.doc(id)
 }
 
 /// `do_not_contact/{id}`.

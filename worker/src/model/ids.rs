@@ -25,6 +25,11 @@ pub fn outgoing(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("msg_{}", ulid(now, rng))
 }
 
+/// A file to be sent: `med_…`.
+pub fn media(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("med_{}", ulid(now, rng))
+}
+
 /// The conversation of an account with a chat (a JID without device).
 pub fn thread(account: &str, chat: &str) -> String {
     format!("thr_{}", derive(&["thread", account, chat]))

@@ -57,6 +57,9 @@ pub struct MessageDoc {
     /// A poll's secret, sealed with the data key: it opens votes.
     #[serde(default)]
     pub poll_secret: Option<Bytes>,
+    /// Where its file is and how it is opened, sealed with the data key.
+    #[serde(default)]
+    pub media_ref: Option<Bytes>,
     /// When its author last changed it.
     #[serde(default)]
     pub edited_at: Option<StoreTime>,
@@ -212,6 +215,7 @@ impl MessageDoc {
                 self.details = None;
                 self.extras = None;
                 self.poll_secret = None;
+                self.media_ref = None;
                 true
             }
         }
@@ -374,6 +378,7 @@ mod tests {
             reactions: Vec::new(),
             votes: Vec::new(),
             poll_secret: None,
+            media_ref: None,
             edited_at: None,
             revoked_at: None,
             timestamp: at,

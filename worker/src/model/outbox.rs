@@ -97,6 +97,9 @@ pub struct WaOutboxDoc {
     /// Why the last attempt failed.
     #[serde(default)]
     pub error: Option<SendFailure>,
+    /// The file that goes with it.
+    #[serde(default)]
+    pub media_id: Option<String>,
     /// What it does to another message, once it is sent; it is none of its own
     /// then.
     #[serde(default)]

@@ -18,6 +18,7 @@ use coordinator_lib::store::{
 };
 use session::{DataKey, HeadDoc, KeyRing};
 use whatsapp::content::encode::{Surroundings, encode};
+use whatsapp::media::MEDIA_KEY_BYTES;
 use whatsapp::{Content, Extras, InvalidRecipient};
 
 use super::request::{Context, NewMessage, Prepared};
@@ -123,6 +124,9 @@ pub enum AcceptError {
     /// The message that is referred to is not in this conversation.
     #[error("there is no such message in this conversation")]
     UnknownTarget,
+    /// There is no such file.
+    #[error("there is no such file")]
+    UnknownMedia,
     /// Only own texts can be edited, only own messages taken back.
     #[error("only what this account wrote can be changed: its texts edited, its messages revoked")]
     NotOurs,
@@ -342,6 +346,11 @@ fn writes(
         chat: to,
         now_ms: wall.timestamp_millis(),
         secret: &secret,
+        media_key: prepared.media_id.as_ref().map(|_| {
+            let mut key = [0; MEDIA_KEY_BYTES];
+            rng.fill(&mut key);
+            key
+        }),
     };
     let payload = encode(&prepared.content, &prepared.extras, around);
     let sealed = data_key.seal_secret(rng, &account_id, &payload_purpose(&message_id), &payload);
@@ -386,6 +395,7 @@ fn writes(
             reactions: Vec::new(),
             votes: Vec::new(),
             poll_secret,
+            media_ref: None,
             edited_at: None,
             revoked_at: None,
             timestamp: now,
@@ -427,6 +437,7 @@ fn writes(
         read_at: None,
         error: None,
         amends: prepared.amends,
+        media_id: prepared.media_id,
         thread_id: thread_id.clone(),
         stored_message_id: stored_message_id.clone(),
         traceparent: request.traceparent.clone(),

@@ -197,6 +197,18 @@ impl Attempt<'_> {
             chat: document.chat.clone(),
             message_id: document.wa_message_id.clone(),
             payload: bytes::Bytes::copy_from_slice(&payload),
+            attachment: match &document.media_id {
+                Some(id) => match self.parts.media.path(id) {
+                    Some(path) => Some(path),
+                    None => {
+                        return Verdict::Fail(Reason::new(
+                            "no_media_folder",
+                            "this worker has no folder for files",
+                        ));
+                    }
+                },
+                None => None,
+            },
         };
         let mut connected = self.parts.connected.clone();
         if !self.make_durable().await {

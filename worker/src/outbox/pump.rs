@@ -31,6 +31,7 @@ use super::schedule::{Done, Item, Next, Schedule};
 use super::settle::Places;
 use crate::account::link::Link;
 use crate::events::Journal;
+use crate::media::MediaFolder;
 use crate::messages::receipts::{SentIndex, Target};
 use crate::model::stored::Record;
 use crate::model::{Stored, WaOutboxDoc, queries};
@@ -58,6 +59,8 @@ pub struct PumpParts {
     pub connected: watch::Receiver<bool>,
     /// The server's acknowledgements.
     pub acks: Arc<Acks>,
+    /// Where files are that go with messages.
+    pub media: MediaFolder,
     /// Who has just written here.
     pub marks: Arc<InboundMarks>,
     /// For the receipts that follow.

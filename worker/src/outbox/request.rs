@@ -3,14 +3,18 @@
 use coordinator_lib::store::{Document, DocumentStore};
 use session::DataKey;
 use whatsapp::content::votes::{self, Ballot};
-use whatsapp::content::{Contact, LinkPreview, Location, POLL_OPTIONS_MAX, Poll, Quote, Target};
+use whatsapp::content::{
+    Contact, LinkPreview, Location, Media, MediaKind, POLL_OPTIONS_MAX, Poll, Quote, Target,
+};
 use whatsapp::{Content, Extras};
 
 use super::accept::AcceptError;
 use crate::messages::arrival::poll_purpose;
 use crate::messages::identity;
 use crate::model::message::Details;
-use crate::model::{AmendsDoc, Change, MessageDoc, Read, Stored, ThreadKind, collections};
+use crate::model::{
+    AmendsDoc, Change, MediaDoc, MessageDoc, Read, Stored, ThreadKind, collections,
+};
 
 /// Characters of a name, a title, an address, a poll's option.
 const LINE_CHARS_MAX: usize = 255;
@@ -45,6 +49,17 @@ pub enum NewMessage {
     Contacts(Vec<Contact>),
     /// A poll.
     Poll(Poll),
+    /// A file that was uploaded before.
+    Media {
+        /// Its document.
+        media_id: String,
+        /// As what it is sent.
+        kind: MediaKind,
+        /// Its text.
+        caption: Option<String>,
+        /// Its name.
+        file_name: Option<String>,
+    },
     /// A change to a message that is stored.
     Amend {
         /// Its document in the recipient's thread.
@@ -59,6 +74,7 @@ pub(super) struct Prepared {
     pub(super) content: Content,
     pub(super) extras: Extras,
     pub(super) amends: Option<AmendsDoc>,
+    pub(super) media_id: Option<String>,
 }
 
 /// Where a request is looked up.
@@ -157,6 +173,15 @@ impl NewMessage {
                 }
                 Ok(())
             }
+            NewMessage::Media {
+                caption, file_name, ..
+            } => {
+                let max = whatsapp::TEXT_BYTES_MAX;
+                if caption.as_ref().is_some_and(|caption| caption.len() > max) {
+                    return Err(AcceptError::Text { max });
+                }
+                line("media.fileName", file_name.as_deref(), LINE_CHARS_MAX)
+            }
             NewMessage::Amend { change, .. } => match change {
                 Change::Reaction(emoji) if emoji.len() > EMOJI_BYTES_MAX => Err(invalid(
                     "`reaction.emoji` is one emoji, or empty to take it off",
@@ -181,6 +206,7 @@ impl NewMessage {
             content,
             extras: Extras::default(),
             amends: None,
+            media_id: None,
         };
         match self {
             NewMessage::Text {
@@ -209,6 +235,33 @@ impl NewMessage {
             NewMessage::Location(place) => Ok(plain(Content::Location(place.clone()))),
             NewMessage::Contacts(cards) => Ok(plain(Content::Contacts(cards.clone()))),
             NewMessage::Poll(poll) => Ok(plain(Content::Poll(poll.clone()))),
+            NewMessage::Media {
+                media_id,
+                kind,
+                caption,
+                file_name,
+            } => {
+                let file = context.find_media(media_id).await?;
+                if !is_of_kind(*kind, &file.mime_type) {
+                    return Err(invalid(
+                        "`media.kind` does not go with the file's media type",
+                    ));
+                }
+                let content = Content::Media(Media {
+                    kind: *kind,
+                    mime_type: Some(file.mime_type),
+                    bytes: u64::try_from(file.bytes).ok(),
+                    caption: caption.clone(),
+                    file_name: file_name.clone(),
+                    seconds: None,
+                    width: None,
+                    height: None,
+                });
+                Ok(Prepared {
+                    media_id: Some(media_id.clone()),
+                    ..plain(content)
+                })
+            }
             NewMessage::Amend {
                 stored_message_id,
                 change,
@@ -221,6 +274,7 @@ impl NewMessage {
                         stored_message_id: stored_message_id.clone(),
                         change: change.clone(),
                     }),
+                    media_id: None,
                 })
             }
         }
@@ -235,6 +289,17 @@ impl Context<'_> {
         let snapshot = self.store.get(&[path]).await?;
         let document: Option<&Document> = snapshot.documents.iter().flatten().next();
         match MessageDoc::read(document.ok_or_else(unknown)?)? {
+            Read::Known(record) => Ok(record.value),
+            Read::Newer(_) => Err(AcceptError::Newer),
+        }
+    }
+
+    async fn find_media(&self, id: &str) -> Result<MediaDoc, AcceptError> {
+        let unknown = || AcceptError::UnknownMedia;
+        let path = collections::media(id).map_err(|_| unknown())?;
+        let snapshot = self.store.get(&[path]).await?;
+        let document: Option<&Document> = snapshot.documents.iter().flatten().next();
+        match MediaDoc::read(document.ok_or_else(unknown)?)? {
             Read::Known(record) => Ok(record.value),
             Read::Newer(_) => Err(AcceptError::Newer),
         }
@@ -315,6 +380,17 @@ fn amendment(
                 .map_err(|_| invalid("this poll's secret cannot be used"))?;
             Ok(Content::Vote { target, vote })
         }
+    }
+}
+
+/// What WhatsApp's clients can show as what.
+fn is_of_kind(kind: MediaKind, mime_type: &str) -> bool {
+    match kind {
+        MediaKind::Image => matches!(mime_type, "image/jpeg" | "image/png"),
+        MediaKind::Video => mime_type.starts_with("video/"),
+        MediaKind::Audio | MediaKind::Voice => mime_type.starts_with("audio/"),
+        MediaKind::Sticker => mime_type == "image/webp",
+        MediaKind::Document => true,
     }
 }
 

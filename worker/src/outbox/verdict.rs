@@ -83,6 +83,14 @@ pub fn of_send_error(error: &SendError) -> Verdict {
             "query_failed",
             "WhatsApp did not answer what sending needs",
         )),
+        SendError::Media => Verdict::Retry(Reason::new(
+            "media_host_down",
+            "WhatsApp's media host did not take the file",
+        )),
+        SendError::Disk => Verdict::Retry(Reason::new(
+            "disk",
+            "the file could not be prepared: see to the disk of the data folder",
+        )),
         SendError::Internal => Verdict::Retry(Reason::new(
             "engine_failed",
             "the WhatsApp engine failed to send",
@@ -186,6 +194,8 @@ mod tests {
             (SendError::Storage, "retry"),
             (SendError::Query, "retry"),
             (SendError::Internal, "retry"),
+            (SendError::Media, "retry"),
+            (SendError::Disk, "retry"),
             (SendError::Rejected("no such group"), "fail"),
         ];
         for (error, expected) in rows {

@@ -122,6 +122,8 @@ pub struct EngineConfig {
     pub connect_timeout: Duration,
     /// Limit for one [`Engine::send`](crate::Engine::send).
     pub send_timeout: Duration,
+    /// In a simulation: where the media hosts are, instead of WhatsApp's own.
+    pub media_url: Option<String>,
     /// How to pair.
     pub pairing: PairingMethod,
 }
@@ -136,6 +138,7 @@ impl Default for EngineConfig {
             prekeys_wanted: PREKEYS_WANTED,
             connect_timeout: Duration::from_secs(15),
             send_timeout: Duration::from_secs(20),
+            media_url: None,
             pairing: PairingMethod::QrCode,
         }
     }

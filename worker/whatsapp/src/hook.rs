@@ -16,8 +16,10 @@ use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
+use crate::content::Content;
 use crate::content::decode::decode;
 use crate::inbox::{Inbound, Inbox, InboxError};
+use crate::media;
 use crate::monitor::Monitor;
 
 /// The engine's way to the inbox.
@@ -134,6 +136,11 @@ fn translate(message: &wa::Message, info: &MessageInfo) -> Inbound {
         from_me: source.is_from_me,
         push_name: info.push_name.clone(),
         timestamp: info.timestamp,
+        media: if let Content::Media(file) = &content {
+            media::reference(message.get_base_message(), file.kind)
+        } else {
+            None
+        },
         content,
         extras,
         secret: wacore::reporting_token::extract_message_secret(message)

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::content::{Content, Extras};
+use crate::media::MediaRef;
 
 /// Stores inbound messages durably.
 #[async_trait]
@@ -72,6 +73,8 @@ pub struct Inbound {
     pub content: Content,
     /// What comes with that.
     pub extras: Extras,
+    /// Where its file is, if it has one.
+    pub media: Option<MediaRef>,
     /// Its own secret, to which votes refer.
     pub secret: Option<Bytes>,
     /// It waited at the server while the account was offline.

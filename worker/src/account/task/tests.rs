@@ -65,6 +65,7 @@ impl Scene {
                 account: quick(),
                 outbox,
                 inbox: crate::messages::inbox::InboxConfig::default(),
+                media: crate::media::MediaFolder::default(),
                 connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
             }),
             ownership,

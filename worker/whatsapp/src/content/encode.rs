@@ -6,7 +6,8 @@ use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 
-use super::{Contact, Content, Extras, Target, votes};
+use super::{Contact, Content, Extras, Media, MediaKind, Target, votes};
+use crate::media::MEDIA_KEY_BYTES;
 use crate::message::MessageSecret;
 
 /// What a payload is made from besides the content.
@@ -19,6 +20,8 @@ pub struct Surroundings<'a> {
     /// The message's own secret: votes, reactions and edits that follow refer
     /// to it.
     pub secret: &'a MessageSecret,
+    /// The key of the file that goes with it.
+    pub media_key: Option<[u8; MEDIA_KEY_BYTES]>,
 }
 
 /// Encodes a message.
@@ -140,8 +143,9 @@ fn message(content: &Content, extras: &Extras, around: Surroundings<'_>) -> wa::
             }),
             ..empty
         },
+        Content::Media(file) => media(file, around.media_key, context),
         // Not sent from here.
-        Content::Media(_) | Content::Other { .. } => empty,
+        Content::Other { .. } => empty,
     }
 }
 
@@ -197,6 +201,80 @@ fn contacts(cards: &[Contact], context: MessageField<wa::ContextInfo>) -> wa::Me
     }
 }
 
+/// The message without its file's place, which is known once it is uploaded.
+fn media(
+    file: &Media,
+    key: Option<[u8; MEDIA_KEY_BYTES]>,
+    context: MessageField<wa::ContextInfo>,
+) -> wa::Message {
+    let media_key = key.map(|key| key.to_vec());
+    let (mimetype, file_length) = (file.mime_type.clone(), file.bytes);
+    let caption = file.caption.clone();
+    let mut message = wa::Message::default();
+    match file.kind {
+        MediaKind::Image => {
+            message.image_message = MessageField::some(wa::message::ImageMessage {
+                media_key,
+                mimetype,
+                file_length,
+                caption,
+                width: file.width,
+                height: file.height,
+                context_info: context,
+                ..Default::default()
+            });
+        }
+        MediaKind::Video => {
+            message.video_message = MessageField::some(wa::message::VideoMessage {
+                media_key,
+                mimetype,
+                file_length,
+                caption,
+                seconds: file.seconds,
+                width: file.width,
+                height: file.height,
+                context_info: context,
+                ..Default::default()
+            });
+        }
+        MediaKind::Audio | MediaKind::Voice => {
+            message.audio_message = MessageField::some(wa::message::AudioMessage {
+                media_key,
+                mimetype,
+                file_length,
+                seconds: file.seconds,
+                ptt: (file.kind == MediaKind::Voice).then_some(true),
+                context_info: context,
+                ..Default::default()
+            });
+        }
+        MediaKind::Document => {
+            message.document_message = MessageField::some(wa::message::DocumentMessage {
+                media_key,
+                mimetype,
+                file_length,
+                caption,
+                file_name: file.file_name.clone(),
+                title: file.file_name.clone(),
+                context_info: context,
+                ..Default::default()
+            });
+        }
+        MediaKind::Sticker => {
+            message.sticker_message = MessageField::some(wa::message::StickerMessage {
+                media_key,
+                mimetype,
+                file_length,
+                width: file.width,
+                height: file.height,
+                context_info: context,
+                ..Default::default()
+            });
+        }
+    }
+    message
+}
+
 fn context(extras: &Extras) -> MessageField<wa::ContextInfo> {
     if extras.mentions.is_empty() && extras.quote.is_none() && !extras.forwarded {
         return MessageField::none();
@@ -245,6 +323,7 @@ mod tests {
             chat: "491701234567@s.whatsapp.net",
             now_ms: 1_790_000_000_000,
             secret: &[7; 32],
+            media_key: None,
         };
         let payload = encode(content, extras, around);
         decode(&waproto::codec::message_decode(&payload).unwrap())

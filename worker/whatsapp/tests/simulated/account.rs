@@ -213,6 +213,7 @@ impl World {
             chat: format!("{PEER}@s.whatsapp.net"),
             message_id: generate_message_id(&*self.rng),
             payload: encode_text(body, &generate_message_secret(&*self.rng)),
+            attachment: None,
         }
     }
 
