@@ -232,13 +232,14 @@ fn too_large(limit: u64) -> Problem {
 
 fn disk(error: &std::io::Error) -> Problem {
     tracing::warn!(%error, "a file was not written");
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Problem::new(
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::StorageFull || kind == std::io::ErrorKind::QuotaExceeded {
+        return Problem::new(
             ProblemKind::StoreFull,
             "the disk of the data folder is full",
-        ),
-        _ => fault(),
+        );
     }
+    fault()
 }
 
 fn fault() -> Problem {

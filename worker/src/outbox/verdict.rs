@@ -142,6 +142,10 @@ pub fn of_ack(answer: Option<Option<u16>>) -> Verdict {
                 "WhatsApp lets this account begin no more chats for now",
             ),
         },
+        404 => Verdict::Fail(reason(
+            "not_on_whatsapp",
+            "the recipient is not on WhatsApp",
+        )),
         // The list of the recipient's devices was out of date; the engine asks
         // for it anew.
         479 => Verdict::Retry(reason("devices_changed", "the recipient's devices changed")),
@@ -174,6 +178,7 @@ mod tests {
             (Some(None), "sent"),
             (Some(Some(400)), "fail"),
             (Some(Some(403)), "fail"),
+            (Some(Some(404)), "fail"),
             (Some(Some(429)), "pause"),
             (Some(Some(463)), "pause"),
             (Some(Some(475)), "pause"),

@@ -175,7 +175,8 @@ impl Engine {
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
 
-        let backend = Backend::new(files.clone(), gates.store.clone(), clock.clone());
+        let backend = Backend::new(files.clone(), gates.store.clone(), clock.clone())
+            .watched(monitor.clone());
         let manager = PersistenceManager::new(Arc::new(backend.clone()))
             .await
             .map_err(|error| EngineError::Session(error.into()))?;

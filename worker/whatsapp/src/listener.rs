@@ -127,15 +127,15 @@ impl Listener {
     }
 
     /// Only the ringing: what follows concerns whoever answers.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's enum, which grows"
+    )]
     fn call(&self, call: &IncomingCall) {
         let video = match &call.action {
             CallAction::Offer { is_video, .. } | CallAction::OfferNotice { is_video, .. } => {
                 *is_video
             }
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the engine's enum, which grows"
-            )]
             _ => return,
         };
         self.monitor.emit(EngineEvent::Call {

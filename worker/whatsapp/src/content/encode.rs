@@ -194,7 +194,6 @@ fn contacts(cards: &[Contact], context: MessageField<wa::ContextInfo>) -> wa::Me
                 display_name: Some(format!("{} contacts", several.len())),
                 contacts: several.iter().map(card).collect(),
                 context_info: context,
-                ..Default::default()
             }),
             ..Default::default()
         },
