@@ -7,6 +7,10 @@
 // `{"reply": 1, "error": "…"}`. Each other line out is an event. The Rust side,
 // src/, types both. The peer never reconnects on its own.
 
+import { createHash, randomBytes } from 'node:crypto'
+import http from 'node:http'
+import https from 'node:https'
+import { syncBuiltinESMExports } from 'node:module'
 import { createInterface } from 'node:readline'
 
 const [folder, major = '7'] = process.argv.slice(2)
@@ -16,11 +20,35 @@ for (const level of ['log', 'info', 'warn', 'error', 'debug', 'trace']) {
 	console[level] = (text) => process.stderr.write(`${typeof text === 'string' ? text : typeof text}\n`)
 }
 
-const { makeWASocket, useMultiFileAuthState } = await import(major === '6' ? 'baileys6' : 'baileys')
+const {
+	makeWASocket, useMultiFileAuthState, decryptPollVote, downloadMediaMessage, jidNormalizedUser,
+	aesEncryptGCM, hmacSign, proto
+} = await import(major === '6' ? 'baileys6' : 'baileys')
 const { default: pino } = await import('pino')
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
 const logger = pino({ level: process.env.BAILEYS_LOG ?? 'silent' }, pino.destination(2))
+
+// Where the media host is: the simulator's, by plain HTTP, which Baileys has no
+// option for.
+let mediaUrl
+const elsewhere = (url) => {
+	const { hostname, pathname, search } = new URL(url)
+	return mediaUrl && hostname.endsWith('.whatsapp.net') ? `${mediaUrl}${pathname}${search}` : String(url)
+}
+const realFetch = globalThis.fetch
+globalThis.fetch = (url, options = {}) => realFetch(elsewhere(url), { ...options, dispatcher: undefined })
+const realRequest = https.request
+https.request = (options, answer) => {
+	const { hostname, path } = options
+	const url = new URL(elsewhere(`https://${hostname}${path}`))
+	if (url.protocol === 'https:') return realRequest(options, answer)
+	const { method, headers } = options
+	return http.request({ hostname: url.hostname, port: url.port, path: url.pathname + url.search, method, headers }, answer)
+}
+syncBuiltinESMExports()
+
+const sha256 = (text) => createHash('sha256').update(text).digest()
 
 const RECEIPTS = { 0: 'error', 1: 'pending', 2: 'sent', 3: 'delivered', 4: 'read', 5: 'played' }
 const SENT_MAX = 1000
@@ -32,6 +60,8 @@ let isOpen = false
 let saved = Promise.resolve()
 // What was sent, for peers that ask again.
 const sent = new Map()
+// What came.
+const received = new Map()
 
 const tellStatus = (key, status) => {
 	if (status === undefined || status === null) return
@@ -39,6 +69,49 @@ const tellStatus = (key, status) => {
 }
 
 const textOf = (message) => message?.conversation ?? message?.extendedTextMessage?.text ?? null
+
+const remember = (messages, id, message) => {
+	messages.set(id, message)
+	if (messages.size > SENT_MAX) messages.delete(messages.keys().next().value)
+}
+
+// People have two addresses, and a vote is encrypted for one pair of them.
+const addresses = (...all) => [...new Set(all.filter(Boolean).map((jid) => jidNormalizedUser(jid)))]
+const own = () => addresses(socket.user.id, socket.user.lid)
+
+// Baileys decrypts votes on request only.
+const tellVote = (key, { pollCreationMessageKey: { id }, vote }) => {
+	const poll = sent.get(id)
+	const creation = poll?.pollCreationMessage ?? poll?.pollCreationMessageV3
+	if (!creation) return
+	for (const pollCreatorJid of own()) {
+		for (const voterJid of addresses(key.remoteJid, key.remoteJidAlt)) {
+			try {
+				const pollEncKey = poll.messageContextInfo.messageSecret
+				const { selectedOptions } = decryptPollVote(vote, { pollCreatorJid, pollMsgId: id, pollEncKey, voterJid })
+				const hashes = selectedOptions.map((hash) => Buffer.from(hash).toString('hex'))
+				const isChosen = ({ optionName }) => hashes.includes(sha256(optionName).toString('hex'))
+				say({ event: 'votes', id, chosen: creation.options.filter(isChosen).map(({ optionName }) => optionName) })
+				return
+			} catch {
+				// For another pair.
+			}
+		}
+	}
+}
+
+// The inverse of Baileys' `decryptPollVote`, with its own primitives: it reads
+// votes, but sends none.
+const sealVote = (options, { pollCreatorJid, pollMsgId, pollEncKey, voterJid }) => {
+	const bytes = (text) => Buffer.from(text)
+	const sign = Buffer.concat([
+		bytes(pollMsgId), bytes(pollCreatorJid), bytes(voterJid), bytes('Poll Vote'), Buffer.from([1])
+	])
+	const key = hmacSign(sign, hmacSign(pollEncKey, new Uint8Array(32), 'sha256'), 'sha256')
+	const plain = proto.Message.PollVoteMessage.encode({ selectedOptions: options.map((name) => sha256(name)) }).finish()
+	const encIv = randomBytes(12)
+	return { encPayload: aesEncryptGCM(plain, key, encIv, bytes(`${pollMsgId}\u0000${voterJid}`)), encIv }
+}
 
 const connect = async () => {
 	if (socket) throw new Error('already connected')
@@ -82,6 +155,10 @@ const connect = async () => {
 			const text = textOf(message)
 			const common = { id: key.id, from: key.remoteJid, fromMe: !!key.fromMe }
 			if (text !== null) say({ event: 'message', ...common, text, live: type === 'notify' })
+			// As protobuf's own JSON: what a message holds, field by field.
+			if (message) say({ event: 'content', ...common, content: JSON.stringify(message) })
+			if (message?.pollUpdateMessage) tellVote(key, message.pollUpdateMessage)
+			if (message) remember(received, key.id, message)
 			else if (messageStubType && !message) say({ event: 'undecryptable', ...common })
 			// An update that was buffered together with its message is merged into it.
 			if (key.fromMe) tellStatus(key, status)
@@ -118,11 +195,44 @@ const commands = {
 	},
 	send: async ({ jid, text, id }) => {
 		const message = await connected().sendMessage(jid, { text }, id ? { messageId: id } : {})
-		sent.set(message.key.id, message.message)
-		if (sent.size > SENT_MAX) sent.delete(sent.keys().next().value)
+		remember(sent, message.key.id, message.message)
+		return { id: message.key.id }
+	},
+	// Anything that Baileys can send; `content` and `quoted` are its own shapes.
+	sendContent: async ({ jid, content, quoted }) => {
+		const message = await connected().sendMessage(jid, content, quoted ? { quoted } : {})
+		remember(sent, message.key.id, message.message)
+		return { id: message.key.id }
+	},
+	media: async ({ url }) => {
+		mediaUrl = url
+	},
+	// The hash of the file that came with a message, or of one to be sent.
+	download: async ({ id }) => {
+		const file = await downloadMediaMessage({ key: { id }, message: received.get(id) }, 'stream', {})
+		const hash = createHash('sha256')
+		let bytes = 0
+		for await (const piece of file) {
+			hash.update(piece)
+			bytes += piece.length
+		}
+		return { sha256: hash.digest('hex'), bytes }
+	},
+	// Sends a file of this machine; `as` is Baileys' name for its kind.
+	sendFile: async ({ jid, path, as, options }) => {
+		const message = await connected().sendMessage(jid, { [as]: { url: path }, ...options })
+		remember(sent, message.key.id, message.message)
 		return { id: message.key.id }
 	},
 	pairingCode: async ({ phone }) => ({ code: await connected().requestPairingCode(phone) }),
+	vote: async ({ jid, poll, options }) => {
+		const pollEncKey = received.get(poll).messageContextInfo.messageSecret
+		const [voterJid] = own()
+		const vote = sealVote(options, { pollCreatorJid: jid, pollMsgId: poll, pollEncKey, voterJid })
+		const pollCreationMessageKey = { remoteJid: jid, fromMe: false, id: poll }
+		const id = await connected().relayMessage(jid, { pollUpdateMessage: { pollCreationMessageKey, vote } }, {})
+		return { id }
+	},
 	read: async ({ jid, ids }) => {
 		await connected().readMessages(ids.map((id) => ({ remoteJid: jid, id, fromMe: false })))
 	},

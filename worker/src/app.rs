@@ -28,16 +28,18 @@ use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
 use coordinator_lib::store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use whatsapp::media::MediaFetcher;
 
 use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
 use crate::commands::Desk;
-use crate::config::Config;
 use crate::config::duration::format_duration;
+use crate::config::{Config, StoreKind};
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
+use crate::media::MediaFolder;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// Who this worker is. Nothing in it changes.
@@ -122,6 +124,8 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
+            inbox: config.inbox.inbox(),
+            media: media_folder(&config),
             config: SupervisorConfig {
                 version: config.whatsapp.version(),
                 version_url: config.whatsapp.whatsapp_version_url.clone(),
@@ -134,6 +138,10 @@ impl App {
             answering: Arc::new(supervisor.clone()),
         };
         tasks.spawn(desk.run(stop.clone()));
+        let fetcher = MediaFetcher::new(
+            config.whatsapp.whatsapp_media_url.clone(),
+            Arc::clone(&clock),
+        );
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -143,6 +151,8 @@ impl App {
             info: Arc::clone(&info),
             lifecycle: lifecycle.clone(),
             monitor,
+            media: media_folder(&config),
+            fetcher,
         });
         tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
         tasks.close();
@@ -302,4 +312,14 @@ fn port_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
         (exit::CONFIG, "choose another address with --listen")
     };
     Failure::new(code, format!("cannot listen on {listen} ({error}): {help}"))
+}
+
+/// The folder of files to be sent, with the embedded store only: see
+/// [`MediaFolder`].
+fn media_folder(config: &Config) -> MediaFolder {
+    let folder = match config.store.store {
+        StoreKind::Sqlite => Some(config.store.data_dir.as_path()),
+        StoreKind::Firestore => None,
+    };
+    MediaFolder::new(folder, config.inbox.media_bytes_max)
 }

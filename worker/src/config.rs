@@ -7,6 +7,7 @@ mod account;
 mod connects;
 pub mod duration;
 mod http;
+mod inbox;
 mod lease;
 mod log;
 mod outbox;
@@ -25,6 +26,7 @@ pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
 pub use self::http::HttpConfig;
+pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::outbox::OutboxOptions;
@@ -54,6 +56,9 @@ pub struct Config {
     /// How fast they log in.
     #[command(flatten)]
     pub connects: ConnectsOptions,
+    /// What arrives.
+    #[command(flatten)]
+    pub inbox: InboxOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,

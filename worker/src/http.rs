@@ -8,10 +8,13 @@
 mod account_qr;
 mod accounts;
 mod debug;
+mod do_not_contact;
 mod extract;
 mod history;
 pub mod limits;
 mod linking;
+mod media;
+mod message_body;
 mod messages;
 mod page;
 pub mod problem;

@@ -5,16 +5,24 @@
 //! | [`identity`] | who is who: one thread a peer, one id a message; pure |
 //! | [`threads`] | which thread a chat belongs to |
 //! | [`inbox`] | the engine's durable write: a message becomes documents |
+//! | [`arrival`] | one message, or a change to another one |
+//! | [`undecryptable`] | what could not be read yet |
+//! | [`calls`] | that somebody calls |
 //! | [`order`] | where a message stands in its thread; pure |
 //! | [`receipts`] | receipts move messages through their states |
+//! | [`refusals`] | people who are not written to |
 //! | [`reading`] | marks threads as read when a client asks |
 //!
 //! Everything here is written through the account's
 //! [`Journal`](crate::events::Journal): fenced, and with its event.
 
+pub mod arrival;
+pub mod calls;
 pub mod identity;
 pub mod inbox;
 pub mod order;
 pub mod reading;
 pub mod receipts;
+pub mod refusals;
 pub mod threads;
+pub mod undecryptable;

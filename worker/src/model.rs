@@ -12,6 +12,8 @@
 //! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
+//! | `do_not_contact` | [`DoNotContactDoc`] | from the address |
+//! | `media` | [`MediaDoc`] | `med_…`, random |
 //! | `events` | [`EventDoc`] | account and sequence number |
 //! | `commands` | [`command::CommandDoc`] | random |
 //!
@@ -24,15 +26,19 @@ pub mod collections;
 pub mod command;
 pub mod event;
 pub mod ids;
+pub mod media;
 pub mod message;
 pub mod outbox;
 pub mod queries;
+pub mod refusal;
 pub mod stored;
 pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use event::{EventDoc, EventKind};
-pub use message::{Direction, MessageDoc, MessageState};
-pub use outbox::{IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
+pub use media::MediaDoc;
+pub use message::{Change, Details, Direction, MessageDoc, MessageState};
+pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
+pub use refusal::DoNotContactDoc;
 pub use stored::{Read, Stored};
 pub use thread::{ThreadDoc, ThreadKind};

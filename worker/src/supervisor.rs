@@ -51,6 +51,8 @@ use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
+use crate::media::MediaFolder;
+use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
 
 /// What a supervisor works with.
@@ -71,6 +73,10 @@ pub struct SupervisorParts {
     pub account: AccountConfig,
     /// How an account sends.
     pub outbox: OutboxConfig,
+    /// What accounts keep of what arrives.
+    pub inbox: InboxConfig,
+    /// Where files are that go with messages.
+    pub media: MediaFolder,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -171,6 +177,8 @@ impl Supervisor {
             links: parts.links,
             account: parts.account,
             outbox: parts.outbox,
+            inbox: parts.inbox,
+            media: parts.media,
             connects,
             versions,
         });

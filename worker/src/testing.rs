@@ -29,14 +29,14 @@ use session::{DataKey, HeadDoc, KeyRing, SessionFiles};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use whatsapp::{
-    EngineError, EngineEvent, EngineStats, Inbound, InboundKind, Inbox, OutboundMessage,
+    Content, EngineError, EngineEvent, EngineStats, Extras, Inbound, Inbox, OutboundMessage,
     OwnIdentity, SendError, ShutdownReport,
 };
 
 use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
 use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
-use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
+use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, NewMessage, accept};
 use crate::supervisor::budget::Budget;
 use crate::supervisor::connects::{Connects, ConnectsParts};
 use crate::supervisor::versions::{VersionParts, Versions};
@@ -283,9 +283,19 @@ pub(crate) fn request(account: &AccountId, to: &str, text: &str) -> AcceptReques
     AcceptRequest {
         account_id: account.to_string(),
         to: to.to_owned(),
-        text: text.to_owned(),
+        message: text_message(text),
+        fingerprint: text.to_owned(),
         idempotency_key: None,
         traceparent: None,
+    }
+}
+
+pub(crate) fn text_message(text: &str) -> NewMessage {
+    NewMessage::Text {
+        text: text.to_owned(),
+        mentions: Vec::new(),
+        preview: None,
+        quote: None,
     }
 }
 
@@ -302,10 +312,10 @@ pub(crate) fn inbound(id: &str, chat: &str, body: &str) -> Inbound {
         from_me: false,
         push_name: "Somebody".to_owned(),
         timestamp: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
-        kind: InboundKind::Text {
-            body: body.to_owned(),
-        },
-        payload: bytes::Bytes::new(),
+        content: Content::Text(body.to_owned()),
+        extras: Extras::default(),
+        media: None,
+        secret: None,
         offline: false,
     }
 }
@@ -325,6 +335,8 @@ pub(crate) struct FakeLink {
     pub(crate) files: SessionFiles,
     pub(crate) sent: Mutex<Vec<OutboundMessage>>,
     pub(crate) read: Mutex<Vec<Vec<String>>>,
+    pub(crate) rejected: Mutex<Vec<String>>,
+    pub(crate) typing: Mutex<Vec<(String, bool)>>,
     /// What the next sends give, before they succeed again.
     pub(crate) failures: Mutex<Vec<SendError>>,
     /// Whether it acknowledges what it sends.
@@ -363,6 +375,8 @@ impl Links for FakeLinks {
             files: parts.files,
             sent: Mutex::default(),
             read: Mutex::default(),
+            rejected: Mutex::default(),
+            typing: Mutex::default(),
             failures: Mutex::default(),
             acks: AtomicBool::new(true),
             is_silent: AtomicBool::new(false),
@@ -426,6 +440,16 @@ impl Link for FakeLink {
         ids: &[String],
     ) -> Result<(), SendError> {
         self.read.lock().push(ids.to_vec());
+        Ok(())
+    }
+
+    async fn reject_call(&self, id: &str, _from: &str, _creator: &str) -> Result<(), SendError> {
+        self.rejected.lock().push(id.to_owned());
+        Ok(())
+    }
+
+    async fn typing(&self, chat: &str, is_typing: bool) -> Result<(), SendError> {
+        self.typing.lock().push((chat.to_owned(), is_typing));
         Ok(())
     }
 

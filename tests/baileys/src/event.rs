@@ -33,6 +33,15 @@ pub enum Event {
         /// False for what was kept while the account was offline.
         live: bool,
     },
+    /// What any message holds, as protobuf's JSON.
+    Content {
+        id: String,
+        from: String,
+        from_me: bool,
+        content: String,
+    },
+    /// Options with votes, of a poll that this account made.
+    Votes { id: String, chosen: Vec<String> },
     /// A message that Baileys could not decrypt, or not yet.
     Undecryptable {
         id: String,
@@ -84,6 +93,8 @@ impl fmt::Debug for Event {
             Event::Message {
                 id, live: false, ..
             } => write!(f, "kept message {id}"),
+            Event::Content { id, .. } => write!(f, "content {id}"),
+            Event::Votes { id, .. } => write!(f, "votes {id}"),
             Event::Undecryptable { id, .. } => write!(f, "undecryptable {id}"),
             Event::Update { id, status, .. } => write!(f, "update {id} {status:?}"),
             Event::Receipt { id, status, .. } => write!(f, "receipt {id} {status:?}"),

@@ -247,6 +247,121 @@ impl Peer {
         Ok(sent.id)
     }
 
+    /// Sends anything that Baileys can send, in its own shape; `quoted` is a
+    /// message in its own shape, too. Returns the message's id.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_content(
+        &mut self,
+        jid: &str,
+        content: serde_json::Value,
+        quoted: Option<serde_json::Value>,
+    ) -> Result<String, PeerError> {
+        #[derive(Deserialize)]
+        struct Sent {
+            id: String,
+        }
+        let command = json!({ "jid": jid, "content": content, "quoted": quoted });
+        let sent: Sent = answer("sendContent", self.command("sendContent", command).await?)?;
+        Ok(sent.id)
+    }
+
+    /// Says where the media host is.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`]
+    pub async fn use_media_host(&mut self, url: &str) -> Result<(), PeerError> {
+        self.command("media", json!({ "url": url })).await.map(drop)
+    }
+
+    /// Fetches the file that came with a message: its SHA-256 and its size.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn download(&mut self, id: &str) -> Result<(String, u64), PeerError> {
+        #[derive(Deserialize)]
+        struct File {
+            sha256: String,
+            bytes: u64,
+        }
+        let file: File = answer(
+            "download",
+            self.command("download", json!({ "id": id })).await?,
+        )?;
+        Ok((file.sha256, file.bytes))
+    }
+
+    /// Sends a file; `kind` and `options` are Baileys' own. Returns the
+    /// message's id.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_file(
+        &mut self,
+        jid: &str,
+        path: &Path,
+        kind: &str,
+        options: serde_json::Value,
+    ) -> Result<String, PeerError> {
+        #[derive(Deserialize)]
+        struct Sent {
+            id: String,
+        }
+        let command = json!({ "jid": jid, "path": path, "as": kind, "options": options });
+        let sent: Sent = answer("sendFile", self.command("sendFile", command).await?)?;
+        Ok(sent.id)
+    }
+
+    /// Votes in a poll of another's.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn vote(&mut self, jid: &str, poll: &str, options: &[&str]) -> Result<(), PeerError> {
+        self.command(
+            "vote",
+            json!({ "jid": jid, "poll": poll, "options": options }),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Waits for a message of this id from another, and returns what it holds
+    /// as protobuf's JSON.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn content(&self, since: Mark, id: &str) -> Result<serde_json::Value, PeerError> {
+        self.wait(since, "a message's content", |event| {
+            let Event::Content {
+                id: of,
+                from_me: false,
+                content,
+                ..
+            } = event
+            else {
+                return None;
+            };
+            (of == id).then(|| serde_json::from_str(content).unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Waits for votes in a poll that the peer made, and returns the options
+    /// that have any.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn votes(&self, since: Mark, poll: &str) -> Result<Vec<String>, PeerError> {
+        self.wait(since, "votes", |event| {
+            let Event::Votes { id, chosen } = event else {
+                return None;
+            };
+            (id == poll).then(|| chosen.clone())
+        })
+        .await
+    }
+
     /// Marks messages of a chat as read.
     ///
     /// # Errors

@@ -327,6 +327,15 @@ impl Worker {
         Ok(self.setup_again())
     }
 
+    /// Waits until it ends by itself, and says how.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub async fn ended(mut self) -> Result<(ExitStatus, WorkerSetup)> {
+        let status = self.process.wait().await?;
+        Ok((status, self.setup_again()))
+    }
+
     /// SIGKILL: the end without warning.
     ///
     /// # Errors

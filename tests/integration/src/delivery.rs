@@ -257,3 +257,24 @@ async fn what_is_accepted_for_a_peer_that_is_offline_waits_for_it() -> Result<()
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recipient_that_is_not_on_whatsapp_fails_with_that_reason() -> Result<()> {
+    play(async |scene| {
+        let worker = scene.worker("alice")?.start().await?;
+        let api = worker.api();
+        let peer = scene.contact("Peer")?;
+        let account = scene.link(api, "sales").await?;
+        let id = api
+            .send_text(&account.id, "15559999999", &scene.text("nobody"))
+            .await?;
+        let failed = api.until_state(&id, &["failed"], DELIVERY_LIMIT).await?;
+        let error = failed.error.unwrap_or_default();
+        assert_eq!(error["code"], "not_on_whatsapp", "{error}");
+        // Nobody else waits for it.
+        scene.send(api, &account, &peer, "hello").await?;
+        scene.settle(api, DELIVERY_LIMIT).await?;
+        Ok(())
+    })
+    .await
+}

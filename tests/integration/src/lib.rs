@@ -32,11 +32,19 @@ mod disconnects;
 #[cfg(test)]
 mod handoff;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod killpoints;
+#[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod mass;
+#[cfg(test)]
+mod media;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
@@ -53,6 +61,8 @@ mod reasons;
 mod restarts;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod stalls;
 #[cfg(test)]

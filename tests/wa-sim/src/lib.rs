@@ -14,6 +14,7 @@
 //! - [`adv`]: how a phone vouches for its linked devices
 //! - [`server`]: accounts, connections, and the way of stanzas between them
 //! - [`phone`]: simulated phones and their ledgers
+//! - [`media`]: the host of files
 //! - [`fault`], [`oracle`]: what goes wrong on purpose, and what must not
 //! - [`sim`], [`admin`]: all of it together, as a library and over HTTP
 //!
@@ -24,6 +25,7 @@ pub mod admin;
 pub mod adv;
 pub mod fault;
 pub mod keys;
+pub mod media;
 pub mod noise;
 pub mod oracle;
 pub mod phone;

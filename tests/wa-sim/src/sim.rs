@@ -31,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     fault::{Disconnect, Fault, FaultError, FaultId},
+    media::{self, Media},
     noise::ServerIdentity,
     oracle::Report,
     phone::{Ledger, Phone, PhoneError},
@@ -73,6 +74,7 @@ pub struct Sim {
 struct Inner {
     world: Arc<Mutex<World>>,
     phones: Mutex<Phones>,
+    media: Media,
     address: SocketAddr,
     admin_address: SocketAddr,
     cancel: CancellationToken,
@@ -122,6 +124,7 @@ impl Sim {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let world = Arc::new(Mutex::new(World::new(Arc::new(Clock::default()))));
         let cancel = CancellationToken::new();
+        let media = Media::default();
         let tasks = TaskTracker::new();
         let hub = Hub {
             world: Arc::clone(&world),
@@ -135,6 +138,7 @@ impl Sim {
                     by_number: BTreeMap::new(),
                     rng,
                 }),
+                media: media.clone(),
                 address,
                 admin_address,
                 cancel,
@@ -145,7 +149,7 @@ impl Sim {
         tasks.spawn(serve(listener, Arc::new(hub), tasks.clone()));
         tasks.spawn(admin::serve(
             admin_listener,
-            admin::router(WeakSim(Arc::downgrade(&sim.inner))),
+            admin::router(WeakSim(Arc::downgrade(&sim.inner))).merge(media::router(media)),
             sim.inner.cancel.child_token(),
         ));
         Ok(sim)
@@ -159,6 +163,22 @@ impl Sim {
     /// Where the admin API is.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.inner.admin_address)
+    }
+
+    /// Where the media host is, which clients look for elsewhere: see
+    /// [`crate::media`].
+    pub fn media_url(&self) -> String {
+        self.admin_url()
+    }
+
+    /// The media host fails every request, or works again.
+    pub fn set_media_down(&self, is_down: bool) {
+        self.inner.media.set_down(is_down);
+    }
+
+    /// Files on the media host.
+    pub fn media_count(&self) -> usize {
+        self.inner.media.count()
     }
 
     /// A new phone with a number of digits; `name` is what others see of it.

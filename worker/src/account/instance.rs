@@ -23,11 +23,13 @@ use super::link::{Link, LinkParts};
 use super::observed::{Observed, Running};
 use super::task::AccountParts;
 use super::term::Term;
-use crate::messages::inbox::AccountInbox;
+use crate::messages::calls::{self, Call};
+use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
 use crate::messages::reading::Reading;
 use crate::messages::receipts::{RECEIPTS_MAX, Receipt, Receipts};
-use crate::model::EventKind;
-use crate::outbox::pump::{Acks, Pump, PumpParts};
+use crate::messages::undecryptable::{self, Undecryptable};
+use crate::outbox::acks::Acks;
+use crate::outbox::pump::{Pump, PumpParts};
 
 /// Events that wait for the task; the engine drops receipts beyond that, never
 /// a change of the connection.
@@ -50,6 +52,7 @@ pub struct Instance {
     pump: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     observed: Arc<Observed>,
+    inbox: InboxConfig,
 }
 
 impl Instance {
@@ -65,14 +68,18 @@ impl Instance {
     ) -> Result<Self, EngineError> {
         let account_id = term.account.to_string();
         let gates = term.ownership.gates();
-        let inbox = AccountInbox::new(
-            account_id.clone(),
-            term.journal.clone(),
-            Arc::clone(&term.threads),
-            Arc::clone(&term.marks),
-            Arc::clone(&observed.inbox),
-            StoreTime::from_datetime(parts.term.clock.wall()),
-        );
+        let inbox = AccountInbox::new(InboxParts {
+            account_id: account_id.clone(),
+            store: Arc::clone(&parts.term.store),
+            journal: term.journal.clone(),
+            threads: Arc::clone(&term.threads),
+            marks: Arc::clone(&term.marks),
+            counters: Arc::clone(&observed.inbox),
+            data_key: Arc::clone(&term.data_key),
+            rng: Arc::clone(&parts.term.rng),
+            config: parts.inbox.clone(),
+            connected_at: StoreTime::from_datetime(parts.term.clock.wall()),
+        });
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let link = parts
             .links
@@ -102,6 +109,7 @@ impl Instance {
             data_key: Arc::clone(&term.data_key),
             connected: is_connected.clone(),
             acks: Arc::clone(&acks),
+            media: parts.media.clone(),
             marks: Arc::clone(&term.marks),
             sent: Arc::clone(&term.sent),
             status: Arc::clone(&observed.pump),
@@ -143,6 +151,7 @@ impl Instance {
             pump,
             others,
             observed,
+            inbox: parts.inbox.clone(),
         })
     }
 
@@ -191,22 +200,53 @@ impl Instance {
                 None
             }
             EngineEvent::Undecryptable {
-                chat: _,
-                sender: _,
+                chat,
+                sender,
+                sender_alt,
                 id,
+                at,
             } => {
                 tracing::warn!(account.id = %term.account, "message could not be decrypted");
+                let message = Undecryptable {
+                    chat,
+                    sender,
+                    sender_alt,
+                    id,
+                    at,
+                };
                 let (journal, account) = (term.journal.clone(), term.account.clone());
+                let threads = Arc::clone(&term.threads);
                 term.track(async move {
-                    let noted = journal.apply(Vec::new(), move |draft| {
-                        draft.event(
-                            EventKind::MessageUndecryptable,
-                            [("waMessageId", id.clone())],
-                        );
-                        Ok(())
-                    });
-                    if let Err(error) = noted.await {
-                        tracing::warn!(account.id = %account, %error, "event was not stored");
+                    let noted =
+                        undecryptable::note(account.as_str(), &journal, &threads, message).await;
+                    if let Err(error) = noted {
+                        tracing::warn!(account.id = %account, %error, "undecryptable message was not noted");
+                    }
+                });
+                None
+            }
+            EngineEvent::Call {
+                from,
+                creator,
+                id,
+                video,
+                offline,
+            } => {
+                let rejected = self.inbox.reject_calls && !offline;
+                let (journal, account) = (term.journal.clone(), term.account.clone());
+                let (threads, link) = (Arc::clone(&term.threads), Arc::clone(&self.link));
+                term.track(async move {
+                    if rejected && let Err(error) = link.reject_call(&id, &from, &creator).await {
+                        tracing::warn!(account.id = %account, %error, "call was not refused");
+                    }
+                    let call = Call {
+                        from,
+                        id,
+                        video,
+                        rejected,
+                    };
+                    if let Err(error) = calls::note(&journal, &threads, call).await {
+                        tracing::warn!(account.id = %account, %error, "call was not noted");
                     }
                 });
                 None

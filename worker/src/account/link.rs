@@ -32,6 +32,12 @@ pub trait Link: Send + Sync + 'static {
         ids: &[String],
     ) -> Result<(), SendError>;
 
+    /// Refuses a call that rings.
+    async fn reject_call(&self, id: &str, from: &str, creator: &str) -> Result<(), SendError>;
+
+    /// Shows the peer that somebody is writing, or no longer is.
+    async fn typing(&self, chat: &str, is_typing: bool) -> Result<(), SendError>;
+
     /// Unlinks the account from its phone.
     async fn log_out(&self) -> Result<(), SendError>;
 
@@ -140,6 +146,14 @@ impl Link for Engine {
         ids: &[String],
     ) -> Result<(), SendError> {
         Engine::mark_read(self, chat, sender, ids).await
+    }
+
+    async fn reject_call(&self, id: &str, from: &str, creator: &str) -> Result<(), SendError> {
+        Engine::reject_call(self, id, from, creator).await
+    }
+
+    async fn typing(&self, chat: &str, is_typing: bool) -> Result<(), SendError> {
+        Engine::typing(self, chat, is_typing).await
     }
 
     async fn log_out(&self) -> Result<(), SendError> {

@@ -23,14 +23,15 @@ use crate::events::Journal;
 use crate::health::{LeaseState, ObservedAccount};
 use crate::messages::inbox::InboxCounters;
 use crate::model::{LastError, Status};
-use crate::outbox::pump::PumpStatus;
+use crate::outbox::status::PumpStatus;
 
 /// Transitions that the trail remembers.
 const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 12] = [
+pub const HANDLERS: [&str; 13] = [
+    "call",
     "connected",
     "disconnected",
     "message",
@@ -344,7 +345,16 @@ mod tests {
             EngineEvent::Undecryptable {
                 chat: String::new(),
                 sender: String::new(),
+                sender_alt: None,
                 id: String::new(),
+                at: chrono::DateTime::UNIX_EPOCH,
+            },
+            EngineEvent::Call {
+                from: String::new(),
+                creator: String::new(),
+                id: String::new(),
+                video: false,
+                offline: false,
             },
             EngineEvent::Stopped,
         ];

@@ -34,6 +34,8 @@ use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
+use crate::media::MediaFolder;
+use crate::messages::inbox::InboxConfig;
 use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
 use crate::supervisor::connects::{Connects, Turn};
@@ -64,6 +66,10 @@ pub struct AccountParts {
     pub account: AccountConfig,
     /// How it sends.
     pub outbox: OutboxConfig,
+    /// What it keeps of what arrives.
+    pub inbox: InboxConfig,
+    /// Where files are that go with messages.
+    pub media: MediaFolder,
     /// Spreads connects over time.
     pub connects: Connects,
     /// Which client version is announced.
@@ -371,7 +377,8 @@ impl Driver {
             EngineEvent::Stopped => self.drive(Input::EngineStopped, "engine ended").await,
             EngineEvent::Receipt { .. }
             | EngineEvent::ServerAck { .. }
-            | EngineEvent::Undecryptable { .. } => {
+            | EngineEvent::Undecryptable { .. }
+            | EngineEvent::Call { .. } => {
                 // Handed on by the instance.
                 Ok(())
             }

@@ -26,7 +26,7 @@ use crate::events::{Journal, JournalParts};
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
-use crate::outbox::pump::InboundMarks;
+use crate::outbox::marks::InboundMarks;
 
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;
@@ -171,6 +171,11 @@ impl Term {
             flusher,
             parts,
         })
+    }
+
+    /// The documents.
+    pub fn store(&self) -> &Store {
+        &self.parts.store
     }
 
     /// Time.

@@ -30,6 +30,24 @@ pub struct OutboxOptions {
     )]
     pub send_burst: u32,
 
+    /// Messages a second that one recipient gets in the long run; 0 does not pace
+    #[arg(
+        long,
+        env = "LEASEHOLD_SEND_CHAT_RATE",
+        value_name = "RATE",
+        default_value_t = 1.0
+    )]
+    pub send_chat_rate: f64,
+
+    /// Messages that one recipient may get at once after a pause
+    #[arg(
+        long,
+        env = "LEASEHOLD_SEND_CHAT_BURST",
+        value_name = "COUNT",
+        default_value_t = 20
+    )]
+    pub send_chat_burst: u32,
+
     /// Attempts before a message is given up
     #[arg(
         long,
@@ -62,6 +80,8 @@ impl Default for OutboxOptions {
         Self {
             send_rate: outbox.rate,
             send_burst: outbox.burst,
+            send_chat_rate: outbox.chat_rate,
+            send_chat_burst: outbox.chat_burst,
             send_attempts: outbox.attempts_max,
             ack_timeout: outbox.ack_timeout,
             send_retry_wait: outbox.retry_base,
@@ -77,6 +97,8 @@ impl OutboxOptions {
         OutboxConfig {
             rate: self.send_rate,
             burst: self.send_burst,
+            chat_rate: self.send_chat_rate,
+            chat_burst: self.send_chat_burst,
             attempts_max: self.send_attempts,
             ack_timeout: self.ack_timeout,
             retry_base: self.send_retry_wait,

@@ -101,6 +101,11 @@ pub struct WhatsappConfig {
     /// A frame that has not left after this time counts as not sent
     #[arg(long, env = "LEASEHOLD_SEND_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
     pub send_timeout: Duration,
+
+    /// Address on this machine of a simulation's media host, instead of
+    /// WhatsApp's own; a simulation build only
+    #[arg(long, env = "LEASEHOLD_WHATSAPP_MEDIA_URL", value_name = "URL")]
+    pub whatsapp_media_url: Option<String>,
 }
 
 impl Default for WhatsappConfig {
@@ -116,6 +121,7 @@ impl Default for WhatsappConfig {
             prekeys: engine.prekeys_wanted,
             whatsapp_connect_timeout: engine.connect_timeout,
             send_timeout: engine.send_timeout,
+            whatsapp_media_url: None,
         }
     }
 }
@@ -137,6 +143,7 @@ impl WhatsappConfig {
             prekeys_wanted: self.prekeys,
             connect_timeout: self.whatsapp_connect_timeout,
             send_timeout: self.send_timeout,
+            media_url: self.whatsapp_media_url.clone(),
             ..EngineConfig::default()
         }
     }
@@ -144,6 +151,15 @@ impl WhatsappConfig {
     /// Checks the relations between these options. `simulation` tells whether
     /// this program accepts forged certificates.
     pub(super) fn validate(&self, simulation: bool) -> Result<(), ConfigError> {
+        if let Some(url) = &self.whatsapp_media_url {
+            let is_local = url.starts_with("http://127.0.0.1:") && !url.contains('@');
+            if !simulation || !is_local {
+                return Err(ConfigError::relation(
+                    "--whatsapp-media-url names a simulation's media host on this machine, as in \
+                     http://127.0.0.1:8000: leave it out",
+                ));
+            }
+        }
         if simulation && !self.whatsapp_url.is_loopback() {
             return Err(ConfigError::relation(format!(
                 "--whatsapp-url {} is not on this machine, and this program is built for the \

@@ -102,21 +102,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .map_err(|rejection: PathRejection| {
                 Problem::new(ProblemKind::InvalidId, innermost(&rejection))
             })?;
-        // Ids begin with what they are of; a leading `_` is the store's own.
-        let is_id = id.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && id.len() <= ID_LENGTH_MAX
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-        if is_id {
-            Ok(Self(id))
-        } else {
-            Err(Problem::new(
-                ProblemKind::InvalidId,
-                format!(
-                    "an id begins with a letter or digit and has {ID_LENGTH_MAX} letters, digits, `_` and `-` at most"
-                ),
-            ))
-        }
+        checked(id).map(Self)
+    }
+}
+
+/// The two ids in the path.
+#[derive(Debug, Clone)]
+pub(super) struct Ids(pub(super) (String, String));
+
+impl<S: Send + Sync> FromRequestParts<S> for Ids {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection: PathRejection| {
+                Problem::new(ProblemKind::InvalidId, innermost(&rejection))
+            })?;
+        Ok(Self((checked(first)?, checked(second)?)))
+    }
+}
+
+/// An id, if it has the form that ids have here.
+fn checked(id: String) -> Result<String, Problem> {
+    // Ids begin with what they are of; a leading `_` is the store's own.
+    let is_id = id.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && id.len() <= ID_LENGTH_MAX
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if is_id {
+        Ok(id)
+    } else {
+        Err(Problem::new(
+            ProblemKind::InvalidId,
+            format!(
+                "an id begins with a letter or digit and has {ID_LENGTH_MAX} letters, digits, `_` and `-` at most"
+            ),
+        ))
     }
 }

@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{
     CommitOutcome, Document, Fields, Precondition, StoreTime, Value, Write,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::extract::{Body, Id};
+use super::message_body::MessageBody;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::outbox::SendFailure;
@@ -23,14 +24,6 @@ const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
 const CANCEL_ATTEMPTS_MAX: usize = 8;
 /// The header that makes a repetition harmless.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// Body of `POST /v1/accounts/{id}/messages`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewMessage {
-    to: String,
-    text: String,
-}
 
 /// An outgoing message as clients see it.
 #[derive(Serialize)]
@@ -54,7 +47,7 @@ pub(super) struct MessageView {
     idempotency_key: Option<String>,
 }
 
-/// `POST /v1/accounts/{id}/messages`: queues a text. 202 says that it is
+/// `POST /v1/accounts/{id}/messages`: queues a message. 202 says that it is
 /// stored and will be sent in order, also if this worker dies.
 ///
 /// # Errors
@@ -63,12 +56,15 @@ pub(super) async fn send(
     State(api): State<Api>,
     Id(account_id): Id,
     headers: HeaderMap,
-    Body(body): Body<NewMessage>,
+    Body(body): Body<MessageBody>,
 ) -> Result<Response, Problem> {
+    let fingerprint = body.fingerprint()?;
+    let (to, message) = body.message()?;
     let request = AcceptRequest {
         account_id,
-        to: body.to,
-        text: body.text,
+        to,
+        message,
+        fingerprint,
         idempotency_key: idempotency_key(&headers)?,
         traceparent: None,
     };
@@ -127,9 +123,24 @@ fn refusal(error: AcceptError) -> Problem {
         AcceptError::Recipient(_) => {
             Problem::new(ProblemKind::InvalidBody, format!("`to`: {text}"))
         }
+        AcceptError::Refused => Problem::new(
+            ProblemKind::DoNotContact,
+            "DELETE /v1/do-not-contact/{address} takes an entry off, if the person agrees",
+        ),
         AcceptError::Text { .. } => {
             Problem::new(ProblemKind::InvalidBody, format!("`text`: {text}"))
         }
+        AcceptError::Content(_) => Problem::new(ProblemKind::InvalidBody, text),
+        AcceptError::UnknownTarget => Problem::new(
+            ProblemKind::UnknownMessage,
+            "`messageId` and `quote` take the `id` of a message of the thread with this recipient: \
+             GET /v1/threads/{id}/messages",
+        ),
+        AcceptError::UnknownMedia => Problem::new(
+            ProblemKind::InvalidBody,
+            "`media.mediaId` is what POST /v1/media returned",
+        ),
+        AcceptError::NotOurs => Problem::new(ProblemKind::InvalidBody, text),
         AcceptError::KeyReused => Problem::new(
             ProblemKind::IdempotencyKeyReused,
             "take a fresh key for each message; the same key repeats the same request",
@@ -230,21 +241,23 @@ pub(super) async fn cancel(State(api): State<Api>, Id(id): Id) -> Result<Respons
 fn cancellation(api: &Api, document: &Document, sent: &WaOutboxDoc) -> Result<Vec<Write>, Problem> {
     let now = Value::Time(StoreTime::from_datetime(api.clock().wall()));
     let state = || Value::Text(OutboxState::Cancelled.as_str().to_owned());
-    Ok(vec![
-        Write::Update {
-            path: document.path.clone(),
-            fields: Fields::from([
-                ("state".to_owned(), state()),
-                ("open".to_owned(), Value::Bool(false)),
-            ]),
-            precondition: Precondition::Unchanged(document.update_time),
-        },
-        Write::Update {
+    let mut writes = vec![Write::Update {
+        path: document.path.clone(),
+        fields: Fields::from([
+            ("state".to_owned(), state()),
+            ("open".to_owned(), Value::Bool(false)),
+        ]),
+        precondition: Precondition::Unchanged(document.update_time),
+    }];
+    // What changes another message is not shown as one of its own.
+    if sent.amends.is_none() {
+        writes.push(Write::Update {
             path: collections::message(&sent.thread_id, &sent.stored_message_id)?,
             fields: Fields::from([("state".to_owned(), state()), ("stateAt".to_owned(), now)]),
             precondition: Precondition::Exists,
-        },
-    ])
+        });
+    }
+    Ok(writes)
 }
 
 fn unknown() -> Problem {

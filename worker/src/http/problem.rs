@@ -49,6 +49,18 @@ pub enum ProblemKind {
     AccountState,
     /// The idempotency key was used with another body.
     IdempotencyKeyReused,
+    /// The recipient is not to be written to.
+    DoNotContact,
+    /// Files cannot be sent from here.
+    NoMediaFolder,
+    /// No file came with the message.
+    NoMedia,
+    /// The file is larger than allowed.
+    MediaTooLarge,
+    /// WhatsApp does not have the file any more.
+    MediaGone,
+    /// WhatsApp's media host does not answer.
+    MediaHostUnavailable,
     /// Too much is queued.
     QueueFull,
     /// The request took too long.
@@ -139,6 +151,28 @@ impl ProblemKind {
                 S::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
                 "The idempotency key was used for another request",
+            ),
+            Self::DoNotContact => (
+                S::CONFLICT,
+                "do_not_contact",
+                "The recipient is not to be written to",
+            ),
+            Self::NoMediaFolder => (
+                S::CONFLICT,
+                "no_media_folder",
+                "Files cannot be sent from here",
+            ),
+            Self::NoMedia => (S::NOT_FOUND, "no_media", "There is no file"),
+            Self::MediaTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "media_too_large",
+                "The file is too large",
+            ),
+            Self::MediaGone => (S::GONE, "media_gone", "The file is gone"),
+            Self::MediaHostUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "media_host_unavailable",
+                "WhatsApp's media host does not answer",
             ),
             Self::QueueFull => (S::TOO_MANY_REQUESTS, "queue_full", "Too much is queued"),
             Self::RequestTimeout => (

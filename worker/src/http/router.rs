@@ -5,14 +5,14 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, history, limits, linking, messages, start_page, status, threads,
-    workers,
+    account_qr, accounts, debug, do_not_contact, history, limits, linking, media, messages,
+    start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
 
@@ -50,17 +50,34 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             "/v1/messages/{id}",
             get(messages::read).delete(messages::cancel),
         )
+        .route("/v1/do-not-contact", get(do_not_contact::list))
+        .route(
+            "/v1/do-not-contact/{address}",
+            put(do_not_contact::put).delete(do_not_contact::delete),
+        )
         .route("/v1/threads/{id}/messages", get(threads::messages))
+        .route(
+            "/v1/threads/{id}/messages/{message}/media",
+            get(media::download),
+        )
+        .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
+        .route("/v1/threads/{id}/typing", post(threads::typing))
         .route("/debug/accounts/{id}", get(debug::account))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
-        .with_state(api);
+        .with_state(api.clone());
 
+    // Files have a limit of their own, and are not read into memory.
+    let files = Router::new()
+        .route("/v1/media", post(media::upload))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(api);
     // The last layer is the outermost.
     let limited = routes
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
-        .layer(from_fn(limits::body_size));
+        .layer(from_fn(limits::body_size))
+        .merge(files);
     let guarded = if config.insecure_no_auth && !config.is_local() {
         limited
     } else {

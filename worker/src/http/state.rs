@@ -9,12 +9,14 @@ use coordinator_lib::lease;
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime};
 use session::{DataKey, HeadDoc, KeyRing};
+use whatsapp::media::MediaFetcher;
 
 use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
+use crate::media::MediaFolder;
 use crate::model::{AccountDoc, Desired, Stored, ids};
 
 /// The worker, as far as the API needs it beside the store.
@@ -51,6 +53,10 @@ pub struct ApiParts {
     pub lifecycle: Lifecycle,
     /// What was last seen of the store.
     pub monitor: StoreMonitor,
+    /// Where files are that are to be sent.
+    pub media: MediaFolder,
+    /// Fetches files that came.
+    pub fetcher: MediaFetcher,
 }
 
 /// The handlers' state; clones are the same.
@@ -101,6 +107,16 @@ impl Api {
     /// How far the worker has come, and what its worker session may do.
     pub fn phase(&self) -> Phase {
         self.lifecycle().get().with(self.worker().standing())
+    }
+
+    /// Where files are that are to be sent.
+    pub fn media(&self) -> &MediaFolder {
+        &self.0.media
+    }
+
+    /// Fetches files that came.
+    pub fn fetcher(&self) -> &MediaFetcher {
+        &self.0.fetcher
     }
 
     /// What was last seen of the store.

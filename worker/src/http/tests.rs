@@ -135,6 +135,11 @@ impl Fixture {
             info,
             lifecycle: lifecycle.clone(),
             monitor: monitor.clone(),
+            media: crate::media::MediaFolder::default(),
+            fetcher: whatsapp::media::MediaFetcher::new(
+                None,
+                coordinator_lib::clock::SystemClock::shared(),
+            ),
         });
         let router = router(api, config);
         Self {

@@ -4,17 +4,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Value, Write};
-use serde::Serialize;
+use coordinator_lib::store::{CommitOutcome, Precondition, Query, StoreTime, Value, Write};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use whatsapp::Extras;
 
 use super::accounts;
-use super::extract::{Id, Parameters};
+use super::extract::{Body, Id, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
+use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
-use crate::model::thread::ThreadKind;
+use crate::model::thread::{ThreadKind, title_key};
 use crate::model::{
     Direction, MessageDoc, MessageState, Read, Stored, ThreadDoc, collections, queries,
 };
@@ -34,6 +36,8 @@ struct ThreadView {
     last_message_preview: Option<String>,
     last_message_id: Option<String>,
     unread: i64,
+    archived: bool,
+    timer_seconds: Option<i64>,
 }
 
 impl From<Record<ThreadDoc>> for ThreadView {
@@ -51,12 +55,14 @@ impl From<Record<ThreadDoc>> for ThreadView {
             last_message_preview: doc.last_message_preview,
             last_message_id: doc.last_message_id,
             unread: doc.unread,
+            archived: doc.archived,
+            timer_seconds: doc.timer_seconds,
         }
     }
 }
 
 /// A message of a thread as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ThreadMessageView {
     id: String,
@@ -69,6 +75,14 @@ struct ThreadMessageView {
     direction: Direction,
     kind: String,
     text: Option<String>,
+    #[serde(flatten)]
+    details: Option<Details>,
+    #[serde(flatten)]
+    extras: Option<Extras>,
+    reactions: Vec<ReactionDoc>,
+    votes: Vec<VoteDoc>,
+    edited_at: Option<StoreTime>,
+    revoked_at: Option<StoreTime>,
     timestamp: StoreTime,
     state: MessageState,
     state_at: StoreTime,
@@ -94,6 +108,12 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             direction: doc.direction,
             kind: doc.kind,
             text: doc.body,
+            details: doc.details,
+            extras: doc.extras,
+            reactions: shown(doc.reactions),
+            votes: doc.votes,
+            edited_at: doc.edited_at,
+            revoked_at: doc.revoked_at,
             timestamp: doc.timestamp,
             state: doc.state,
             state_at: doc.state_at,
@@ -106,19 +126,71 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
     }
 }
 
-/// `GET /v1/accounts/{id}/threads`: the latest first.
+/// Reactions that were not taken off again.
+fn shown(mut reactions: Vec<ReactionDoc>) -> Vec<ReactionDoc> {
+    reactions.retain(|reaction| !reaction.emoji.is_empty());
+    reactions
+}
+
+/// Characters of a search.
+const SEARCH_CHARS_MAX: usize = 64;
+
+/// Which threads.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThreadParameters {
+    limit: Option<u32>,
+    after: Option<String>,
+    /// Only those that were put away, or only the others.
+    archived: Option<bool>,
+    /// Only those whose name, or whose number, begins so.
+    search: Option<String>,
+}
+
+impl ThreadParameters {
+    fn query(&self, account_id: &str) -> Result<Query, Problem> {
+        match (&self.search, self.archived) {
+            (None, None) => Ok(queries::threads(account_id)?),
+            (None, Some(archived)) => Ok(queries::threads_archived(account_id, archived)?),
+            (Some(_), Some(_)) => Err(Problem::new(
+                ProblemKind::InvalidQuery,
+                "give `search` or `archived`, not both",
+            )),
+            (Some(text), None) => {
+                let text = text.trim();
+                if text.is_empty() || text.chars().count() > SEARCH_CHARS_MAX {
+                    return Err(Problem::new(
+                        ProblemKind::InvalidQuery,
+                        format!("`search` has 1 to {SEARCH_CHARS_MAX} characters"),
+                    ));
+                }
+                let digits = text.strip_prefix('+').unwrap_or(text);
+                Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    true => queries::threads_by_number(account_id, digits)?,
+                    false => queries::threads_by_title(account_id, &title_key(text))?,
+                })
+            }
+        }
+    }
+}
+
+/// `GET /v1/accounts/{id}/threads`: the latest first; by name or number where
+/// they are searched.
 ///
 /// # Errors
 /// `unknown_account`; `invalid_query`.
 pub(super) async fn list(
     State(api): State<Api>,
     Id(account_id): Id,
-    Parameters(page): Parameters<PageParameters>,
+    Parameters(wanted): Parameters<ThreadParameters>,
 ) -> Result<impl IntoResponse, Problem> {
     accounts::find(&api, &account_id).await?;
-    let page = page
-        .read(api.store().as_ref(), queries::threads(&account_id)?)
-        .await?;
+    let query = wanted.query(&account_id)?;
+    let page = PageParameters {
+        limit: wanted.limit,
+        after: wanted.after,
+    };
+    let page = page.read(api.store().as_ref(), query).await?;
     let threads: Vec<ThreadView> = page
         .documents
         .iter()
@@ -166,15 +238,83 @@ pub(super) async fn mark_read(
     let account_id = record.value.account_id.clone();
     let write = Write::Update {
         path: record.path,
-        fields: [("readPending".to_owned(), Value::Bool(true))].into(),
+        fields: [
+            ("readPending".to_owned(), Value::Bool(true)),
+            ("pending".to_owned(), Value::Bool(true)),
+        ]
+        .into(),
         precondition: Precondition::Exists,
     };
-    match api.store().commit(vec![write]).await? {
-        CommitOutcome::Committed(_) => {}
-        CommitOutcome::Rejected => return Err(unknown()),
-    }
+    commit(&api, write).await?;
     let body = json!({ "threadId": thread_id, "accountId": account_id, "readPending": true });
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// Body of `POST /v1/threads/{id}/typing`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Typing {
+    typing: bool,
+}
+
+/// `POST /v1/threads/{id}/typing`: asks the owner to show the peer that
+/// somebody is writing, or no longer is. Worth something for some seconds.
+///
+/// # Errors
+/// `unknown_thread`.
+pub(super) async fn typing(
+    State(api): State<Api>,
+    Id(thread_id): Id,
+    Body(body): Body<Typing>,
+) -> Result<Response, Problem> {
+    let record = find(&api, &thread_id).await?;
+    let now = StoreTime::from_datetime(api.clock().wall());
+    let write = Write::Update {
+        path: record.path,
+        fields: [
+            ("typingPending".to_owned(), Value::Bool(body.typing)),
+            ("typingAt".to_owned(), Value::Time(now)),
+            ("pending".to_owned(), Value::Bool(true)),
+        ]
+        .into(),
+        precondition: Precondition::Exists,
+    };
+    commit(&api, write).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Body of `PATCH /v1/threads/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ThreadChange {
+    archived: bool,
+}
+
+/// `PATCH /v1/threads/{id}`: puts a thread away, or takes it out again. The
+/// next message that comes takes it out, too.
+///
+/// # Errors
+/// `unknown_thread`.
+pub(super) async fn change(
+    State(api): State<Api>,
+    Id(thread_id): Id,
+    Body(body): Body<ThreadChange>,
+) -> Result<Response, Problem> {
+    let record = find(&api, &thread_id).await?;
+    let write = Write::Update {
+        path: record.path,
+        fields: [("archived".to_owned(), Value::Bool(body.archived))].into(),
+        precondition: Precondition::Exists,
+    };
+    commit(&api, write).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn commit(api: &Api, write: Write) -> Result<(), Problem> {
+    match api.store().commit(vec![write]).await? {
+        CommitOutcome::Committed(_) => Ok(()),
+        CommitOutcome::Rejected => Err(unknown()),
+    }
 }
 
 async fn find(api: &Api, id: &str) -> Result<Record<ThreadDoc>, Problem> {

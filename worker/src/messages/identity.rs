@@ -10,13 +10,15 @@
 
 use coordinator_lib::store::StoreTime;
 
+use whatsapp::Content;
+
 use crate::model::{ThreadDoc, ThreadKind};
 
 /// The sender of what this account wrote, here or on its phone.
 pub const ME: &str = "me";
 
 /// The sender of what the one peer of a direct chat wrote.
-const PEER: &str = "peer";
+pub const PEER: &str = "peer";
 
 /// Characters of a thread's preview.
 const PREVIEW_CHARS_MAX: usize = 120;
@@ -138,11 +140,18 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         pn: peer.pn,
         lid: peer.lid,
         title: None,
+        title_key: None,
         last_message_at: now,
         last_message_preview: None,
         last_message_id: None,
         unread: 0,
+        answered: false,
+        timer_seconds: None,
+        archived: false,
+        pending: false,
         read_pending: false,
+        typing_pending: None,
+        typing_at: None,
         created_at: now,
     }
 }
@@ -156,6 +165,13 @@ impl Preview {
     pub fn of(text: &str) -> Self {
         let line = text.chars().take(PREVIEW_CHARS_MAX);
         Self(line.map(|c| if c.is_control() { ' ' } else { c }).collect())
+    }
+
+    /// Of what a message holds.
+    pub fn of_content(content: &Content) -> Self {
+        content
+            .text()
+            .map_or_else(|| Self::of_kind(content.name()), Self::of)
     }
 
     /// Of a message that is no text.

@@ -2,32 +2,64 @@
 //!
 //! Message, thread and event are one fenced commit; the engine acknowledges to
 //! WhatsApp after it. What comes again is found by its id and changes nothing.
+//! What changes another message (a reaction, an edit, …) changes that one; if
+//! it is not there, it is stored as a message of its own, so that nothing is
+//! lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use coordinator_lib::store::{Path, StoreError, StoreTime};
-use whatsapp::{Inbound, InboundKind, Inbox, InboxError};
+use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
+use session::DataKey;
+use whatsapp::content::Target;
+use whatsapp::{Content, Inbound, Inbox, InboxError};
 
-use super::identity::{self, Peer, Preview};
-use super::order::Moment;
+use super::arrival::{Arrival, Kept};
+use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
-use crate::events::{Draft, DraftError, Journal, JournalError, Need, Submitted};
-use crate::model::{
-    Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind, collections, ids,
-};
-use crate::outbox::pump::InboundMarks;
+use crate::events::{Journal, JournalError, Need, Submitted};
+use crate::killpoint::{self, KillPoint};
+use crate::model::{AccountDoc, Stored, ThreadKind, collections, ids};
+use crate::outbox::marks::InboundMarks;
+
+/// What is kept of what arrives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InboxConfig {
+    /// Status updates of contacts, which nobody wrote to the account.
+    pub status_updates: bool,
+    /// Calls are refused at once.
+    pub reject_calls: bool,
+}
+
+/// What an inbox works with.
+pub struct InboxParts {
+    /// Whose.
+    pub account_id: String,
+    /// Where the account's own addresses are.
+    pub store: Store,
+    /// Through which it writes.
+    pub journal: Journal,
+    /// Which thread a chat belongs to.
+    pub threads: Arc<ThreadBook>,
+    /// Who has written.
+    pub marks: Arc<InboundMarks>,
+    /// For `/debug`.
+    pub counters: Arc<InboxCounters>,
+    /// Seals and opens secrets of polls.
+    pub data_key: Arc<DataKey>,
+    /// Nonces.
+    pub rng: SharedRng,
+    /// What is kept.
+    pub config: InboxConfig,
+    /// When this engine instance began.
+    pub connected_at: StoreTime,
+}
 
 /// The inbox of one engine instance.
 pub struct AccountInbox {
-    account_id: String,
-    journal: Journal,
-    threads: Arc<ThreadBook>,
-    marks: Arc<InboundMarks>,
-    counters: Arc<InboxCounters>,
-    /// When this engine instance began.
-    connected_at: StoreTime,
+    parts: InboxParts,
 }
 
 /// What an inbox has seen.
@@ -37,52 +69,38 @@ pub struct InboxCounters {
     pub stored: AtomicU64,
     /// Seen again; nothing changed.
     pub repeated: AtomicU64,
-}
-
-/// What became of one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Stored,
-    Repeated,
+    /// Changes to other messages.
+    pub changed: AtomicU64,
+    /// Not kept, as configured.
+    pub left_out: AtomicU64,
 }
 
 impl AccountInbox {
-    /// An inbox that writes through this journal.
-    pub fn new(
-        account_id: String,
-        journal: Journal,
-        threads: Arc<ThreadBook>,
-        marks: Arc<InboundMarks>,
-        counters: Arc<InboxCounters>,
-        connected_at: StoreTime,
-    ) -> Self {
-        Self {
-            account_id,
-            journal,
-            threads,
-            marks,
-            counters,
-            connected_at,
-        }
+    /// An inbox that writes through a journal.
+    pub fn new(parts: InboxParts) -> Self {
+        Self { parts }
     }
 
     /// Queues the change that stores one message.
     async fn submit(&self, message: Inbound) -> Result<Submitted<Kept>, JournalError> {
         let arrival = self.arrival(message).await.map_err(JournalError::Store)?;
-        let needs = vec![
+        let mut needs = vec![
             Need::Read(arrival.thread_path.clone()),
             Need::New(arrival.message_path.clone()),
         ];
-        self.journal
+        needs.extend(arrival.targets.iter().cloned().map(Need::Read));
+        self.parts
+            .journal
             .submit(needs, move |draft| arrival.store(draft))
             .await
     }
 
     async fn arrival(&self, message: Inbound) -> Result<Arrival, StoreError> {
+        let parts = &self.parts;
         let peer = Peer::new(&message.chat, other_addresses(&message));
-        let thread_id = self.threads.thread_of(&peer).await?;
+        let thread_id = parts.threads.thread_of(&peer).await?;
         if !message.from_me {
-            self.marks.mark(&thread_id);
+            parts.marks.mark(&thread_id);
         }
         let kind = ThreadKind::of(&peer.chat);
         let sender = identity::sender_key(
@@ -91,152 +109,100 @@ impl AccountInbox {
             message.sender_alt.as_deref(),
             message.from_me,
         );
+        let mut targets = Vec::new();
+        if let Some(target) = message.content.target() {
+            for author in authors(kind, &sender, &message.content, target) {
+                let id = ids::message(&thread_id, &author, &target.id);
+                targets.push(collections::message(&thread_id, &id)?);
+            }
+        }
+        let own = if let Content::Vote { .. } = message.content {
+            self.own_addresses().await?
+        } else {
+            Vec::new()
+        };
         let id = ids::message(&thread_id, &sender, &message.id);
         Ok(Arrival {
             thread_path: collections::thread(&thread_id)?,
             message_path: collections::message(&thread_id, &id)?,
-            account_id: self.account_id.clone(),
-            connected_at: self.connected_at,
-            thread_id,
+            targets,
+            account_id: parts.account_id.clone(),
+            connected_at: parts.connected_at,
             peer,
+            own,
+            data_key: Arc::clone(&parts.data_key),
+            rng: Arc::clone(&parts.rng),
             message,
         })
+    }
+
+    async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {
+        let path: Path = collections::account(&self.parts.account_id)?;
+        let snapshot = self.parts.store.get(&[path]).await?;
+        let account = snapshot.documents.iter().flatten().next();
+        let account = account.and_then(AccountDoc::read_or_skip);
+        let addresses = account.map(|account| [account.value.jid, account.value.lid]);
+        Ok(addresses
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|address| identity::bare(&address))
+            .collect())
+    }
+}
+
+/// Who may have written the message that another one changes: as
+/// [`identity::sender_key`] tells people apart. Only its author edits one, and
+/// in a chat between two only its author takes it back.
+fn authors(kind: ThreadKind, by: &str, content: &Content, target: &Target) -> Vec<String> {
+    let is_authors_only = match content {
+        Content::Edit { .. } => true,
+        Content::Revoke { .. } => kind == ThreadKind::Direct,
+        Content::Text(_)
+        | Content::Location(_)
+        | Content::Contacts(_)
+        | Content::Poll(_)
+        | Content::Media(_)
+        | Content::Reaction { .. }
+        | Content::Vote { .. }
+        | Content::Timer { .. }
+        | Content::Other { .. } => false,
+    };
+    if target.from_me || is_authors_only {
+        return vec![by.to_owned()];
+    }
+    match (kind, &target.participant) {
+        (ThreadKind::Direct, _) if by == ME => vec![PEER.to_owned()],
+        (ThreadKind::Direct, _) => vec![ME.to_owned()],
+        (_, Some(participant)) => vec![identity::bare(participant), ME.to_owned()],
+        (_, None) => vec![ME.to_owned()],
     }
 }
 
 #[async_trait]
 impl Inbox for AccountInbox {
     async fn commit(&self, batch: Vec<Inbound>) -> Result<(), InboxError> {
+        killpoint::reach(KillPoint::InsideHook);
         // Queued one after the other, so stored in order; settled together.
         let mut submitted = Vec::with_capacity(batch.len());
         for message in batch {
+            let is_status = ThreadKind::of(&message.chat) == ThreadKind::Status;
+            if is_status && !self.parts.config.status_updates {
+                self.parts.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             submitted.push(self.submit(message).await.map_err(inbox_error)?);
         }
         for change in submitted {
             let counter = match change.settled().await.map_err(inbox_error)? {
-                Kept::Stored => &self.counters.stored,
-                Kept::Repeated => &self.counters.repeated,
+                Kept::Stored => &self.parts.counters.stored,
+                Kept::Repeated => &self.parts.counters.repeated,
+                Kept::Changed => &self.parts.counters.changed,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
+        killpoint::reach(KillPoint::AfterHook);
         Ok(())
-    }
-}
-
-/// One message on its way into the store.
-struct Arrival {
-    account_id: String,
-    connected_at: StoreTime,
-    thread_id: String,
-    thread_path: Path,
-    message_path: Path,
-    peer: Peer,
-    message: Inbound,
-}
-
-impl Arrival {
-    fn store(&self, draft: &mut Draft<'_>) -> Result<Kept, DraftError> {
-        if draft.get::<MessageDoc>(&self.message_path)?.is_some() {
-            return Ok(Kept::Repeated);
-        }
-        let message = &self.message;
-        let now = draft.now();
-        let written_at = StoreTime::from_datetime(message.timestamp);
-        let known = draft.get::<ThreadDoc>(&self.thread_path)?;
-        let last = known.as_ref().map(|thread| thread.last_message_at);
-        let sort_at = Moment {
-            written_at,
-            now,
-            offline: message.offline,
-            connected_at: self.connected_at,
-            last,
-            seq: draft.next_seq(),
-        }
-        .place();
-        let mut thread = match known {
-            Some(thread) => thread,
-            None => identity::new_thread(&self.account_id, self.peer.preferred(), sort_at),
-        };
-        self.update_thread(&mut thread, sort_at);
-        draft.put(self.thread_path.clone(), &thread)?;
-        let (kind, body) = content(&message.kind);
-        let document = MessageDoc {
-            account_id: self.account_id.clone(),
-            thread_id: self.thread_id.clone(),
-            chat: message.chat.clone(),
-            sender: if message.from_me {
-                identity::ME.to_owned()
-            } else {
-                identity::bare(&message.sender)
-            },
-            wire_chat: Some(message.wire_chat.clone()),
-            wire_sender: Some(message.wire_sender.clone()),
-            from_me: message.from_me,
-            direction: if message.from_me {
-                Direction::Out
-            } else {
-                Direction::In
-            },
-            wa_message_id: message.id.clone(),
-            outbox_id: None,
-            push_name: Some(message.push_name.clone()).filter(|name| !name.is_empty()),
-            kind,
-            body,
-            timestamp: written_at,
-            sort_at,
-            state: if message.from_me {
-                MessageState::Sent
-            } else {
-                MessageState::Received
-            },
-            state_at: now,
-            error: None,
-            stored_at: now,
-            offline: message.offline,
-        };
-        draft.put(self.message_path.clone(), &document)?;
-        draft.event(
-            EventKind::MessageReceived,
-            [
-                ("threadId", self.thread_id.clone()),
-                ("messageId", self.message_path.id().to_owned()),
-                (
-                    "direction",
-                    if message.from_me { "out" } else { "in" }.to_owned(),
-                ),
-            ],
-        );
-        Ok(Kept::Stored)
-    }
-
-    fn update_thread(&self, thread: &mut ThreadDoc, sort_at: StoreTime) {
-        let message = &self.message;
-        // An address that was not known yet: from now on both lead here.
-        thread.pn = thread.pn.take().or_else(|| self.peer.pn.clone());
-        thread.lid = thread.lid.take().or_else(|| self.peer.lid.clone());
-        let is_peers_name = thread.kind == ThreadKind::Direct && !message.from_me;
-        if is_peers_name && !message.push_name.is_empty() {
-            thread.title = Some(message.push_name.clone());
-        }
-        if !message.from_me {
-            thread.unread += 1;
-        }
-        if thread.last_message_id.is_none() || sort_at >= thread.last_message_at {
-            let preview = match &message.kind {
-                InboundKind::Text { body } => Preview::of(body),
-                InboundKind::Other {
-                    caption: Some(caption),
-                    ..
-                } => Preview::of(caption),
-                InboundKind::Other {
-                    name,
-                    caption: None,
-                } => Preview::of_kind(name),
-            };
-            thread.last_message_at = sort_at;
-            thread.last_message_preview = Some(preview.into());
-            thread.last_message_id = Some(self.message_path.id().to_owned());
-        }
     }
 }
 
@@ -244,13 +210,6 @@ impl Arrival {
 fn other_addresses(message: &Inbound) -> impl Iterator<Item = &str> {
     let senders = message.sender_alt.as_deref().filter(|_| !message.from_me);
     std::iter::once(message.wire_chat.as_str()).chain(senders)
-}
-
-fn content(kind: &InboundKind) -> (String, Option<String>) {
-    match kind {
-        InboundKind::Text { body } => ("text".to_owned(), Some(body.clone())),
-        InboundKind::Other { name, caption } => ((*name).to_owned(), caption.clone()),
-    }
 }
 
 fn inbox_error(error: JournalError) -> InboxError {

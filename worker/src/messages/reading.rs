@@ -1,4 +1,5 @@
-//! Marks threads as read when a client asks.
+//! Does in a thread what a client asks of its owner: marks it as read, shows
+//! that somebody is writing.
 //!
 //! The request is a flag in the thread's document, set by any worker; the owner
 //! watches for it. What stands unread is told to WhatsApp first and recorded
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
-use coordinator_lib::store::{Change, Path, Store, StoreError};
+use coordinator_lib::store::{Change, Path, Store, StoreError, StoreTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use crate::model::{MessageDoc, MessageState, Stored, ThreadDoc, ThreadKind, coll
 
 /// Messages of one receipt.
 const TOGETHER_MAX: u32 = 100;
+
+/// Whoever is writing says so again every few seconds.
+const TYPING_WORTH: Duration = Duration::from_secs(10);
 
 /// The wait after a failure.
 const RETRY_WAIT: Duration = Duration::from_secs(5);
@@ -65,7 +69,7 @@ impl Reading {
     async fn obey(&mut self) {
         let mut waiting: BTreeMap<Path, ThreadDoc> = BTreeMap::new();
         let mut watch = loop {
-            let watch = match queries::threads_read_pending(&self.account_id) {
+            let watch = match queries::threads_pending(&self.account_id) {
                 Ok(query) => self.store.watch(&query).await,
                 Err(error) => Err(error),
             };
@@ -80,8 +84,8 @@ impl Reading {
         loop {
             let connected = *self.connected.borrow_and_update();
             if connected && let Some((path, thread)) = waiting.pop_first() {
-                if let Err(error) = self.mark(&path, &thread).await {
-                    tracing::warn!(account.id = %self.account_id, thread.id = path.id(), %error, "thread was not marked as read");
+                if let Err(error) = self.do_in(&path, &thread).await {
+                    tracing::warn!(account.id = %self.account_id, thread.id = path.id(), %error, "what was asked in a thread was not done");
                     waiting.insert(path, thread);
                     self.clock.sleep(RETRY_WAIT).await;
                 }
@@ -107,6 +111,49 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Everything that is asked in one thread.
+    async fn do_in(&self, path: &Path, thread: &ThreadDoc) -> Result<(), ReadingError> {
+        if let Some(is_typing) = thread.typing_pending {
+            self.show_typing(path, thread, is_typing).await?;
+        }
+        match thread.read_pending {
+            true => self.mark(path, thread).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Shows the peer that somebody is writing; not if that was long ago.
+    async fn show_typing(
+        &self,
+        path: &Path,
+        thread: &ThreadDoc,
+        is_typing: bool,
+    ) -> Result<(), ReadingError> {
+        let now = StoreTime::from_datetime(self.clock.wall());
+        let is_recent = |at: StoreTime| now.since(at) < TYPING_WORTH;
+        if thread.typing_at.is_some_and(is_recent) {
+            let chat = thread.lid.as_ref().or(thread.pn.as_ref());
+            let chat = chat.unwrap_or(&thread.chat);
+            self.link.typing(chat, is_typing).await?;
+        }
+        let (path, asked_at) = (path.clone(), thread.typing_at);
+        let shown = self
+            .journal
+            .apply(vec![Need::Read(path.clone())], move |draft| {
+                let Some(mut thread) = draft.get::<ThreadDoc>(&path)? else {
+                    return Ok(());
+                };
+                if thread.typing_at == asked_at {
+                    thread.typing_pending = None;
+                    thread.pending = thread.read_pending;
+                }
+                // Written in any case: what is known here may be older than the
+                // request, and the write's condition finds that out.
+                draft.put(path.clone(), &thread)
+            });
+        Ok(shown.await?)
     }
 
     async fn mark(&self, path: &Path, thread: &ThreadDoc) -> Result<(), ReadingError> {
@@ -147,6 +194,7 @@ impl Reading {
                 let count = i64::try_from(paths.len()).unwrap_or(i64::MAX);
                 thread.unread = (thread.unread - count).max(0);
                 thread.read_pending = more;
+                thread.pending = more || thread.typing_pending.is_some();
                 draft.put(thread_path.clone(), &thread)?;
             }
             Ok(())

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use coordinator_lib::store::{Fields, StoreError, StoreTime, Value};
 use serde::{Deserialize, Serialize};
+use session::DataKey;
+use whatsapp::Proxy;
 
 use super::stored::{SCHEMA_VERSION, Stored};
 
@@ -329,6 +331,25 @@ pub struct SealedProxy {
     pub sealed: bytes::Bytes,
     /// The same without credentials, for people.
     pub address: String,
+}
+
+/// The stored proxy does not open, or is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the account's stored proxy cannot be read; set it anew")]
+pub struct ProxyUnreadable;
+
+impl SealedProxy {
+    /// Opens it with the account's data key.
+    ///
+    /// # Errors
+    /// [`ProxyUnreadable`].
+    pub fn open(&self, data_key: &DataKey, account: &str) -> Result<Proxy, ProxyUnreadable> {
+        let text = data_key
+            .open_secret(account, PROXY_PURPOSE, &self.sealed)
+            .map_err(|_| ProxyUnreadable)?;
+        let text = std::str::from_utf8(&text).map_err(|_| ProxyUnreadable)?;
+        text.parse().map_err(|_| ProxyUnreadable)
+    }
 }
 
 /// The purpose under which a proxy is sealed with the data key.

@@ -25,6 +25,12 @@ pub const EVENTS: &str = "events";
 /// What the cluster agrees on: connect budgets, the WhatsApp version.
 pub const CONFIG: &str = "config";
 
+/// Files that clients gave to be sent.
+pub const MEDIA: &str = "media";
+
+/// People who are not written to.
+pub const DO_NOT_CONTACT: &str = "do_not_contact";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
 
@@ -79,6 +85,16 @@ pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
 /// As for [`account`].
 pub fn config(id: &str) -> Result<Path, StoreError> {
     Collection::new(CONFIG)?.doc(id)
+}
+
+/// `media/{id}`.
+pub fn media(id: &str) -> Result<Path, StoreError> {
+    Collection::new(MEDIA)?.doc(id)
+}
+
+/// `do_not_contact/{id}`.
+pub fn do_not_contact(id: &str) -> Result<Path, StoreError> {
+    Collection::new(DO_NOT_CONTACT)?.doc(id)
 }
 
 /// `commands/{id}`.

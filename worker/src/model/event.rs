@@ -42,7 +42,15 @@ pub enum EventKind {
     /// `data`: `threadId`, `messageId`, `state`, `outboxId?`.
     #[serde(rename = "message.updated")]
     MessageUpdated,
-    /// A message came that could not be decrypted. `data`: `waMessageId`.
+    /// Another message changed one: `data`: `threadId`, `messageId`, `change`
+    /// (`reaction`, `edit`, `revoke`, `vote`).
+    #[serde(rename = "message.changed")]
+    MessageChanged,
+    /// Somebody calls. `data`: `threadId`, `callId`, `video`, `rejected`.
+    #[serde(rename = "call.received")]
+    CallReceived,
+    /// A message came that could not be decrypted; it has been asked for again.
+    /// `data`: `threadId`, `messageId`, `waMessageId`.
     #[serde(rename = "message.undecryptable")]
     MessageUndecryptable,
     /// `data`: `from`, `to`, `reason`.
@@ -56,6 +64,8 @@ impl EventKind {
         match self {
             EventKind::MessageReceived => "message.received",
             EventKind::MessageUpdated => "message.updated",
+            EventKind::MessageChanged => "message.changed",
+            EventKind::CallReceived => "call.received",
             EventKind::MessageUndecryptable => "message.undecryptable",
             EventKind::AccountStatus => "account.status",
         }

@@ -25,6 +25,11 @@ pub fn outgoing(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("msg_{}", ulid(now, rng))
 }
 
+/// A file to be sent: `med_…`.
+pub fn media(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("med_{}", ulid(now, rng))
+}
+
 /// The conversation of an account with a chat (a JID without device).
 pub fn thread(account: &str, chat: &str) -> String {
     format!("thr_{}", derive(&["thread", account, chat]))
@@ -42,6 +47,11 @@ pub fn message(thread: &str, sender: &str, wa_message_id: &str) -> String {
 /// The document of an idempotency key.
 pub fn idempotency(account: &str, key: &str) -> String {
     format!("idk_{}", derive(&["idempotency", account, key]))
+}
+
+/// The do-not-contact entry of an address.
+pub fn do_not_contact(address: &str) -> String {
+    format!("dnc_{}", derive(&["do_not_contact", address]))
 }
 
 /// A hash of what a request asks for, to tell a repetition from another body.

@@ -1,7 +1,9 @@
 //! One message of a conversation, in either direction.
 
+use bytes::Bytes;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use whatsapp::content::{Contact, Content, Extras, Location, Media, Poll};
 
 use super::stored::Stored;
 
@@ -40,6 +42,30 @@ pub struct MessageDoc {
     /// The text, where there is one.
     #[serde(default)]
     pub body: Option<String>,
+    /// The place, the cards, the poll or the file that it holds.
+    #[serde(default)]
+    pub details: Option<Details>,
+    /// What comes with it: whom it names, what it answers, …
+    #[serde(default)]
+    pub extras: Option<Extras>,
+    /// Emojis on it, one a person.
+    #[serde(default)]
+    pub reactions: Vec<ReactionDoc>,
+    /// Votes in it, if it is a poll, one a person.
+    #[serde(default)]
+    pub votes: Vec<VoteDoc>,
+    /// A poll's secret, sealed with the data key: it opens votes.
+    #[serde(default)]
+    pub poll_secret: Option<Bytes>,
+    /// Where its file is and how it is opened, sealed with the data key.
+    #[serde(default)]
+    pub media_ref: Option<Bytes>,
+    /// When its author last changed it.
+    #[serde(default)]
+    pub edited_at: Option<StoreTime>,
+    /// When it was taken back; its text is gone then.
+    #[serde(default)]
+    pub revoked_at: Option<StoreTime>,
     /// When it was written, as WhatsApp says (in seconds) or as we accepted it.
     pub timestamp: StoreTime,
     /// The order within the thread: `timestamp`, and within one second the
@@ -60,6 +86,162 @@ pub struct MessageDoc {
 }
 
 impl Stored for MessageDoc {}
+
+/// What a message holds that is no text.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Details {
+    /// A place.
+    Location(Location),
+    /// Address cards.
+    Contacts(Vec<Contact>),
+    /// A poll.
+    Poll(Poll),
+    /// A file.
+    Media(Media),
+}
+
+impl Details {
+    /// Of a message's content.
+    pub fn of(content: &Content) -> Option<Self> {
+        match content {
+            Content::Location(location) => Some(Details::Location(location.clone())),
+            Content::Contacts(contacts) => Some(Details::Contacts(contacts.clone())),
+            Content::Poll(poll) => Some(Details::Poll(poll.clone())),
+            Content::Media(media) => Some(Details::Media(media.clone())),
+            Content::Text(_)
+            | Content::Reaction { .. }
+            | Content::Edit { .. }
+            | Content::Revoke { .. }
+            | Content::Vote { .. }
+            | Content::Timer { .. }
+            | Content::Other { .. } => None,
+        }
+    }
+}
+
+/// Somebody's emoji on a message.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReactionDoc {
+    /// An address, or `me`.
+    pub sender: String,
+    /// The emoji.
+    pub emoji: String,
+    /// When.
+    pub at: StoreTime,
+}
+
+/// Somebody's vote in a poll.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VoteDoc {
+    /// An address, or `me`.
+    pub sender: String,
+    /// What was chosen; nothing, if the vote was taken back.
+    pub options: Vec<String>,
+    /// When.
+    pub at: StoreTime,
+}
+
+/// What another message does to this one.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// An emoji; empty, it takes the one before off.
+    Reaction(String),
+    /// Another text.
+    Edit(String),
+    /// It is taken back.
+    Revoke,
+    /// A vote for these options.
+    Vote(Vec<String>),
+}
+
+impl Change {
+    /// The name in events and in the API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Reaction(_) => "reaction",
+            Change::Edit(_) => "edit",
+            Change::Revoke => "revoke",
+            Change::Vote(_) => "vote",
+        }
+    }
+}
+
+/// People whose reactions or votes one message keeps: a group's largest number
+/// of members.
+const PEOPLE_MAX: usize = 1_024;
+
+impl MessageDoc {
+    /// Makes a change, unless it is known already or a later one is. Changes
+    /// come twice and out of order; the latest of a person holds.
+    pub fn change(&mut self, by: &str, change: &Change, at: StoreTime) -> bool {
+        if self.revoked_at.is_some() {
+            return false;
+        }
+        match change {
+            Change::Reaction(emoji) => {
+                let known = self.reactions.iter().position(|known| known.sender == by);
+                let reaction = ReactionDoc {
+                    sender: by.to_owned(),
+                    emoji: emoji.clone(),
+                    at,
+                };
+                latest(&mut self.reactions, known, reaction, |reaction| reaction.at)
+            }
+            Change::Vote(options) => {
+                let known = self.votes.iter().position(|known| known.sender == by);
+                let vote = VoteDoc {
+                    sender: by.to_owned(),
+                    options: options.clone(),
+                    at,
+                };
+                latest(&mut self.votes, known, vote, |vote| vote.at)
+            }
+            Change::Edit(text) => {
+                let is_news = self.edited_at.is_none_or(|known| known <= at)
+                    && self.body.as_ref() != Some(text);
+                if is_news {
+                    self.body = Some(text.clone());
+                    self.edited_at = Some(at);
+                }
+                is_news
+            }
+            Change::Revoke => {
+                self.revoked_at = Some(at);
+                self.body = None;
+                self.details = None;
+                self.extras = None;
+                self.poll_secret = None;
+                self.media_ref = None;
+                true
+            }
+        }
+    }
+}
+
+/// Puts an entry in the place of an older one.
+fn latest<T: PartialEq>(
+    all: &mut Vec<T>,
+    known: Option<usize>,
+    new: T,
+    at: impl Fn(&T) -> StoreTime,
+) -> bool {
+    match known {
+        Some(place) if at(&all[place]) > at(&new) || all[place] == new => false,
+        Some(place) => {
+            all[place] = new;
+            true
+        }
+        None if all.len() >= PEOPLE_MAX => false,
+        None => {
+            all.push(new);
+            true
+        }
+    }
+}
 
 /// Hides what was written and who is concerned.
 impl std::fmt::Debug for MessageDoc {
@@ -173,6 +355,74 @@ mod tests {
         assert!(Sending.moves_to(Failed));
         assert!(!Sent.moves_to(Failed));
         assert!(!Delivered.moves_to(Failed));
+    }
+
+    fn text(body: &str) -> MessageDoc {
+        let at = StoreTime::from_micros(0);
+        MessageDoc {
+            account_id: "a1".to_owned(),
+            thread_id: "t1".to_owned(),
+            chat: "c".to_owned(),
+            sender: "s".to_owned(),
+            wire_chat: None,
+            wire_sender: None,
+            from_me: false,
+            direction: Direction::In,
+            wa_message_id: "ID1".to_owned(),
+            outbox_id: None,
+            push_name: None,
+            kind: "text".to_owned(),
+            body: Some(body.to_owned()),
+            details: None,
+            extras: None,
+            reactions: Vec::new(),
+            votes: Vec::new(),
+            poll_secret: None,
+            media_ref: None,
+            edited_at: None,
+            revoked_at: None,
+            timestamp: at,
+            sort_at: at,
+            state: MessageState::Received,
+            state_at: at,
+            error: None,
+            stored_at: at,
+            offline: false,
+        }
+    }
+
+    #[test]
+    fn of_changes_that_come_twice_and_out_of_order_the_latest_holds() {
+        let at = StoreTime::from_micros;
+        let mut message = text("one");
+        let edit = |text: &str| Change::Edit(text.to_owned());
+        assert!(message.change("s", &edit("three"), at(3)));
+        assert!(!message.change("s", &edit("two"), at(2)));
+        assert!(!message.change("s", &edit("three"), at(3)));
+        assert_eq!(message.body.as_deref(), Some("three"));
+
+        let reaction = |emoji: &str| Change::Reaction(emoji.to_owned());
+        assert!(message.change("anna", &reaction("👍"), at(1)));
+        assert!(message.change("ben", &reaction("👎"), at(1)));
+        assert!(!message.change("anna", &reaction("👍"), at(1)));
+        assert!(message.change("anna", &reaction(""), at(2)));
+        assert!(!message.change("anna", &reaction("👍"), at(1)));
+        assert_eq!(message.reactions.len(), 2);
+        assert_eq!(message.reactions[0].emoji, "");
+
+        assert!(message.change("s", &Change::Revoke, at(4)));
+        assert_eq!(message.body, None);
+        assert!(!message.change("s", &edit("five"), at(5)), "gone is gone");
+    }
+
+    #[test]
+    fn the_people_of_one_message_are_bounded() {
+        let mut message = text("one");
+        for n in 0..PEOPLE_MAX + 10 {
+            let vote = Change::Vote(vec!["now".to_owned()]);
+            message.change(&n.to_string(), &vote, StoreTime::from_micros(1));
+        }
+        assert_eq!(message.votes.len(), PEOPLE_MAX);
     }
 
     #[test]

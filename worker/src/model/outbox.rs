@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
 
-use super::message::MessageState;
+use super::message::{Change, MessageState};
 use super::stored::Stored;
 
 /// How far an outgoing message has come: the same states as a stored message's.
@@ -30,9 +30,9 @@ pub struct OutboxDoc {
     pub channel: String,
     /// The recipient, normalised to an address.
     pub to: String,
-    /// `text`.
+    /// `text`, `location`, `poll`, …
     pub kind: String,
-    /// What to send.
+    /// The text that stands for what is sent.
     pub body: String,
     /// The client's key for repetitions of the request.
     #[serde(default)]
@@ -97,6 +97,13 @@ pub struct WaOutboxDoc {
     /// Why the last attempt failed.
     #[serde(default)]
     pub error: Option<SendFailure>,
+    /// The file that goes with it.
+    #[serde(default)]
+    pub media_id: Option<String>,
+    /// What it does to another message, once it is sent; it is none of its own
+    /// then.
+    #[serde(default)]
+    pub amends: Option<AmendsDoc>,
     /// The thread that shows it.
     pub thread_id: String,
     /// The stored message that shows it.
@@ -104,6 +111,16 @@ pub struct WaOutboxDoc {
     /// W3C trace context of the request.
     #[serde(default)]
     pub traceparent: Option<String>,
+}
+
+/// A change to another message of the same thread.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AmendsDoc {
+    /// The stored message.
+    pub stored_message_id: String,
+    /// What is done to it.
+    pub change: Change,
 }
 
 impl Stored for WaOutboxDoc {}

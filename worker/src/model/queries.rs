@@ -3,7 +3,9 @@
 
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
-use super::collections::{ACCOUNTS, COMMANDS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
+use super::collections::{
+    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages,
+};
 use super::{Desired, EventKind, Status};
 
 /// All accounts, by id.
@@ -40,9 +42,27 @@ pub fn threads(account: &str) -> Result<Query, StoreError> {
     Ok(threads_of(account)?.order("lastMessageAt", Direction::Descending))
 }
 
-/// Threads of an account which a client asked to mark as read.
-pub fn threads_read_pending(account: &str) -> Result<Query, StoreError> {
-    Ok(threads_of(account)?.filter("readPending", Op::Eq, Value::Bool(true)))
+/// Threads of an account that were put away, or were not, the latest first.
+pub fn threads_archived(account: &str, archived: bool) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?
+        .filter("archived", Op::Eq, Value::Bool(archived))
+        .order("lastMessageAt", Direction::Descending))
+}
+
+/// Threads of an account whose name begins so, by name.
+pub fn threads_by_title(account: &str, prefix: &str) -> Result<Query, StoreError> {
+    beginning(threads_of(account)?, "titleKey", prefix)
+}
+
+/// Threads of an account with peers whose number begins so, by number.
+pub fn threads_by_number(account: &str, digits: &str) -> Result<Query, StoreError> {
+    beginning(threads_of(account)?, "pn", digits)
+}
+
+/// Threads of an account in which a client asks something of the owner. To be
+/// watched.
+pub fn threads_pending(account: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?.filter("pending", Op::Eq, Value::Bool(true)))
 }
 
 /// The thread of an account with the peer of this phone-number address.
@@ -118,6 +138,19 @@ pub fn events_before(at: StoreTime) -> Result<Query, StoreError> {
         .order("at", Direction::Ascending))
 }
 
+/// Everybody who is not written to, by id.
+pub fn do_not_contact() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(DO_NOT_CONTACT)?))
+}
+
+/// Texts that begin with a prefix: from it to the last text that still does.
+fn beginning(query: Query, field: &str, prefix: &str) -> Result<Query, StoreError> {
+    Ok(query
+        .filter(field, Op::Ge, text(prefix))
+        .filter(field, Op::Lt, text(&format!("{prefix}\u{10ffff}")))
+        .order(field, Direction::Ascending))
+}
+
 fn threads_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(THREADS)?).filter("accountId", Op::Eq, text(account)))
 }
@@ -163,7 +196,10 @@ mod tests {
             ),
             ("accounts_of_owner", accounts_of_owner("w")),
             ("threads", threads("a")),
-            ("threads_read_pending", threads_read_pending("a")),
+            ("threads_archived", threads_archived("a", true)),
+            ("threads_by_title", threads_by_title("a", "an")),
+            ("threads_by_number", threads_by_number("a", "49")),
+            ("threads_pending", threads_pending("a")),
             ("thread_by_pn", thread_by_pn("a", "p")),
             ("thread_by_lid", thread_by_lid("a", "l")),
             ("messages_of", messages_of("t")),
@@ -175,6 +211,7 @@ mod tests {
             ("events_after", events_after("a", 0)),
             ("status_changes", status_changes("a")),
             ("events_before", events_before(StoreTime::from_micros(0))),
+            ("do_not_contact", do_not_contact()),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),
         ]

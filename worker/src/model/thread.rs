@@ -25,6 +25,9 @@ pub struct ThreadDoc {
     /// The name that the peer carries.
     #[serde(default)]
     pub title: Option<String>,
+    /// The name in small letters, to be searched by its beginning.
+    #[serde(default)]
+    pub title_key: Option<String>,
     /// The time of the latest message.
     pub last_message_at: StoreTime,
     /// The start of its text.
@@ -35,14 +38,38 @@ pub struct ThreadDoc {
     pub last_message_id: Option<String>,
     /// Received and not yet marked as read.
     pub unread: i64,
-    /// A client asked to mark it as read; the owner does and clears this.
+    /// The peer has written here at least once.
+    #[serde(default)]
+    pub answered: bool,
+    /// Messages of this conversation disappear after so many seconds.
+    #[serde(default)]
+    pub timer_seconds: Option<i64>,
+    /// It was put away; the next message brings it back.
+    #[serde(default)]
+    pub archived: bool,
+    /// A client has asked for something that the owner is to do here, and that
+    /// it clears: what the owner watches.
+    #[serde(default)]
+    pub pending: bool,
+    /// Asked: mark it as read.
     #[serde(default)]
     pub read_pending: bool,
+    /// Asked: show the peer that somebody is writing, or no longer is.
+    #[serde(default)]
+    pub typing_pending: Option<bool>,
+    /// When that was asked: it is worth nothing soon after.
+    #[serde(default)]
+    pub typing_at: Option<StoreTime>,
     /// When the first message came or went.
     pub created_at: StoreTime,
 }
 
 impl Stored for ThreadDoc {}
+
+/// What a name is searched by.
+pub fn title_key(title: &str) -> String {
+    title.chars().flat_map(char::to_lowercase).collect()
+}
 
 /// What kind of conversation a thread is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

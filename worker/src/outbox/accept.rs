@@ -17,9 +17,16 @@ use coordinator_lib::store::{
     Value, Write,
 };
 use session::{DataKey, HeadDoc, KeyRing};
-use whatsapp::InvalidRecipient;
+use whatsapp::content::encode::{Surroundings, encode};
+use whatsapp::media::MEDIA_KEY_BYTES;
+use whatsapp::{Content, Extras, InvalidRecipient};
 
+use super::request::{Context, NewMessage, Prepared};
+use crate::killpoint::{self, KillPoint};
+use crate::messages::arrival::poll_purpose;
 use crate::messages::identity::{self, ME, Preview};
+use crate::messages::refusals;
+use crate::model::message::Details;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
@@ -48,15 +55,17 @@ pub struct AcceptParts<'a> {
     pub idempotency_ttl: Duration,
 }
 
-/// A text to be sent.
+/// A message to be sent.
 #[derive(Clone)]
 pub struct AcceptRequest {
     /// Who sends.
     pub account_id: String,
     /// A phone number or a WhatsApp address, as the client wrote it.
     pub to: String,
-    /// The text.
-    pub text: String,
+    /// What is to be sent.
+    pub message: NewMessage,
+    /// The request in one spelling, to tell a repetition from another request.
+    pub fingerprint: String,
     /// The client's key for repetitions of this request.
     pub idempotency_key: Option<String>,
     /// W3C trace context of the request.
@@ -100,12 +109,27 @@ pub enum AcceptError {
     /// The recipient is none.
     #[error(transparent)]
     Recipient(#[from] InvalidRecipient),
+    /// The recipient is on the do-not-contact list.
+    #[error("the recipient is on the do-not-contact list")]
+    Refused,
     /// The text is empty or too long.
     #[error("a text has 1 to {max} bytes")]
     Text {
         /// The limit.
         max: usize,
     },
+    /// Something in the message is not as it may be.
+    #[error("{0}")]
+    Content(String),
+    /// The message that is referred to is not in this conversation.
+    #[error("there is no such message in this conversation")]
+    UnknownTarget,
+    /// There is no such file.
+    #[error("there is no such file")]
+    UnknownMedia,
+    /// Only own texts can be edited, only own messages taken back.
+    #[error("only what this account wrote can be changed: its texts edited, its messages revoked")]
+    NotOurs,
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -121,7 +145,7 @@ pub enum AcceptError {
     Store(#[from] StoreError),
 }
 
-/// Queues a text, in one commit.
+/// Queues a message, in one commit.
 ///
 /// # Errors
 /// [`AcceptError`].
@@ -133,20 +157,31 @@ pub async fn accept(
     request: &AcceptRequest,
 ) -> Result<AcceptOutcome, AcceptError> {
     let to = whatsapp::normalise_recipient(&request.to)?;
-    let max = whatsapp::TEXT_BYTES_MAX;
-    if request.text.is_empty() || request.text.len() > max {
-        return Err(AcceptError::Text { max });
-    }
-    let data_key = sending_account(parts, &request.account_id).await?;
+    let (data_key, own) = sending_account(parts, &request.account_id).await?;
     for _ in 0..ATTEMPTS_MAX {
         let key = match key_state(parts, request, &to).await? {
             KeyState::Repeated(outcome) => return Ok(outcome),
             state @ (KeyState::None | KeyState::Free(_)) => state,
         };
         let thread = find_thread(parts.store, &request.account_id, &to).await?;
-        let (writes, accepted) = writes(parts, request, &to, &data_key, thread, key)?;
+        if is_refused(parts.store, &to, thread.as_ref()).await? {
+            return Err(AcceptError::Refused);
+        }
+        let context = Context {
+            store: parts.store,
+            account_id: &request.account_id,
+            data_key: &data_key,
+            own: &own,
+            thread_id: thread.as_ref().map(|thread| thread.path.id()),
+            to: &to,
+        };
+        let prepared = request.message.prepare(&context).await?;
+        let (writes, accepted) = writes(parts, request, &to, &data_key, prepared, thread, key)?;
         match parts.store.commit(writes).await? {
-            CommitOutcome::Committed(_) => return Ok(AcceptOutcome::Accepted(accepted)),
+            CommitOutcome::Committed(_) => {
+                killpoint::reach(KillPoint::AfterAccept);
+                return Ok(AcceptOutcome::Accepted(accepted));
+            }
             // The thread was created meanwhile, or the key was used: look again.
             CommitOutcome::Rejected => parts.clock.sleep(ATTEMPT_WAIT).await,
         }
@@ -154,8 +189,11 @@ pub async fn accept(
     Err(AcceptError::Contended)
 }
 
-/// The data key of an account that may send.
-async fn sending_account(parts: AcceptParts<'_>, account_id: &str) -> Result<DataKey, AcceptError> {
+/// The data key of an account that may send, and its own addresses.
+async fn sending_account(
+    parts: AcceptParts<'_>,
+    account_id: &str,
+) -> Result<(DataKey, Vec<String>), AcceptError> {
     let (Ok(account), Ok(head)) = (
         collections::account(account_id),
         collections::head(account_id),
@@ -192,13 +230,15 @@ async fn sending_account(parts: AcceptParts<'_>, account_id: &str) -> Result<Dat
         .as_ref()
         .ok_or(AcceptError::NotSending(Status::NeedsImport))?;
     let head: HeadDoc = head.decode()?;
-    parts
+    let data_key = parts
         .keys
         .unwrap(&head.wrapped_keys, account_id)
         .map_err(|error| {
             tracing::error!(account.id = account_id, %error, "data key does not open");
             AcceptError::Keys
-        })
+        })?;
+    let own = [account.jid, account.lid].into_iter().flatten();
+    Ok((data_key, own.map(|own| identity::bare(&own)).collect()))
 }
 
 /// What the idempotency key says.
@@ -251,6 +291,17 @@ async fn key_state(
     })))
 }
 
+/// Whether the recipient is on the do-not-contact list.
+async fn is_refused(
+    store: &dyn DocumentStore,
+    to: &str,
+    thread: Option<&Record<ThreadDoc>>,
+) -> Result<bool, StoreError> {
+    let known = thread.map(|thread| [&thread.value.pn, &thread.value.lid]);
+    let known = known.into_iter().flatten().filter_map(Option::as_deref);
+    refusals::any(store, std::iter::once(to).chain(known)).await
+}
+
 /// The thread with a recipient, under whichever of its addresses it was begun.
 async fn find_thread(
     store: &dyn DocumentStore,
@@ -280,6 +331,7 @@ fn writes(
     request: &AcceptRequest,
     to: &str,
     data_key: &DataKey,
+    prepared: Prepared,
     thread: Option<Record<ThreadDoc>>,
     key: KeyState,
 ) -> Result<(Vec<Write>, Accepted), AcceptError> {
@@ -289,7 +341,18 @@ fn writes(
     let account_id = request.account_id.clone();
     let message_id = ids::outgoing(wall, rng);
     let wa_message_id = whatsapp::generate_message_id(rng);
-    let payload = whatsapp::encode_text(&request.text, &whatsapp::generate_message_secret(rng));
+    let secret = whatsapp::generate_message_secret(rng);
+    let around = Surroundings {
+        chat: to,
+        now_ms: wall.timestamp_millis(),
+        secret: &secret,
+        media_key: prepared.media_id.as_ref().map(|_| {
+            let mut key = [0; MEDIA_KEY_BYTES];
+            rng.fill(&mut key);
+            key
+        }),
+    };
+    let payload = encode(&prepared.content, &prepared.extras, around);
     let sealed = data_key.seal_secret(rng, &account_id, &payload_purpose(&message_id), &payload);
 
     let thread_id = thread.as_ref().map_or_else(
@@ -297,20 +360,23 @@ fn writes(
         |found| found.path.id().to_owned(),
     );
     let stored_message_id = ids::message(&thread_id, ME, &wa_message_id);
-    let preview = Preview::of(&request.text);
     let mut writes = Vec::with_capacity(5);
-    writes.push(thread_write(
-        &account_id,
-        &thread_id,
-        to,
-        now,
-        preview,
-        &stored_message_id,
-        thread.is_some(),
-    )?);
-    writes.push(create(
-        collections::message(&thread_id, &stored_message_id)?,
-        MessageDoc {
+    // What changes another message is none of its own in the thread.
+    if prepared.amends.is_none() {
+        writes.push(thread_write(
+            &account_id,
+            &thread_id,
+            to,
+            now,
+            Preview::of_content(&prepared.content),
+            &stored_message_id,
+            thread.is_some(),
+        )?);
+        let poll_secret = matches!(prepared.content, Content::Poll(_)).then(|| {
+            let purpose = poll_purpose(&wa_message_id);
+            Bytes::from(data_key.seal_secret(rng, &account_id, &purpose, &secret))
+        });
+        let message = MessageDoc {
             account_id: account_id.clone(),
             thread_id: thread_id.clone(),
             chat: to.to_owned(),
@@ -322,8 +388,16 @@ fn writes(
             wa_message_id: wa_message_id.clone(),
             outbox_id: Some(message_id.clone()),
             push_name: None,
-            kind: "text".to_owned(),
-            body: Some(request.text.clone()),
+            kind: prepared.content.name().to_owned(),
+            body: prepared.content.text().map(str::to_owned),
+            details: Details::of(&prepared.content),
+            extras: Some(prepared.extras.clone()).filter(|extras| *extras != Extras::default()),
+            reactions: Vec::new(),
+            votes: Vec::new(),
+            poll_secret,
+            media_ref: None,
+            edited_at: None,
+            revoked_at: None,
             timestamp: now,
             sort_at: now,
             state: MessageState::Queued,
@@ -331,15 +405,16 @@ fn writes(
             error: None,
             stored_at: now,
             offline: false,
-        }
-        .to_document()?,
-    ));
+        };
+        let path = collections::message(&thread_id, &stored_message_id)?;
+        writes.push(create(path, message.to_document()?));
+    }
     let mut outbox = OutboxDoc {
         account_id: account_id.clone(),
         channel: "whatsapp".to_owned(),
         to: to.to_owned(),
-        kind: "text".to_owned(),
-        body: request.text.clone(),
+        kind: prepared.content.name().to_owned(),
+        body: prepared.content.text().unwrap_or_default().to_owned(),
         idempotency_key: request.idempotency_key.clone(),
         thread_id: thread_id.clone(),
         stored_message_id: stored_message_id.clone(),
@@ -361,6 +436,8 @@ fn writes(
         delivered_at: None,
         read_at: None,
         error: None,
+        amends: prepared.amends,
+        media_id: prepared.media_id,
         thread_id: thread_id.clone(),
         stored_message_id: stored_message_id.clone(),
         traceparent: request.traceparent.clone(),
@@ -441,7 +518,7 @@ fn create(path: Path, fields: Fields) -> Write {
 }
 
 fn body_hash(request: &AcceptRequest, to: &str) -> String {
-    ids::body_hash(&["text", to, &request.text])
+    ids::body_hash(&["message", to, &request.fingerprint])
 }
 
 #[cfg(test)]

@@ -25,6 +25,12 @@ impl Bucket {
         }
     }
 
+    /// Whether nothing was taken lately.
+    pub fn is_full(&self, now: Boottime) -> bool {
+        let grown = (now - self.at).as_secs_f64() * self.rate;
+        self.rate <= 0.0 || self.tokens + grown >= self.burst
+    }
+
     /// Takes one, or says how long to wait until there is one.
     ///
     /// # Errors

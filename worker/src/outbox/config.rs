@@ -10,6 +10,11 @@ pub struct OutboxConfig {
     pub rate: f64,
     /// Messages that may leave at once after a pause.
     pub burst: u32,
+    /// Messages a second that one recipient gets in the long run. Zero does not
+    /// pace.
+    pub chat_rate: f64,
+    /// Messages that one recipient may get at once after a pause.
+    pub chat_burst: u32,
     /// Chats that an account sends to at the same time.
     pub chats_parallel: usize,
     /// An attempt without the server's answer is over after this.
@@ -34,6 +39,8 @@ impl Default for OutboxConfig {
         Self {
             rate: 2.0,
             burst: 10,
+            chat_rate: 1.0,
+            chat_burst: 20,
             chats_parallel: 8,
             ack_timeout: Duration::from_secs(20),
             attempts_max: 10,
@@ -52,14 +59,16 @@ impl OutboxConfig {
     /// # Errors
     /// The sentence.
     pub fn check(&self) -> Result<(), String> {
-        if !self.rate.is_finite() || self.rate < 0.0 {
-            return Err(
-                "the outbox rate must be a number of messages a second, or 0 for no pacing"
-                    .to_owned(),
-            );
+        for (name, rate) in [("rate", self.rate), ("rate of a chat", self.chat_rate)] {
+            if !rate.is_finite() || rate < 0.0 {
+                return Err(format!(
+                    "the outbox {name} must be a number of messages a second, or 0 for no pacing"
+                ));
+            }
         }
         for (name, count) in [
             ("burst", u64::from(self.burst)),
+            ("burst of a chat", u64::from(self.chat_burst)),
             ("number of chats in parallel", self.chats_parallel as u64),
             ("number of attempts", u64::from(self.attempts_max)),
         ] {

@@ -98,6 +98,19 @@ impl Schedule {
         self.reready(&lane);
     }
 
+    /// A message does not go before then.
+    pub fn hold(&mut self, id: &str, until: Boottime) {
+        let Some((lane, accepted_at)) = self.places.get(id).cloned() else {
+            return;
+        };
+        self.put(Item {
+            id: id.to_owned(),
+            lane,
+            accepted_at,
+            not_before: Some(until),
+        });
+    }
+
     /// Takes a message out: it was cancelled, or settled elsewhere. One that is
     /// being sent stays until it is [done](Schedule::done).
     pub fn remove(&mut self, id: &str) {
@@ -276,6 +289,16 @@ mod tests {
         schedule.done("a", Done::Again(later));
         assert_eq!(send(&mut schedule, NOW).as_deref(), Some("c"));
         schedule.done("c", Done::Settled);
+        assert_eq!(schedule.next(NOW), Next::Wait(later));
+        assert_eq!(send(&mut schedule, later).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_conversation_that_is_held_lets_the_others_pass() {
+        let later = NOW + Duration::from_secs(5);
+        let mut schedule = schedule(&[("a", "anna", 1), ("b", "ben", 2)]);
+        schedule.hold("a", later);
+        assert_eq!(send(&mut schedule, NOW).as_deref(), Some("b"));
         assert_eq!(schedule.next(NOW), Next::Wait(later));
         assert_eq!(send(&mut schedule, later).as_deref(), Some("a"));
     }

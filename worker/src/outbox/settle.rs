@@ -9,26 +9,42 @@ use coordinator_lib::store::{Path, StoreError, StoreTime};
 
 use super::verdict::Reason;
 use crate::events::{Draft, DraftError, Journal, JournalError, Need};
+use crate::messages::arrival::change_message;
+use crate::messages::identity::ME;
 use crate::messages::receipts::move_message;
 use crate::model::outbox::SendFailure;
-use crate::model::{MessageState, WaOutboxDoc, collections};
+use crate::model::{MessageState, ThreadDoc, WaOutboxDoc, collections};
 
 /// Where the two documents of an outgoing message are.
 #[derive(Debug, Clone)]
 pub struct Places {
     outbox: Path,
     message: Path,
+    thread: Path,
+    /// The message that this one changes, if it does.
+    amended: Option<Path>,
 }
 
 /// What the documents said before an attempt.
 #[derive(Debug, Clone)]
 pub enum Begun {
     /// `sending` is committed: it may go on the wire.
-    Send(Box<WaOutboxDoc>),
+    Send(Box<Ready>),
+    /// It would begin a conversation, which may not be done now.
+    NewChat,
     /// It was settled or cancelled meanwhile.
     Gone,
     /// Its time was up; that is committed.
     Expired,
+}
+
+/// A message that may go on the wire.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The message.
+    pub document: WaOutboxDoc,
+    /// Every address of its recipient that is known.
+    pub addresses: Vec<String>,
 }
 
 impl Places {
@@ -36,10 +52,19 @@ impl Places {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when the ids cannot be paths.
-    pub fn new(id: &str, thread_id: &str, stored_message_id: &str) -> Result<Self, StoreError> {
+    pub fn new(id: &str, document: &WaOutboxDoc) -> Result<Self, StoreError> {
+        let thread_id = &document.thread_id;
+        let amended = document
+            .amends
+            .as_ref()
+            .map(|amends| &amends.stored_message_id);
         Ok(Self {
             outbox: collections::wa_outbox(id)?,
-            message: collections::message(thread_id, stored_message_id)?,
+            message: collections::message(thread_id, &document.stored_message_id)?,
+            thread: collections::thread(thread_id)?,
+            amended: amended
+                .map(|message| collections::message(thread_id, message))
+                .transpose()?,
         })
     }
 
@@ -79,6 +104,7 @@ impl Places {
         &self,
         journal: &Journal,
         expire_after: Duration,
+        new_chats_closed: bool,
     ) -> Result<Begun, JournalError> {
         let places = self.clone();
         let change = move |draft: &mut Draft<'_>| {
@@ -90,14 +116,29 @@ impl Places {
                 places.close(draft, document, MessageState::Expired)?;
                 return Ok(Begun::Expired);
             }
+            let thread = draft.get::<ThreadDoc>(&places.thread)?;
+            let is_new = thread.as_ref().is_none_or(|thread| !thread.answered);
+            if new_chats_closed && is_new {
+                return Ok(Begun::NewChat);
+            }
             document.state = MessageState::Sending;
             document.attempts += 1;
             document.next_attempt_at = None;
             draft.put(places.outbox.clone(), &document)?;
             move_message(draft, &places.message, MessageState::Sending, None)?;
-            Ok(Begun::Send(Box::new(document)))
+            let known = thread.map(|thread| [thread.pn, thread.lid]);
+            let addresses = std::iter::once(Some(document.chat.clone()))
+                .chain(known.into_iter().flatten())
+                .flatten()
+                .collect();
+            Ok(Begun::Send(Box::new(Ready {
+                document,
+                addresses,
+            })))
         };
-        journal.apply(self.needs(), change).await
+        let mut needs = self.needs();
+        needs.push(Need::Read(self.thread.clone()));
+        journal.apply(needs, change).await
     }
 
     /// Commits `sent`: the server has it.
@@ -112,6 +153,10 @@ impl Places {
             };
             let first = document.sent_at.is_none();
             document.sent_at.get_or_insert(draft.now());
+            if first && let (Some(path), Some(amends)) = (&places.amended, &document.amends) {
+                let (now, change) = (draft.now(), &amends.change);
+                change_message(draft, path, &places.thread, ME, change, now)?;
+            }
             if document.open {
                 document.error = None;
                 places.close(draft, document, MessageState::Sent)
@@ -122,7 +167,11 @@ impl Places {
                 Ok(())
             }
         };
-        journal.apply(self.needs(), change).await
+        let mut needs = self.needs();
+        if let Some(amended) = &self.amended {
+            needs.extend([amended, &self.thread].map(|path| Need::Read(path.clone())));
+        }
+        journal.apply(needs, change).await
     }
 
     /// Commits that an attempt failed and when there is another.

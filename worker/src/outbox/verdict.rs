@@ -4,8 +4,16 @@ use std::time::Duration;
 
 use whatsapp::SendError;
 
-/// How long everything waits after WhatsApp said that this is too much.
+/// How long everything waits after WhatsApp said that this is too much, for the
+/// first time. An acknowledgement names no time, so it is ours; a ban names its
+/// end, and until then the account has no connection to send on.
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a conversation waits that the account may not begin now.
+const REACH_OUT_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// How long new conversations wait once their number is used up.
+const NEW_CHATS_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// What follows from an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +24,28 @@ pub enum Verdict {
     Unconnected,
     /// Another attempt under the same id, after a wait.
     Retry(Reason),
-    /// As `Retry`, and nothing else is sent for a while either.
-    Pause(Duration, Reason),
+    /// As `Retry`, and others wait for a while too.
+    Pause {
+        /// Who waits.
+        scope: Scope,
+        /// How long.
+        pause: Duration,
+        /// Why.
+        reason: Reason,
+    },
     /// Given up.
     Fail(Reason),
+}
+
+/// Whom a pause concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that the account sends.
+    Account,
+    /// Conversations in which the peer has never written.
+    NewChats,
+    /// This conversation.
+    Chat,
 }
 
 /// Why an attempt failed.
@@ -57,6 +83,14 @@ pub fn of_send_error(error: &SendError) -> Verdict {
             "query_failed",
             "WhatsApp did not answer what sending needs",
         )),
+        SendError::Media => Verdict::Retry(Reason::new(
+            "media_host_down",
+            "WhatsApp's media host did not take the file",
+        )),
+        SendError::Disk => Verdict::Retry(Reason::new(
+            "disk",
+            "the file could not be prepared: see to the disk of the data folder",
+        )),
         SendError::Internal => Verdict::Retry(Reason::new(
             "engine_failed",
             "the WhatsApp engine failed to send",
@@ -85,14 +119,32 @@ pub fn of_ack(answer: Option<Option<u16>>) -> Verdict {
     };
     match code {
         // Too much at once.
-        429 => Verdict::Pause(
-            OVERLOAD_PAUSE,
-            reason("rate_limited", "WhatsApp asks to send less"),
-        ),
-        // A privacy token is missing: the account may not begin this chat.
-        463 => Verdict::Fail(reason(
-            "reach_out_restricted",
-            "WhatsApp does not let this account begin a chat with this recipient now",
+        429 => Verdict::Pause {
+            scope: Scope::Account,
+            pause: OVERLOAD_PAUSE,
+            reason: reason("rate_limited", "WhatsApp asks to send less"),
+        },
+        // A privacy token is missing: the account may not begin this chat now.
+        463 => Verdict::Pause {
+            scope: Scope::Chat,
+            pause: REACH_OUT_PAUSE,
+            reason: reason(
+                "reach_out_restricted",
+                "WhatsApp does not let this account begin a chat with this recipient now",
+            ),
+        },
+        // The account has begun as many chats as it may for now.
+        475 => Verdict::Pause {
+            scope: Scope::NewChats,
+            pause: NEW_CHATS_PAUSE,
+            reason: reason(
+                "new_chats_capped",
+                "WhatsApp lets this account begin no more chats for now",
+            ),
+        },
+        404 => Verdict::Fail(reason(
+            "not_on_whatsapp",
+            "the recipient is not on WhatsApp",
         )),
         // The list of the recipient's devices was out of date; the engine asks
         // for it anew.
@@ -114,7 +166,7 @@ mod tests {
             Verdict::Sent => "sent",
             Verdict::Unconnected => "unconnected",
             Verdict::Retry(_) => "retry",
-            Verdict::Pause(..) => "pause",
+            Verdict::Pause { .. } => "pause",
             Verdict::Fail(_) => "fail",
         }
     }
@@ -126,8 +178,10 @@ mod tests {
             (Some(None), "sent"),
             (Some(Some(400)), "fail"),
             (Some(Some(403)), "fail"),
+            (Some(Some(404)), "fail"),
             (Some(Some(429)), "pause"),
-            (Some(Some(463)), "fail"),
+            (Some(Some(463)), "pause"),
+            (Some(Some(475)), "pause"),
             (Some(Some(479)), "retry"),
             (Some(Some(503)), "retry"),
         ];
@@ -145,6 +199,8 @@ mod tests {
             (SendError::Storage, "retry"),
             (SendError::Query, "retry"),
             (SendError::Internal, "retry"),
+            (SendError::Media, "retry"),
+            (SendError::Disk, "retry"),
             (SendError::Rejected("no such group"), "fail"),
         ];
         for (error, expected) in rows {

@@ -124,6 +124,8 @@ pub struct EngineConfig {
     pub connect_timeout: Duration,
     /// Limit for one [`Engine::send`](crate::Engine::send).
     pub send_timeout: Duration,
+    /// In a simulation: where the media hosts are, instead of WhatsApp's own.
+    pub media_url: Option<String>,
     /// How to pair.
     pub pairing: PairingMethod,
     /// The account's own proxy, for everything that its engine opens.
@@ -140,6 +142,7 @@ impl Default for EngineConfig {
             prekeys_wanted: PREKEYS_WANTED,
             connect_timeout: Duration::from_secs(15),
             send_timeout: Duration::from_secs(20),
+            media_url: None,
             pairing: PairingMethod::QrCode,
             proxy: None,
         }

@@ -13,6 +13,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,21 +27,25 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wacore::store::DevicePropsOverride;
 use wacore_binary::Jid;
+use waproto::whatsapp as wa;
 use waproto::whatsapp::device_props::PlatformType;
 use whatsapp_rust::store::commands::DeviceCommand;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
+use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::{CacheConfig, Client, MsgSecretRetention, SendOptions};
 
 use crate::backend::Backend;
 use crate::barrier::IdentityBarrier;
 use crate::config::EngineConfig;
 use crate::connection::Driver;
+use crate::content::MediaKind;
 use crate::disconnect::DisconnectReason;
 use crate::events::EngineEvent;
 use crate::hook::InboxHook;
-use crate::http::Http;
 use crate::inbox::Inbox;
 use crate::listener::Listener;
+use crate::media::host::MediaHost;
+use crate::media::{self, MEDIA_KEY_BYTES};
 use crate::monitor::{Monitor, Phase};
 use crate::runtime::TaskRuntime;
 use crate::send_error::SendError;
@@ -58,6 +63,9 @@ const SECRETS_OF_TEXTS_KEPT_FOR: Duration = Duration::from_secs(2 * 24 * 60 * 60
 /// As above, for polls and events (engine: 90 days).
 const SECRETS_OF_POLLS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// For a file of the largest size on a slow line.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// What tasks get to end by themselves once the engine is down. Those that do
 /// take no time; the others sleep or wait for an answer that will not come.
 const TASKS_END_WITHIN: Duration = Duration::from_millis(100);
@@ -72,8 +80,11 @@ pub struct OutboundMessage {
     pub chat: String,
     /// The reserved WhatsApp id.
     pub message_id: String,
-    /// The encoded message with its secret, as [`encode_text`](crate::encode_text) gives it.
+    /// The encoded message with its secret, as
+    /// [`encode`](crate::content::encode::encode) gives it.
     pub payload: Bytes,
+    /// The file that goes with it, for the media host.
+    pub attachment: Option<PathBuf>,
 }
 
 /// The account's own addresses.
@@ -165,15 +176,14 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         assert_endpoint_is_allowed(&config.endpoint)?;
         assert_proxy_is_allowed(config.proxy.as_ref())?;
-        let http = Http {
-            proxy: config.proxy.clone(),
-            wire: Some(gates.wire.clone()),
-        };
+        let media_host =
+            MediaHost::new(config.media_url, config.proxy.clone()).behind(gates.wire.clone());
         let runtime = TaskRuntime::new(clock.clone());
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
 
-        let backend = Backend::new(files.clone(), gates.store.clone(), clock.clone());
+        let backend = Backend::new(files.clone(), gates.store.clone(), clock.clone())
+            .watched(monitor.clone());
         let manager = PersistenceManager::new(Arc::new(backend.clone()))
             .await
             .map_err(|error| EngineError::Session(error.into()))?;
@@ -199,7 +209,7 @@ impl Engine {
             .with_runtime(runtime.clone())
             .with_persistence_manager(manager)
             .with_transport_factory_arc(transports.clone())
-            .with_http_client(http)
+            .with_http_client(media_host)
             .with_version_override(config.version)
             .with_cache_config(cache_config())
             .with_inbound_durability_hook(hook.clone())
@@ -268,10 +278,41 @@ impl Engine {
             .map_err(|_| SendError::Rejected("not an address"))?;
         let payload = waproto::codec::message_decode(&message.payload)
             .map_err(|_| SendError::Rejected("not an encoded message"))?;
+        let payload = match &message.attachment {
+            Some(path) => self.upload(&client, path, payload).await?,
+            None => payload,
+        };
         let options = SendOptions::default().with_message_id(&message.message_id);
         let sent = client.send_message_with_options(to, payload, options);
         self.limited(async { sent.await.map(drop).map_err(SendError::from_engine) })
             .await
+    }
+
+    /// Encrypts a file, gives it to the media host, and writes its place there
+    /// into the message. Again and again the same, as long as the file is.
+    async fn upload(
+        &self,
+        client: &Arc<Client>,
+        path: &Path,
+        mut payload: wa::Message,
+    ) -> Result<wa::Message, SendError> {
+        let (kind, key) = attached(&payload).ok_or(SendError::Rejected("no file goes with it"))?;
+        let source = path.to_owned();
+        let encrypted = tokio::task::spawn_blocking(move || media::encrypt(&source, kind, &key));
+        let (file, info) = match encrypted.await {
+            Ok(Ok(encrypted)) => encrypted,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(SendError::Rejected("its file is gone"));
+            }
+            Ok(Err(_)) => return Err(SendError::Disk),
+            Err(_) => return Err(SendError::Internal),
+        };
+        let uploaded = self.within(UPLOAD_TIMEOUT, async {
+            let upload = client.upload_stream(file, info, media::media_type(kind));
+            upload.await.map_err(|_| SendError::Media)
+        });
+        place(&mut payload, &uploaded.await?);
+        Ok(payload)
     }
 
     /// Tells a sender that messages were read. The addresses are those of the
@@ -287,10 +328,6 @@ impl Engine {
         ids: &[String],
     ) -> Result<(), SendError> {
         let client = self.connected_client()?;
-        let parse = |text: &str| {
-            text.parse::<Jid>()
-                .map_err(|_| SendError::Rejected("not an address"))
-        };
         let chat = parse(chat)?;
         let sender = sender.map(parse).transpose()?;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -298,6 +335,43 @@ impl Engine {
         self.limited(async {
             read.await
                 .map_err(|error| SendError::from_internal(&*error))
+        })
+        .await
+    }
+
+    /// Refuses a call that rings; see [`EngineEvent::Call`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn reject_call(&self, id: &str, from: &str, creator: &str) -> Result<(), SendError> {
+        let client = self.connected_client()?;
+        let from = parse(from)?;
+        let creator = parse(creator)?;
+        let voip = client.voip();
+        let rejected = voip.reject_call(id, &from, &creator);
+        self.limited(async { rejected.await.map_err(|_| SendError::Internal) })
+            .await
+    }
+
+    /// Shows the peer that somebody is writing, or no longer is. WhatsApp takes
+    /// that from accounts only that are shown as online.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn typing(&self, chat: &str, is_typing: bool) -> Result<(), SendError> {
+        let client = self.connected_client()?;
+        let chat = parse(chat)?;
+        self.limited(async {
+            let (presence, state) = (client.presence(), client.chatstate());
+            if is_typing {
+                let online = presence.set_available();
+                online.await.map_err(|_| SendError::Internal)?;
+                let typing = state.send_composing(&chat);
+                typing.await.map_err(|_| SendError::Internal)
+            } else {
+                let paused = state.send_paused(&chat);
+                paused.await.map_err(|_| SendError::Internal)
+            }
         })
         .await
     }
@@ -433,19 +507,69 @@ impl Engine {
     }
 
     /// `work`, as long as the connection stands and the time is not up.
-    async fn limited(
+    async fn limited<T>(
         &self,
-        work: impl Future<Output = Result<(), SendError>>,
-    ) -> Result<(), SendError> {
+        work: impl Future<Output = Result<T, SendError>>,
+    ) -> Result<T, SendError> {
+        self.within(self.send_timeout, work).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, SendError>>,
+    ) -> Result<T, SendError> {
         let mut phase = self.monitor.phase();
         tokio::select! {
             biased;
             _ = self.gates.wire.closed() => Err(SendError::Gate),
             done = Box::pin(work) => done,
             _ = phase.wait_for(|phase| *phase != Phase::Connected) => Err(SendError::NotConnected),
-            () = self.clock.sleep(self.send_timeout) => Err(SendError::TimedOut),
+            () = self.clock.sleep(limit) => Err(SendError::TimedOut),
         }
     }
+}
+
+/// The kind and the key of the file that goes with a message.
+fn attached(message: &wa::Message) -> Option<(MediaKind, [u8; MEDIA_KEY_BYTES])> {
+    let (kind, key) = if let Some(media) = message.image_message.as_option() {
+        (MediaKind::Image, &media.media_key)
+    } else if let Some(media) = message.video_message.as_option() {
+        (MediaKind::Video, &media.media_key)
+    } else if let Some(media) = message.audio_message.as_option() {
+        (MediaKind::Audio, &media.media_key)
+    } else if let Some(media) = message.document_message.as_option() {
+        (MediaKind::Document, &media.media_key)
+    } else {
+        (
+            MediaKind::Sticker,
+            &message.sticker_message.as_option()?.media_key,
+        )
+    };
+    Some((kind, key.as_deref()?.try_into().ok()?))
+}
+
+/// Writes down where the file of a message is.
+fn place(message: &mut wa::Message, uploaded: &UploadResponse) {
+    macro_rules! place_in {
+        ($($field:ident),*) => {
+            $(if let Some(media) = message.$field.as_option_mut() {
+                media.url = Some(uploaded.url.clone());
+                media.direct_path = Some(uploaded.direct_path.clone());
+                media.file_sha256 = Some(uploaded.file_sha256.to_vec());
+                media.file_enc_sha256 = Some(uploaded.file_enc_sha256.to_vec());
+                media.file_length = Some(uploaded.file_length);
+                media.media_key_timestamp = Some(uploaded.media_key_timestamp);
+            })*
+        };
+    }
+    place_in!(
+        image_message,
+        video_message,
+        audio_message,
+        document_message,
+        sticker_message
+    );
 }
 
 impl Drop for Engine {
@@ -483,6 +607,12 @@ impl fmt::Debug for OwnIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OwnIdentity(…)")
     }
+}
+
+fn parse(address: &str) -> Result<Jid, SendError> {
+    address
+        .parse()
+        .map_err(|_| SendError::Rejected("not an address"))
 }
 
 /// Tells a device that is still to be linked what it will be called.

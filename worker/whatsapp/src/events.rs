@@ -148,8 +148,26 @@ pub enum EngineEvent {
         chat: String,
         /// Who sent it.
         sender: String,
+        /// The sender's other address, if the message tells it.
+        sender_alt: Option<String>,
         /// Its WhatsApp id.
         id: String,
+        /// When the server took it.
+        at: DateTime<Utc>,
+    },
+    /// Somebody calls.
+    Call {
+        /// The caller's address.
+        from: String,
+        /// The address that [`Engine::reject_call`](crate::Engine::reject_call)
+        /// wants besides.
+        creator: String,
+        /// The call's id.
+        id: String,
+        /// With pictures.
+        video: bool,
+        /// It rang while the account was offline.
+        offline: bool,
     },
     /// The run loop has ended; the instance is of no more use. Always the last.
     Stopped,
@@ -157,7 +175,7 @@ pub enum EngineEvent {
 
 impl EngineEvent {
     /// Every name that [`EngineEvent::name`] gives.
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "stage",
         "qr",
         "qr_exhausted",
@@ -168,6 +186,7 @@ impl EngineEvent {
         "receipt",
         "server_ack",
         "undecryptable",
+        "call",
         "stopped",
     ];
 
@@ -184,6 +203,7 @@ impl EngineEvent {
             Self::Receipt { .. } => "receipt",
             Self::ServerAck { .. } => "server_ack",
             Self::Undecryptable { .. } => "undecryptable",
+            Self::Call { .. } => "call",
             Self::Stopped => "stopped",
         }
     }
@@ -191,7 +211,10 @@ impl EngineEvent {
     /// True for news that the account can do without: the others make its state.
     pub(crate) fn may_be_left_out(&self) -> bool {
         match self {
-            Self::Receipt { .. } | Self::ServerAck { .. } | Self::Undecryptable { .. } => true,
+            Self::Receipt { .. }
+            | Self::ServerAck { .. }
+            | Self::Undecryptable { .. }
+            | Self::Call { .. } => true,
             Self::Stage(_)
             | Self::Qr { .. }
             | Self::QrExhausted

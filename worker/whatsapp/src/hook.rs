@@ -16,8 +16,10 @@ use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::{Client, InboundDurabilityHook};
 
+use crate::content::Content;
+use crate::content::decode::decode;
 use crate::inbox::{Inbound, Inbox, InboxError};
-use crate::message::kind_of;
+use crate::media;
 use crate::monitor::Monitor;
 
 /// The engine's way to the inbox.
@@ -74,10 +76,13 @@ fn is_written_by_a_person(message: &wa::Message, info: &MessageInfo) -> bool {
     }
     let base = message.get_base_message();
     if let Some(protocol) = base.protocol_message.as_option() {
-        // Revoking and editing are what people do; the rest is upkeep.
+        // Revoking, editing and making messages disappear are what people do;
+        // the rest is upkeep.
         return matches!(
             protocol.r#type,
-            Some(ProtocolType::REVOKE | ProtocolType::MESSAGE_EDIT)
+            Some(
+                ProtocolType::REVOKE | ProtocolType::MESSAGE_EDIT | ProtocolType::EPHEMERAL_SETTING
+            )
         );
     }
     !distributes_keys_only(base)
@@ -119,6 +124,7 @@ fn translate(message: &wa::Message, info: &MessageInfo) -> Inbound {
     };
     let (chat, _) = number_first(&wire_chat, chat_alt.as_ref());
     let (sender, sender_alt) = number_first(&wire_sender, sender_alt.as_ref());
+    let (content, extras) = decode(message);
     Inbound {
         id: info.id.clone(),
         chat: chat.to_string(),
@@ -130,8 +136,15 @@ fn translate(message: &wa::Message, info: &MessageInfo) -> Inbound {
         from_me: source.is_from_me,
         push_name: info.push_name.clone(),
         timestamp: info.timestamp,
-        kind: kind_of(message),
-        payload: waproto::codec::message_to_vec(message).into(),
+        media: if let Content::Media(file) = &content {
+            media::reference(message.get_base_message(), file.kind)
+        } else {
+            None
+        },
+        content,
+        extras,
+        secret: wacore::reporting_token::extract_message_secret(message)
+            .map(bytes::Bytes::copy_from_slice),
         offline: info.is_offline,
     }
 }

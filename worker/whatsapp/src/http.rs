@@ -1,29 +1,24 @@
-//! HTTP for the engine and for the client version, by the same way as the
+//! HTTP for the media hosts and for the client version, by the same way as the
 //! WebSocket: through the account's proxy, and no write without the wire gate.
 //!
-//! One connection a request. Media and history are not part of this worker yet,
-//! so what the engine asks for here is little; what an answer may hold is
-//! limited all the same.
+//! One connection a request. Bodies go and come in pieces; who wants a whole
+//! answer says how much it may hold. Nothing runs beside the caller: the
+//! connection is driven by who waits for the answer or for its next piece, and
+//! ends with it.
 
-use std::time::Duration;
-
-use async_trait::async_trait;
-use bytes::Bytes;
 use coordinator_lib::gate::Gate;
-use http_body_util::{BodyExt, Full, Limited};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Fuse};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
 use crate::proxy::Proxy;
 use crate::transport::{DialError, Target, open};
 use crate::verification::SIMULATION;
 
-/// The most that an answer may hold.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// For a whole request.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +26,21 @@ pub enum HttpError {
     /// The address is none, or this build must not ask there.
     #[error("not an address that this build may ask")]
     Address,
+    /// The account is not this worker's any more.
+    #[error("the wire gate is closed")]
+    Gate,
     /// Not reached.
     #[error("not reached")]
-    Dial(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The exchange broke off, or was too large.
+    Dial(#[source] Cause),
+    /// The exchange broke off.
     #[error("the exchange failed")]
-    Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Exchange(#[source] Cause),
+    /// The answer holds more than it may.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// Not answered in time.
     #[error("no answer in time")]
     TimedOut,
@@ -46,33 +50,38 @@ pub enum HttpError {
 #[derive(Clone, Default)]
 pub(crate) struct Http {
     pub(crate) proxy: Option<Proxy>,
-    /// Absent where no account is behind the request.
+    /// Absent where no account's lease is behind the request.
     pub(crate) wire: Option<Gate>,
 }
 
-impl Http {
-    /// Makes a request; gives status and body.
-    pub(crate) async fn request(
-        &self,
-        method: &str,
-        url: &str,
-        headers: impl Iterator<Item = (String, String)>,
-        body: Bytes,
-    ) -> Result<(u16, Bytes), HttpError> {
-        let exchange = self.exchange(method, url, headers, body);
-        match tokio::time::timeout(REQUEST_LIMIT, exchange).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(HttpError::TimedOut),
-        }
-    }
+/// An answer, whose body is still to come. Dropped, the connection ends.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    body: Incoming,
+    connection: Connection,
+    wire: Option<Gate>,
+}
 
-    async fn exchange(
+/// Must be driven for anything to happen.
+type Connection = Fuse<BoxFuture<'static, hyper::Result<()>>>;
+
+impl Http {
+    /// Makes a request; gives the answer as soon as its head is there.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the request may or may not have left.
+    pub(crate) async fn send<B>(
         &self,
         method: &str,
         url: &str,
-        headers: impl Iterator<Item = (String, String)>,
-        body: Bytes,
-    ) -> Result<(u16, Bytes), HttpError> {
+        headers: impl IntoIterator<Item = (String, String)>,
+        body: B,
+    ) -> Result<Answer, HttpError>
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Cause>,
+    {
         let uri: Uri = url.parse().map_err(|_| HttpError::Address)?;
         let target = target(&uri).ok_or(HttpError::Address)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -84,35 +93,98 @@ impl Http {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request
-            .body(Full::new(body))
-            .map_err(|_| HttpError::Address)?;
-
-        let dialled = open(target, self.proxy.as_ref(), self.wire.as_ref(), &|_| {}).await;
-        let stream = dialled.map_err(|error: DialError| HttpError::Dial(error.into()))?;
-        let exchange = |error: hyper::Error| HttpError::Exchange(error.into());
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(exchange)?;
-        let answer = async {
-            let answer = sender.send_request(request).await.map_err(exchange)?;
-            let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(HttpError::Exchange)?;
-            Ok((status, body.to_bytes()))
+        let request = request.body(body).map_err(|_| HttpError::Address)?;
+        let exchange = async {
+            let dialled = open(target, self.proxy.as_ref(), self.wire.as_ref(), &|_| {}).await;
+            let stream = dialled.map_err(|error: DialError| HttpError::Dial(error.into()))?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(broken)?;
+            let mut connection = connection.boxed().fuse();
+            let answer = driven(&mut connection, sender.send_request(request)).await;
+            let answer = answer?.map_err(broken)?;
+            Ok(Answer {
+                status: answer.status().as_u16(),
+                body: answer.into_body(),
+                connection,
+                wire: self.wire.clone(),
+            })
         };
-        tokio::pin!(answer, connection);
-        // The connection must be driven; it ends with the answer.
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            ended = &mut connection => match ended {
-                Ok(()) => answer.await,
-                Err(error) => Err(HttpError::Exchange(error.into())),
-            },
+        while_open(self.wire.as_ref(), exchange).await
+    }
+}
+
+impl Answer {
+    /// The next piece of the body; none after the last.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let Self {
+            body,
+            connection,
+            wire,
+            status: _,
+        } = self;
+        let next = async {
+            loop {
+                let frame = driven(connection, body.frame()).await?;
+                let Some(frame) = frame.transpose().map_err(broken)? else {
+                    return Ok(None);
+                };
+                // Else trailers, which nobody wants.
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+        };
+        while_open(wire.as_ref(), next).await
+    }
+
+    /// The whole body, if it is not longer than the limit.
+    pub(crate) async fn whole(mut self, limit: usize) -> Result<Vec<u8>, HttpError> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > limit {
+                return Err(HttpError::TooLong { limit });
+            }
+            whole.extend_from_slice(&piece);
         }
+        Ok(whole)
+    }
+}
+
+fn broken(error: hyper::Error) -> HttpError {
+    HttpError::Exchange(error.into())
+}
+
+/// Drives the connection until `work` is done.
+async fn driven<T>(
+    connection: &mut Connection,
+    work: impl Future<Output = T>,
+) -> Result<T, HttpError> {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => Ok(done),
+        ended = connection => match ended {
+            // What it brought last is still to be taken.
+            Ok(()) => Ok(work.await),
+            Err(error) => Err(broken(error)),
+        },
+    }
+}
+
+/// Gives up as soon as the gate closes.
+async fn while_open<T>(
+    wire: Option<&Gate>,
+    work: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    let Some(wire) = wire else {
+        return work.await;
+    };
+    tokio::select! {
+        biased;
+        _ = wire.closed() => Err(HttpError::Gate),
+        done = work => done,
     }
 }
 
@@ -139,19 +211,4 @@ fn target(uri: &Uri) -> Option<Target<'_>> {
             .unwrap_or(if is_encrypted { 443 } else { 80 }),
         is_encrypted,
     })
-}
-
-#[async_trait]
-impl HttpClient for Http {
-    async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, anyhow::Error> {
-        let body = request.body.unwrap_or_default();
-        let headers = request.headers.into_iter();
-        let (status_code, body) = self
-            .request(&request.method, &request.url, headers, body)
-            .await?;
-        Ok(HttpResponse {
-            status_code,
-            body: body.to_vec(),
-        })
-    }
 }

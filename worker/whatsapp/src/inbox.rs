@@ -11,6 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+use crate::content::{Content, Extras};
+use crate::media::MediaRef;
+
 /// Stores inbound messages durably.
 #[async_trait]
 pub trait Inbox: Send + Sync + 'static {
@@ -37,30 +40,13 @@ pub enum InboxError {
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What a message holds, as far as this worker reads it.
-#[derive(Clone, PartialEq, Eq)]
-pub enum InboundKind {
-    /// A text.
-    Text {
-        /// The text itself.
-        body: String,
-    },
-    /// Anything else, under the protocol's name, such as `imageMessage`.
-    Other {
-        /// The name.
-        name: &'static str,
-        /// Its caption or other short text to show, if it has one.
-        caption: Option<String>,
-    },
-}
-
 /// One decrypted message. (chat, sender, id) is its identity: an id alone is
 /// only unique within a sender. All three are the same in every redelivery.
 ///
 /// People have two addresses, a phone number and an alias (LID). `chat` and
 /// `sender` are the phone number's wherever the message tells it, so that a
 /// conversation is one whichever way its messages came.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Inbound {
     /// The WhatsApp id.
     pub id: String,
@@ -84,29 +70,24 @@ pub struct Inbound {
     /// When the server took it.
     pub timestamp: DateTime<Utc>,
     /// What it holds.
-    pub kind: InboundKind,
-    /// The message itself as it was decrypted: an encoded `Message`.
-    pub payload: Bytes,
+    pub content: Content,
+    /// What comes with that.
+    pub extras: Extras,
+    /// Where its file is, if it has one.
+    pub media: Option<MediaRef>,
+    /// Its own secret, to which votes refer.
+    pub secret: Option<Bytes>,
     /// It waited at the server while the account was offline.
     pub offline: bool,
 }
 
 // Texts, names and numbers are people's own and stay out of logs.
-impl fmt::Debug for InboundKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text { .. } => f.write_str("Text"),
-            Self::Other { name, .. } => write!(f, "Other({name})"),
-        }
-    }
-}
-
 impl fmt::Debug for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbound")
             .field("id", &self.id)
             .field("from_me", &self.from_me)
-            .field("kind", &self.kind)
+            .field("content", &self.content)
             .field("timestamp", &self.timestamp)
             .field("offline", &self.offline)
             .finish_non_exhaustive()

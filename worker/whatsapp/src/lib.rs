@@ -57,6 +57,7 @@ mod barrier;
 mod clues;
 mod config;
 mod connection;
+pub mod content;
 mod disconnect;
 mod engine;
 mod events;
@@ -65,6 +66,7 @@ mod http;
 mod inbox;
 mod linking;
 mod listener;
+pub mod media;
 mod message;
 mod monitor;
 mod proxy;
@@ -80,10 +82,11 @@ pub use config::{
     Endpoint, EngineConfig, InvalidEndpoint, PREKEYS_WANTED, PairingMethod, WHATSAPP_ORIGIN,
     WHATSAPP_URL,
 };
+pub use content::{Content, Extras};
 pub use disconnect::{DisconnectReason, UnreachableReason};
 pub use engine::{Engine, EngineError, EngineStats, OutboundMessage, OwnIdentity, ShutdownReport};
 pub use events::{EngineEvent, QrCode, ReceiptKind, Stage};
-pub use inbox::{Inbound, InboundKind, Inbox, InboxError};
+pub use inbox::{Inbound, Inbox, InboxError};
 pub use linking::{LinkingError, PairingCode, PasskeyStep};
 pub use message::{
     InvalidRecipient, MESSAGE_SECRET_BYTES, MessageSecret, TEXT_BYTES_MAX, encode_text,

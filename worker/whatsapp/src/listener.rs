@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wacore::types::call::{CallAction, IncomingCall};
 use wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, InboundMessage, Receipt,
     ServerAck,
@@ -98,9 +99,15 @@ impl Listener {
                 self.monitor.emit(EngineEvent::Undecryptable {
                     chat: source.chat.to_non_ad().to_string(),
                     sender: source.sender.to_non_ad().to_string(),
+                    sender_alt: source
+                        .sender_alt
+                        .as_ref()
+                        .map(|jid| jid.to_non_ad().to_string()),
                     id: message.info.id.clone(),
+                    at: message.info.timestamp,
                 });
             }
+            Event::IncomingCall(call) => self.call(call),
             Event::Messages(batch) if !batch.hook_committed => {
                 (self.stray)(batch.messages.to_vec());
             }
@@ -133,6 +140,27 @@ impl Listener {
             ids: receipt.message_ids.clone(),
             kind,
             at: receipt.timestamp,
+        });
+    }
+
+    /// Only the ringing: what follows concerns whoever answers.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's enum, which grows"
+    )]
+    fn call(&self, call: &IncomingCall) {
+        let video = match &call.action {
+            CallAction::Offer { is_video, .. } | CallAction::OfferNotice { is_video, .. } => {
+                *is_video
+            }
+            _ => return,
+        };
+        self.monitor.emit(EngineEvent::Call {
+            from: call.from.to_non_ad().to_string(),
+            creator: call.action.call_creator().to_string(),
+            id: call.action.call_id().to_owned(),
+            video,
+            offline: call.offline,
         });
     }
 
@@ -172,6 +200,7 @@ impl EventHandler for Listener {
             EventKind::ServerAck,
             EventKind::UndecryptableMessage,
             EventKind::Messages,
+            EventKind::IncomingCall,
         ])
     }
 }

@@ -7,12 +7,10 @@
 
 use bytes::Bytes;
 use coordinator_lib::rng::Rng;
-use wacore::proto_helpers::{MessageBuilderExt, MessageExt};
+use wacore::proto_helpers::MessageBuilderExt;
 use wacore_binary::{Jid, Server};
 use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
-
-use crate::inbox::InboundKind;
 
 /// Bytes of a message secret.
 pub const MESSAGE_SECRET_BYTES: usize = 32;
@@ -143,25 +141,8 @@ fn normalise_phone(text: &str) -> Result<String, InvalidRecipient> {
     Ok(format!("{digits}@s.whatsapp.net"))
 }
 
-/// Tells what a decrypted message holds.
-pub(crate) fn kind_of(message: &wa::Message) -> InboundKind {
-    if let Some(text) = message.text_content() {
-        return InboundKind::Text {
-            body: text.to_owned(),
-        };
-    }
-    let base = message.get_base_message();
-    InboundKind::Other {
-        name: content_name(base),
-        caption: base
-            .get_caption()
-            .filter(|caption| !caption.is_empty())
-            .map(str::to_owned),
-    }
-}
-
 /// The protocol's name of what a message holds.
-fn content_name(message: &wa::Message) -> &'static str {
+pub(crate) fn content_name(message: &wa::Message) -> &'static str {
     let contents = [
         (message.image_message.is_set(), "imageMessage"),
         (message.video_message.is_set(), "videoMessage"),
@@ -256,12 +237,8 @@ mod tests {
         let secret = generate_message_secret(&rng);
         let payload = encode_text("Grüße 👋", &secret);
         let message = waproto::codec::message_decode(&payload).unwrap();
-        assert_eq!(
-            kind_of(&message),
-            InboundKind::Text {
-                body: "Grüße 👋".to_owned()
-            }
-        );
+        let (content, _) = crate::content::decode::decode(&message);
+        assert!(content == crate::Content::Text("Grüße 👋".to_owned()));
         assert_eq!(
             wacore::reporting_token::extract_message_secret(&message),
             Some(secret.as_slice())

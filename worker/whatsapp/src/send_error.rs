@@ -9,6 +9,12 @@ use whatsapp_rust::{ClientError, ErrorChainExt, SendError as EngineSendError};
 /// attempt under the same id is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
+    /// No media host took the file.
+    #[error("the file could not be uploaded")]
+    Media,
+    /// The file could not be read or encrypted here.
+    #[error("the file could not be prepared")]
+    Disk,
     /// Not logged in, or not any more.
     #[error("not connected to WhatsApp")]
     NotConnected,

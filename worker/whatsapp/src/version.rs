@@ -1,6 +1,9 @@
 //! The client version that WhatsApp's own web client has at the moment.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use http_body_util::Full;
 
 use crate::http::{Http, HttpError};
 use crate::proxy::Proxy;
@@ -13,6 +16,12 @@ const HEADERS: [(&str, &str); 2] = [
     ("sec-fetch-site", "none"),
     ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
 ];
+
+/// The most that the page may hold.
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// For the whole request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why the version is not known.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +49,18 @@ pub async fn fetch_version(
     let headers = HEADERS
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let (status, page) = http.request("GET", url, headers, Bytes::new()).await?;
-    if status != 200 {
-        return Err(VersionError::Status(status));
-    }
+    let request = async {
+        let nothing = Full::<Bytes>::default();
+        let answer = http.send("GET", url, headers, nothing).await?;
+        match answer.status {
+            200 => Ok(answer.whole(PAGE_BYTES_MAX).await?),
+            status => Err(VersionError::Status(status)),
+        }
+    };
+    let page = match tokio::time::timeout(REQUEST_LIMIT, request).await {
+        Ok(page) => page?,
+        Err(_elapsed) => return Err(HttpError::TimedOut.into()),
+    };
     let page = String::from_utf8_lossy(&page);
     wacore::version::parse_sw_js(&page).ok_or(VersionError::NoVersion)
 }

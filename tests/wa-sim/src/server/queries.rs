@@ -9,7 +9,7 @@ use super::{
     stanza::result,
     world::World,
 };
-use crate::{fault::Disconnect, wire::Node};
+use crate::{fault::Disconnect, media, wire::Node};
 
 /// What everyone may see of everyone.
 const PRIVACY: [(&str, &str); 7] = [
@@ -56,6 +56,7 @@ impl World {
             "blocklist" if kind == "get" => {
                 result(query).child(Node::new("list").children(Vec::new()))
             }
+            "w:m" if query.find("media_conn").is_some() => result(query).child(media::connection()),
             "w:sync:app:state" => result(query).child(app_state(query)),
             "md" if query.find("remove-companion-device").is_some() => {
                 return vec![Reply::Send(result(query)), Reply::End(self.log_out(from))];

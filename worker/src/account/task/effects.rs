@@ -12,14 +12,9 @@ use whatsapp::{DisconnectReason, Proxy};
 use super::{Driver, Exit, with_sources};
 use crate::account::instance::Instance;
 use crate::account::state::{Effect, Input, Timer};
-use crate::model::account::{PROXY_PURPOSE, SealedProxy};
+use crate::model::account::{ProxyUnreadable, SealedProxy};
 use crate::model::{AccountDoc, Status, Stored};
-use crate::outbox::pump;
-
-/// The stored proxy does not open, or is none.
-#[derive(Debug, thiserror::Error)]
-#[error("the account's stored proxy cannot be read; set it anew")]
-struct ProxyUnreadable;
+use crate::outbox::held;
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Exit> {
@@ -141,13 +136,7 @@ impl Driver {
             return Ok(None);
         };
         let account = self.term.account.as_str();
-        let text = self
-            .term
-            .data_key
-            .open_secret(account, PROXY_PURPOSE, &sealed.sealed)
-            .map_err(|_| ProxyUnreadable)?;
-        let text = std::str::from_utf8(&text).map_err(|_| ProxyUnreadable)?;
-        text.parse().map(Some).map_err(|_| ProxyUnreadable)
+        sealed.open(&self.term.data_key, account).map(Some)
     }
 
     /// The name of the address that the account's connections come from, where
@@ -182,7 +171,7 @@ impl Driver {
 
     pub(super) async fn hold_outbox(&self) {
         let account = self.term.account.as_str();
-        if let Err(error) = pump::hold(&self.parts.term.store, &self.term.journal, account).await {
+        if let Err(error) = held::hold(&self.parts.term.store, &self.term.journal, account).await {
             tracing::warn!(account.id = account, %error, "outbox was not marked as held");
         }
     }

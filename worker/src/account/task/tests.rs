@@ -8,7 +8,9 @@ use whatsapp::{DisconnectReason, PasskeyStep, ReceiptKind, Stage};
 
 use super::*;
 use crate::model::account::PASSKEY_PURPOSE;
-use crate::model::{EventKind, MessageDoc, MessageState, ThreadDoc, WaOutboxDoc, collections, ids};
+use crate::model::{
+    EventKind, MessageDoc, MessageState, Stored, ThreadDoc, WaOutboxDoc, collections, ids,
+};
 use crate::outbox::AcceptOutcome;
 use crate::testing::{ANNA, BEN, Bench, FakeLink, FakeLinks, inbound, until};
 
@@ -37,6 +39,7 @@ fn quick() -> AccountConfig {
 fn unpaced() -> OutboxConfig {
     OutboxConfig {
         rate: 0.0,
+        chat_rate: 0.0,
         retry_base: Duration::from_millis(10),
         retry_max: Duration::from_millis(20),
         ack_timeout: Duration::from_millis(100),
@@ -69,6 +72,8 @@ impl Scene {
                 links,
                 account: quick(),
                 outbox,
+                inbox: crate::messages::inbox::InboxConfig::default(),
+                media: crate::media::MediaFolder::default(),
                 connects: bench.connects(),
                 versions: bench.versions(),
             }),
@@ -645,17 +650,79 @@ async fn a_refusal_of_the_server_fails_the_message_with_its_code() {
     .await;
     link.emit(EngineEvent::ServerAck {
         id: refused.wa_message_id.clone(),
-        error: Some(463),
+        error: Some(400),
     })
     .await;
     let failed = scene
         .sending(&refused.message_id, MessageState::Failed)
         .await;
     let error = failed.error.unwrap();
-    assert_eq!(
-        (error.code.as_str(), error.wa_code),
-        ("reach_out_restricted", Some(463))
-    );
+    assert_eq!((error.code.as_str(), error.wa_code), ("refused", Some(400)));
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_contacted_gets_nothing_queued_or_new() {
+    let mut scene = Scene::new().await;
+    // Queued first, and put on the list after.
+    let queued = scene.send(ANNA, "hello").await;
+    let path = crate::messages::refusals::path(ANNA).unwrap();
+    let entry = crate::model::DoNotContactDoc {
+        address: ANNA.to_owned(),
+        note: None,
+        since: crate::testing::at(1),
+    };
+    let write = Write::Set {
+        path: path.clone(),
+        fields: entry.to_document().unwrap(),
+        precondition: Precondition::None,
+    };
+    assert!(scene.bench.store.commit(vec![write]).await.is_ok());
+    let request = crate::testing::request(&scene.account, ANNA, "again");
+    let refused = crate::outbox::accept(scene.bench.accept_parts(), &request).await;
+    assert!(matches!(refused, Err(crate::outbox::AcceptError::Refused)));
+
+    let other = scene.send(BEN, "hello").await;
+    let link = scene.connected().await;
+    let failed = scene
+        .sending(&queued.message_id, MessageState::Failed)
+        .await;
+    assert_eq!(failed.error.unwrap().code, "do_not_contact");
+    scene.sending(&other.message_id, MessageState::Sent).await;
+    assert_eq!(link.sent_ids(), [other.wa_message_id]);
+}
+
+#[tokio::test]
+async fn a_chat_that_may_not_be_begun_now_waits_and_others_go_on() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.acks.store(false, Ordering::SeqCst);
+    let capped = scene.send(BEN, "hello").await;
+    until("it left", || async {
+        (link.sent_ids().len() == 1).then_some(())
+    })
+    .await;
+    // Anna has written here, so she is no new chat.
+    let anna = crate::testing::inbound("A1", ANNA, "hi");
+    link.inbox.commit(vec![anna]).await.unwrap();
+    link.acks.store(true, Ordering::SeqCst);
+    link.emit(EngineEvent::ServerAck {
+        id: capped.wa_message_id.clone(),
+        error: Some(475),
+    })
+    .await;
+    let waits = until("it waits", || async {
+        let path = collections::wa_outbox(&capped.message_id).unwrap();
+        let document = scene.bench.read::<WaOutboxDoc>(path).await.unwrap();
+        document.next_attempt_at.is_some().then_some(document)
+    })
+    .await;
+    assert_eq!(waits.error.unwrap().code, "new_chats_capped");
+    let answer = scene.send(ANNA, "hello").await;
+    scene.sending(&answer.message_id, MessageState::Sent).await;
+    let new = scene.send("491700000003@s.whatsapp.net", "hello").await;
+    let later = scene.send(ANNA, "again").await;
+    scene.sending(&later.message_id, MessageState::Sent).await;
+    assert!(!link.sent_ids().contains(&new.wa_message_id));
 }
 
 #[tokio::test]
@@ -712,7 +779,10 @@ async fn a_thread_is_marked_as_read_when_a_client_asks() {
         .await
         .unwrap();
     let path = collections::thread(&ids::thread("a1", ANNA)).unwrap();
-    let fields = Fields::from([("readPending".to_owned(), Value::Bool(true))]);
+    let fields = Fields::from([
+        ("readPending".to_owned(), Value::Bool(true)),
+        ("pending".to_owned(), Value::Bool(true)),
+    ]);
     let write = Write::Update {
         path: path.clone(),
         fields,
@@ -727,4 +797,62 @@ async fn a_thread_is_marked_as_read_when_a_client_asks() {
     let mut read: Vec<String> = link.read.lock().concat();
     read.sort();
     assert_eq!(read, ["ID1", "ID2"]);
+}
+
+#[tokio::test]
+async fn a_peer_is_shown_that_somebody_is_writing_if_that_is_still_so() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.inbox
+        .commit(vec![inbound("ID1", ANNA, "one")])
+        .await
+        .unwrap();
+    let path = collections::thread(&ids::thread("a1", ANNA)).unwrap();
+    let now = coordinator_lib::store::StoreTime::from_datetime(scene.bench.clock.wall());
+    let long_ago = crate::testing::at(1);
+    for (asked_at, expected) in [(now, 1), (long_ago, 1)] {
+        let fields = Fields::from([
+            ("typingPending".to_owned(), Value::Bool(true)),
+            ("typingAt".to_owned(), Value::Time(asked_at)),
+            ("pending".to_owned(), Value::Bool(true)),
+        ]);
+        let write = Write::Update {
+            path: path.clone(),
+            fields,
+            precondition: Precondition::Exists,
+        };
+        let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+        until("obeyed", || async {
+            let thread: ThreadDoc = scene.bench.read(path.clone()).await.unwrap();
+            (!thread.pending).then_some(())
+        })
+        .await;
+        assert_eq!(link.typing.lock().len(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_an_event_and_is_refused_where_that_is_wanted() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.emit(EngineEvent::Call {
+        from: ANNA.to_owned(),
+        creator: ANNA.to_owned(),
+        id: "CALL1".to_owned(),
+        video: true,
+        offline: false,
+    })
+    .await;
+    let call = until("an event", || async {
+        let events = scene.bench.events(&scene.account).await;
+        events
+            .into_iter()
+            .find(|event| event.kind == EventKind::CallReceived)
+    })
+    .await;
+    assert_eq!(
+        (call.data["video"].as_str(), call.data["rejected"].as_str()),
+        ("true", "false")
+    );
+    assert!(link.rejected.lock().is_empty(), "not asked for");
 }

@@ -2,20 +2,33 @@ use coordinator_lib::history::ReleaseReason;
 
 use std::time::Duration;
 
+use coordinator_lib::rng::SystemRng;
+use whatsapp::content::{Poll, votes};
+
 use super::*;
 use crate::account::term::Term;
 use crate::messages::identity::ME;
+use crate::messages::undecryptable::{self, Undecryptable};
+use crate::model::{Direction, EventKind, MessageDoc, MessageState, ThreadDoc};
 use crate::testing::{ANNA, ANNA_LID, BEN, Bench, at, inbound};
 
 fn inbox(term: &Term) -> AccountInbox {
-    AccountInbox::new(
-        term.account.to_string(),
-        term.journal.clone(),
-        Arc::clone(&term.threads),
-        Arc::clone(&term.marks),
-        Arc::default(),
-        at(0),
-    )
+    inbox_with(term, InboxConfig::default())
+}
+
+fn inbox_with(term: &Term, config: InboxConfig) -> AccountInbox {
+    AccountInbox::new(InboxParts {
+        account_id: term.account.to_string(),
+        store: Arc::clone(term.store()),
+        journal: term.journal.clone(),
+        threads: Arc::clone(&term.threads),
+        marks: Arc::clone(&term.marks),
+        counters: Arc::default(),
+        data_key: Arc::clone(&term.data_key),
+        rng: SystemRng::shared(),
+        config,
+        connected_at: at(0),
+    })
 }
 
 async fn messages(bench: &Bench, thread: &str) -> Vec<MessageDoc> {
@@ -95,7 +108,7 @@ async fn what_is_delivered_again_is_stored_once() {
         .unwrap();
     assert_eq!(thread.unread, 3);
     assert_eq!(bench.events(&account).await.len(), 3);
-    assert_eq!(inbox.counters.repeated.load(Ordering::Relaxed), 2);
+    assert_eq!(inbox.parts.counters.repeated.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
@@ -228,4 +241,240 @@ async fn a_lost_account_acknowledges_nothing() {
         .commit(vec![inbound("ID1", ANNA, "hello")])
         .await;
     assert!(matches!(refused, Err(InboxError::NotOwner)));
+}
+
+fn target(id: &str, from_me: bool) -> Target {
+    Target {
+        id: id.to_owned(),
+        from_me,
+        participant: None,
+    }
+}
+
+fn with(id: &str, content: Content) -> Inbound {
+    Inbound {
+        content,
+        ..inbound(id, ANNA, "")
+    }
+}
+
+#[tokio::test]
+async fn reactions_edits_and_revocations_change_their_message_once() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let inbox = inbox(&term);
+    inbox
+        .commit(vec![inbound("ID1", ANNA, "hello")])
+        .await
+        .unwrap();
+    let edit = with(
+        "ID2",
+        Content::Edit {
+            target: target("ID1", true),
+            text: "hello!".to_owned(),
+        },
+    );
+    let reaction = with(
+        "ID3",
+        Content::Reaction {
+            target: target("ID1", true),
+            emoji: "👍".to_owned(),
+        },
+    );
+    // Each comes twice.
+    for message in [&edit, &edit, &reaction, &reaction] {
+        inbox.commit(vec![message.clone()]).await.unwrap();
+    }
+    let thread_id = ids::thread("a1", ANNA);
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!(bodies(&stored), ["hello!"]);
+    assert_eq!(stored[0].reactions.len(), 1);
+    assert_eq!(stored[0].reactions[0].sender, ANNA);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.last_message_preview.as_deref(), Some("hello!"));
+    assert_eq!(thread.unread, 1);
+
+    let revoke = with(
+        "ID4",
+        Content::Revoke {
+            target: target("ID1", true),
+        },
+    );
+    inbox.commit(vec![revoke]).await.unwrap();
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!((stored.len(), stored[0].body.as_deref()), (1, None));
+    let kinds: Vec<EventKind> = bench
+        .events(&account)
+        .await
+        .iter()
+        .map(|event| event.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            EventKind::MessageReceived,
+            EventKind::MessageChanged,
+            EventKind::MessageChanged,
+            EventKind::MessageChanged
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nobody_changes_what_somebody_else_wrote() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let inbox = inbox(&term);
+    let mine = Inbound {
+        from_me: true,
+        ..inbound("ID1", ANNA, "mine")
+    };
+    inbox.commit(vec![mine]).await.unwrap();
+    for (id, content) in [
+        (
+            "ID2",
+            Content::Edit {
+                target: target("ID1", false),
+                text: "not mine".to_owned(),
+            },
+        ),
+        (
+            "ID3",
+            Content::Revoke {
+                target: target("ID1", false),
+            },
+        ),
+    ] {
+        inbox.commit(vec![with(id, content)]).await.unwrap();
+    }
+    let stored = messages(&bench, &ids::thread("a1", ANNA)).await;
+    let kept: Vec<_> = stored
+        .iter()
+        .map(|message| (message.kind.as_str(), message.body.as_deref()))
+        .collect();
+    assert!(kept.contains(&("text", Some("mine"))), "{kept:?}");
+    assert_eq!(kept.len(), 3, "stored for itself, so that nothing is lost");
+}
+
+#[tokio::test]
+async fn a_vote_is_read_and_the_last_one_counts() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let inbox = inbox(&term);
+    let secret = [5; 32];
+    let options = ["now", "later"].map(str::to_owned);
+    let poll = Inbound {
+        secret: Some(bytes::Bytes::copy_from_slice(&secret)),
+        ..with(
+            "POLL",
+            Content::Poll(Poll {
+                question: "When?".to_owned(),
+                options: options.to_vec(),
+                selectable: 1,
+            }),
+        )
+    };
+    inbox.commit(vec![poll]).await.unwrap();
+    let vote = |id: &str, chosen: &[String], seconds: i64| {
+        let ballot = votes::Ballot {
+            secret: &secret,
+            poll: "POLL",
+            creator: ANNA,
+            voter: ANNA,
+        };
+        let mut vote = with(
+            id,
+            Content::Vote {
+                target: target("POLL", true),
+                vote: votes::seal(ballot, chosen).unwrap(),
+            },
+        );
+        vote.timestamp += chrono::TimeDelta::seconds(seconds);
+        vote
+    };
+    inbox
+        .commit(vec![vote("V1", &options[..1], 1)])
+        .await
+        .unwrap();
+    inbox
+        .commit(vec![vote("V2", &options[1..], 2)])
+        .await
+        .unwrap();
+    inbox
+        .commit(vec![vote("V1", &options[..1], 1)])
+        .await
+        .unwrap();
+    let stored = messages(&bench, &ids::thread("a1", ANNA)).await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].votes.len(), 1);
+    assert_eq!(stored[0].votes[0].options, ["later"]);
+    let sealed = stored[0].poll_secret.as_ref().unwrap();
+    assert!(!sealed.windows(4).any(|window| window == [5; 4]));
+}
+
+#[tokio::test]
+async fn status_updates_are_kept_only_where_that_is_wanted() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let status = Inbound {
+        sender: ANNA.to_owned(),
+        ..inbound("ID1", "status@broadcast", "look")
+    };
+    inbox(&term).commit(vec![status.clone()]).await.unwrap();
+    assert_eq!(bench.list::<ThreadDoc>(collections::THREADS).await.len(), 0);
+    let config = InboxConfig {
+        status_updates: true,
+        ..InboxConfig::default()
+    };
+    inbox_with(&term, config)
+        .commit(vec![status])
+        .await
+        .unwrap();
+    assert_eq!(bench.list::<ThreadDoc>(collections::THREADS).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_shown_until_it_can() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let garbled = || Undecryptable {
+        chat: ANNA.to_owned(),
+        sender: ANNA.to_owned(),
+        sender_alt: None,
+        id: "ID1".to_owned(),
+        at: inbound("ID1", ANNA, "").timestamp,
+    };
+    let thread_id = ids::thread("a1", ANNA);
+    let note = async || {
+        undecryptable::note("a1", &term.journal, &term.threads, garbled())
+            .await
+            .unwrap();
+    };
+    note().await;
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!(
+        (stored.len(), stored[0].kind.as_str()),
+        (1, "undecryptable")
+    );
+
+    inbox(&term)
+        .commit(vec![inbound("ID1", ANNA, "hello")])
+        .await
+        .unwrap();
+    note().await;
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!(bodies(&stored), ["hello"]);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!((stored.len(), thread.unread), (1, 1));
 }

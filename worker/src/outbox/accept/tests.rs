@@ -99,7 +99,7 @@ async fn the_same_key_and_body_are_the_same_message() {
         AcceptOutcome::Repeated(first)
     );
     let other = AcceptRequest {
-        text: "something else".into(),
+        fingerprint: "something else".into(),
         ..request
     };
     assert!(matches!(
@@ -145,7 +145,7 @@ async fn a_forgotten_key_can_be_used_again() {
     };
     let first = accepted(accept(parts, &request).await.unwrap());
     let other = AcceptRequest {
-        text: "another".into(),
+        fingerprint: "another".into(),
         ..request
     };
     let second = until("the key is forgotten", || async {

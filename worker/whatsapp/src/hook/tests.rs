@@ -7,7 +7,7 @@ use wacore::proto_helpers::MessageBuilderExt;
 use waproto::buffa::MessageField;
 
 use super::*;
-use crate::inbox::InboundKind;
+use crate::content::Content;
 
 #[derive(Default)]
 struct Shelf {
@@ -70,12 +70,10 @@ async fn a_batch_is_committed_as_one_and_in_order() {
     assert_eq!(batches.len(), 1);
     let bodies: Vec<_> = batches[0]
         .iter()
-        .map(|inbound| inbound.kind.clone())
+        .map(|inbound| inbound.content.clone())
         .collect();
-    let text = |body: &str| InboundKind::Text {
-        body: body.to_owned(),
-    };
-    assert_eq!(bodies, [text("one"), text("two")]);
+    let text = |body: &str| Content::Text(body.to_owned());
+    assert!(bodies == [text("one"), text("two")]);
     assert_eq!(
         batches[0][0].sender, "491701234567@s.whatsapp.net",
         "without the device"

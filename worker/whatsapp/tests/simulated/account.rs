@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use wa_sim::{Phone, Sim, SimConfig};
 use whatsapp::{
-    DisconnectReason, Engine, EngineConfig, EngineEvent, Inbound, InboundKind, Inbox, InboxError,
+    DisconnectReason, Engine, EngineConfig, EngineEvent, Inbound, Inbox, InboxError,
     OutboundMessage, ShutdownReport, encode_text, generate_message_id, generate_message_secret,
 };
 
@@ -71,10 +71,7 @@ impl Shelf {
 
 /// The text of a message that has one.
 pub(crate) fn text_of(message: &Inbound) -> &str {
-    match &message.kind {
-        InboundKind::Text { body } => body,
-        InboundKind::Other { name, .. } => name,
-    }
+    message.content.text().unwrap_or(message.content.name())
 }
 
 /// The simulation, the account and its store.
@@ -216,6 +213,7 @@ impl World {
             chat: format!("{PEER}@s.whatsapp.net"),
             message_id: generate_message_id(&*self.rng),
             payload: encode_text(body, &generate_message_secret(&*self.rng)),
+            attachment: None,
         }
     }
 

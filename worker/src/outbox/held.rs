@@ -1,15 +1,15 @@
-//! What becomes of the outbox of an account that is not linked any more.
+//! What an account that was unlinked does not send.
 
 use std::time::Duration;
 
 use coordinator_lib::store::{Store, StoreError};
 
+use super::settle::Places;
+use super::verdict::Reason;
 use crate::events::Journal;
 use crate::model::{Stored, WaOutboxDoc, queries};
-use crate::outbox::settle::Places;
-use crate::outbox::verdict::Reason;
 
-/// What an account that was unlinked does not send: told to whoever asks.
+/// Marks it, for whoever asks.
 ///
 /// # Errors
 /// The store's failure.
@@ -20,11 +20,7 @@ pub async fn hold(store: &Store, journal: &Journal, account_id: &str) -> Result<
     );
     let page = store.query(&queries::wa_outbox_open(account_id)?).await?;
     for record in page.documents.iter().filter_map(WaOutboxDoc::read_or_skip) {
-        let places = Places::new(
-            record.path.id(),
-            &record.value.thread_id,
-            &record.value.stored_message_id,
-        )?;
+        let places = Places::new(record.path.id(), &record.value)?;
         if let Err(error) = places.again(journal, &reason, Duration::ZERO).await {
             tracing::warn!(message.id = record.path.id(), %error, "held message was not marked");
         }

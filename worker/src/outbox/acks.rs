@@ -1,4 +1,5 @@
-//! The server's acknowledgements.
+//! The server's acknowledgements, on their way from the engine's events to the
+//! attempts that wait for them.
 
 use std::collections::HashMap;
 
@@ -18,13 +19,15 @@ impl Acks {
         waiting.is_some_and(|waiting| waiting.send(error).is_ok())
     }
 
-    pub(super) fn expect(&self, wa_message_id: &str) -> oneshot::Receiver<Option<u16>> {
+    /// Waits for the acknowledgement of a message from now on.
+    pub fn expect(&self, wa_message_id: &str) -> oneshot::Receiver<Option<u16>> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().insert(wa_message_id.to_owned(), sender);
         receiver
     }
 
-    pub(super) fn forget(&self, wa_message_id: &str) {
+    /// Nobody waits for it any more.
+    pub fn forget(&self, wa_message_id: &str) {
         self.waiting.lock().remove(wa_message_id);
     }
 }

@@ -1,5 +1,8 @@
-//! Who has just written here: before an answer leaves, what decrypted the
-//! question must be durable.
+//! Who has written here since the session was last made durable.
+//!
+//! What a conversation writes changes the session that encrypts the answer. If
+//! that change is lost in a crash after the answer has left, the two sides do
+//! not understand one another any more, so answers wait for it.
 
 use std::collections::HashSet;
 
@@ -17,6 +20,7 @@ pub struct InboundMarks {
     pub(super) flushing: tokio::sync::Mutex<()>,
 }
 
+/// What was marked.
 #[derive(Debug, Default)]
 pub(super) struct Marked {
     threads: HashSet<String>,
