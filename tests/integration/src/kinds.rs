@@ -33,7 +33,7 @@ impl Talk<'_> {
 
     /// Has the worker send this and Baileys receive it: what Baileys saw, and
     /// the 202's id.
-    async fn to_baileys(&mut self, mut body: Value) -> Result<(Value, String)> {
+    async fn tell_baileys(&mut self, mut body: Value) -> Result<(Value, String)> {
         let mark = self.peer.mark();
         body["to"] = self.phone.number().to_string().into();
         let path = format!("/v1/accounts/{}/messages", self.account.id);
@@ -48,7 +48,7 @@ impl Talk<'_> {
     }
 
     /// Has Baileys send this and the worker store it: what the worker shows.
-    async fn to_worker(&mut self, content: Value, quoted: Option<Value>) -> Result<Value> {
+    async fn tell_worker(&mut self, content: Value, quoted: Option<Value>) -> Result<Value> {
         let to = self.worker_jid();
         let id = self.peer.send_content(&to, content, quoted).await?;
         self.stored(&id, |_| true).await
@@ -117,7 +117,7 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
 
         let text = format!("{} https://example.com", scene.text("mentions"));
         let (seen, sent) = talk
-            .to_baileys(json!({
+            .tell_baileys(json!({
                 "text": text,
                 "mentions": [talk.phone.number().to_string()],
                 "preview": { "url": "https://example.com", "title": "Example", "description": "A page" },
@@ -135,18 +135,18 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         let first = talk.api.outgoing(&sent).await?.wa_message_id;
 
         let question = talk
-            .to_worker(json!({ "text": talk.scene.text("question") }), None)
+            .tell_worker(json!({ "text": talk.scene.text("question") }), None)
             .await?;
         let answer = talk.scene.text("answer");
         let (seen, _) = talk
-            .to_baileys(json!({ "text": answer, "quote": question["id"] }))
+            .tell_baileys(json!({ "text": answer, "quote": question["id"] }))
             .await?;
         let context = &seen["extendedTextMessage"]["contextInfo"];
         assert_eq!(context["stanzaId"], question["waMessageId"]);
         assert_eq!(context["quotedMessage"]["conversation"], question["text"]);
 
         let place = json!({ "latitude": 52.5, "longitude": -13.25, "name": "Office", "address": "1 Street" });
-        let (seen, _) = talk.to_baileys(json!({ "location": place })).await?;
+        let (seen, _) = talk.tell_baileys(json!({ "location": place })).await?;
         assert_eq!(
             fields(
                 &seen["locationMessage"],
@@ -156,18 +156,18 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         );
 
         let card = json!({ "name": "Ada Example", "vcard": CARD });
-        let (seen, _) = talk.to_baileys(json!({ "contacts": [card] })).await?;
+        let (seen, _) = talk.tell_baileys(json!({ "contacts": [card] })).await?;
         assert_eq!(
             fields(&seen["contactMessage"], &["displayName", "vcard"]),
             json!({ "displayName": "Ada Example", "vcard": CARD })
         );
-        let (seen, _) = talk.to_baileys(json!({ "contacts": [card, card] })).await?;
+        let (seen, _) = talk.tell_baileys(json!({ "contacts": [card, card] })).await?;
         let cards = &seen["contactsArrayMessage"]["contacts"];
         assert_eq!(cards.as_array().map(Vec::len), Some(2));
         assert_eq!(cards[1]["vcard"], CARD);
 
         let (seen, poll_sent) = talk
-            .to_baileys(json!({ "poll": { "question": "When?", "options": ["now", "later"], "selectable": 1 } }))
+            .tell_baileys(json!({ "poll": { "question": "When?", "options": ["now", "later"], "selectable": 1 } }))
             .await?;
         let poll = &seen["pollCreationMessageV3"];
         assert_eq!((&poll["name"], &poll["selectableOptionsCount"]), (&json!("When?"), &json!(1)));
@@ -175,7 +175,7 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         assert_eq!(names, ["now", "later"]);
 
         let (seen, _) = talk
-            .to_baileys(json!({ "reaction": { "messageId": question["id"], "emoji": "👍" } }))
+            .tell_baileys(json!({ "reaction": { "messageId": question["id"], "emoji": "👍" } }))
             .await?;
         let reaction = &seen["reactionMessage"];
         assert_eq!((&reaction["text"], &reaction["key"]["id"]), (&json!("👍"), &question["waMessageId"]));
@@ -185,14 +185,14 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
         let own = talk.stored(&first, |_| true).await?;
         let edited = talk.scene.text("edited");
         let (seen, _) = talk
-            .to_baileys(json!({ "edit": { "messageId": own["id"], "text": edited } }))
+            .tell_baileys(json!({ "edit": { "messageId": own["id"], "text": edited } }))
             .await?;
         let protocol = &seen["protocolMessage"];
         assert_eq!((&protocol["type"], &protocol["key"]["id"]), (&json!("MESSAGE_EDIT"), &json!(first)));
         assert_eq!(protocol["editedMessage"]["conversation"], edited.as_str());
         talk.stored(&first, |message| message["text"] == edited.as_str()).await?;
 
-        let (seen, _) = talk.to_baileys(json!({ "revoke": { "messageId": own["id"] } })).await?;
+        let (seen, _) = talk.tell_baileys(json!({ "revoke": { "messageId": own["id"] } })).await?;
         let protocol = &seen["protocolMessage"];
         assert_eq!((&protocol["type"], &protocol["key"]["id"]), (&json!("REVOKE"), &json!(first)));
         talk.stored(&first, |message| message["text"].is_null() && !message["revokedAt"].is_null()).await?;
@@ -212,10 +212,10 @@ async fn what_a_worker_sends_is_what_baileys_reads() -> Result<()> {
 
         // A vote in a poll of Baileys', which it opens.
         let poll = talk
-            .to_worker(json!({ "poll": { "name": "Lunch?", "values": ["soup", "salad"], "selectableCount": 1 } }), None)
+            .tell_worker(json!({ "poll": { "name": "Lunch?", "values": ["soup", "salad"], "selectableCount": 1 } }), None)
             .await?;
         let (_, _) = talk
-            .to_baileys(json!({ "vote": { "messageId": poll["id"], "options": ["salad"] } }))
+            .tell_baileys(json!({ "vote": { "messageId": poll["id"], "options": ["salad"] } }))
             .await?;
         let chosen = talk.peer.votes(Mark::default(), poll["waMessageId"].as_str().unwrap_or_default()).await?;
         assert_eq!(chosen, ["salad"]);
@@ -235,7 +235,7 @@ async fn what_baileys_sends_is_what_a_worker_stores() -> Result<()> {
 
         let text = scene.text("mentions");
         let first = talk
-            .to_worker(json!({ "text": text, "mentions": [own] }), None)
+            .tell_worker(json!({ "text": text, "mentions": [own] }), None)
             .await?;
         assert_eq!((&first["kind"], &first["text"]), (&json!("text"), &json!(text)));
         assert_eq!(first["mentions"], json!([own]));
@@ -244,7 +244,7 @@ async fn what_baileys_sends_is_what_a_worker_stores() -> Result<()> {
         let key = json!({ "remoteJid": own, "fromMe": true, "id": first_id });
         let quoted = json!({ "key": key, "message": { "conversation": text } });
         let answer = talk
-            .to_worker(json!({ "text": scene.text("quotes") }), Some(quoted))
+            .tell_worker(json!({ "text": scene.text("quotes") }), Some(quoted))
             .await?;
         assert_eq!(
             fields(&answer["quote"], &["waMessageId", "text"]),
@@ -252,7 +252,7 @@ async fn what_baileys_sends_is_what_a_worker_stores() -> Result<()> {
         );
 
         let place = talk
-            .to_worker(
+            .tell_worker(
                 json!({ "location": { "degreesLatitude": 52.5, "degreesLongitude": -13.25, "name": "Office", "address": "1 Street" } }),
                 None,
             )
@@ -265,13 +265,13 @@ async fn what_baileys_sends_is_what_a_worker_stores() -> Result<()> {
 
         let card = json!({ "displayName": "Ada Example", "vcard": CARD });
         let contact = talk
-            .to_worker(json!({ "contacts": { "displayName": "Ada Example", "contacts": [card] } }), None)
+            .tell_worker(json!({ "contacts": { "displayName": "Ada Example", "contacts": [card] } }), None)
             .await?;
         assert_eq!(contact["kind"], "contact");
         assert_eq!(contact["contacts"], json!([{ "name": "Ada Example", "vcard": CARD }]));
 
         let poll = talk
-            .to_worker(json!({ "poll": { "name": "Lunch?", "values": ["soup", "salad"], "selectableCount": 1 } }), None)
+            .tell_worker(json!({ "poll": { "name": "Lunch?", "values": ["soup", "salad"], "selectableCount": 1 } }), None)
             .await?;
         assert_eq!(poll["kind"], "poll");
         assert_eq!(

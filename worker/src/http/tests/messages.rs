@@ -189,3 +189,113 @@ async fn a_queued_message_is_taken_back_and_a_later_one_is_not() {
         .await
         .problem(404, "unknown_message");
 }
+
+#[tokio::test]
+async fn each_kind_has_its_limits_and_two_at_once_are_none() {
+    let api = Fixture::new();
+    let account = api.account("eu").await;
+    let to = "+49 170 1234567";
+    let options: Vec<String> = (0..13).map(|n| n.to_string()).collect();
+    for body in [
+        json!({ "to": to }),
+        json!({ "to": to, "text": "x", "location": { "latitude": 1.0, "longitude": 1.0 } }),
+        json!({ "to": to, "location": { "latitude": 91.0, "longitude": 1.0 } }),
+        json!({ "to": to, "location": { "latitude": 1.0, "longitude": 1.0 }, "mentions": [to] }),
+        json!({ "to": to, "contacts": [] }),
+        json!({ "to": to, "contacts": [{ "name": "Anna", "vcard": "nonsense" }] }),
+        json!({ "to": to, "poll": { "question": "When?", "options": ["now"] } }),
+        json!({ "to": to, "poll": { "question": "When?", "options": ["now", "now"] } }),
+        json!({ "to": to, "poll": { "question": "When?", "options": options } }),
+        json!({ "to": to, "poll": { "question": "When?", "options": ["a", "b"], "selectable": 3 } }),
+        json!({ "to": to, "text": "x", "preview": { "url": "https://example.com" } }),
+        json!({ "to": to, "text": "x", "mentions": ["nobody"] }),
+        json!({ "to": to, "media": { "mediaId": "med_0", "kind": "image" } }),
+    ] {
+        let answer = send(&api, &account, None, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert!(!answer.problem(422, "invalid_body").is_empty());
+    }
+    for change in [
+        json!({ "reaction": { "messageId": "wam_0", "emoji": "👍" } }),
+        json!({ "edit": { "messageId": "wam_0", "text": "x" } }),
+        json!({ "revoke": { "messageId": "wam_0" } }),
+    ] {
+        let mut body = change;
+        body["to"] = to.into();
+        send(&api, &account, None, body)
+            .await
+            .problem(404, "unknown_message");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_contacted_is_refused_until_taken_off() {
+    let api = Fixture::new();
+    let account = api.account("eu").await;
+    let put = Request::put("/v1/do-not-contact/+491701234567")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(json!({ "note": "asked" }).to_string()));
+    let answer = api.send(put.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let body = json!({ "to": "491701234567@s.whatsapp.net", "text": "hello" });
+    send(&api, &account, None, body.clone())
+        .await
+        .problem(409, "do_not_contact");
+    let listed = api.get("/v1/do-not-contact").await.json();
+    assert_eq!(listed["entries"][0]["note"], "asked");
+    let answer = delete(&api, "/v1/do-not-contact/+491701234567").await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let sent = send(&api, &account, None, body).await;
+    assert_eq!(sent.status, StatusCode::ACCEPTED);
+    let unknown = Request::put("/v1/do-not-contact/nobody")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from("{}"));
+    api.send(unknown.unwrap()).await.problem(400, "invalid_id");
+}
+
+#[tokio::test]
+async fn threads_are_searched_by_number_and_put_away() {
+    let api = Fixture::new();
+    let account = api.account("eu").await;
+    for to in ["+49 170 1234567", "+33 1 23456789"] {
+        let body = json!({ "to": to, "text": "hello" });
+        assert_eq!(
+            send(&api, &account, None, body).await.status,
+            StatusCode::ACCEPTED
+        );
+    }
+    let list = async |parameters: &str| {
+        let path = format!("/v1/accounts/{account}/threads?{parameters}");
+        let threads = api.get(&path).await.json()["threads"].clone();
+        threads.as_array().unwrap().clone()
+    };
+    let found = list("search=%2B4917").await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["pn"], "491701234567@s.whatsapp.net");
+    assert_eq!(list("search=nobody").await.len(), 0);
+    assert_eq!(list("archived=false").await.len(), 2);
+
+    let id = found[0]["id"].as_str().unwrap();
+    let patch = Request::patch(format!("/v1/threads/{id}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(json!({ "archived": true }).to_string()));
+    assert_eq!(
+        api.send(patch.unwrap()).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(list("archived=true").await.len(), 1);
+    assert_eq!(list("archived=false").await.len(), 1);
+    api.get(&format!(
+        "/v1/accounts/{account}/threads?search=a&archived=true"
+    ))
+    .await
+    .problem(400, "invalid_query");
+}
+
+#[tokio::test]
+async fn files_are_refused_where_there_is_no_folder_for_them() {
+    let api = Fixture::new();
+    api.post_raw("/v1/media", "x")
+        .await
+        .problem(409, "no_media_folder");
+}

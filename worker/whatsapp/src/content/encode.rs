@@ -1,12 +1,11 @@
 //! From our message to the protocol's, once and for all attempts.
 
 use bytes::Bytes;
-use coordinator_lib::rng::Rng;
 use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 use waproto::whatsapp::message::protocol_message::Type as ProtocolType;
 
-use super::{Contact, Content, Extras, Media, MediaKind, Target, votes};
+use super::{Contact, Content, Extras, Media, MediaKind, Target};
 use crate::media::MEDIA_KEY_BYTES;
 use crate::message::MessageSecret;
 
@@ -35,25 +34,6 @@ pub fn encode(content: &Content, extras: &Extras, around: Surroundings<'_>) -> B
         });
     }
     waproto::codec::message_to_vec(&message).into()
-}
-
-/// Encodes a vote in a poll.
-///
-/// # Errors
-/// [`votes::VoteError`] when the poll's secret is none.
-pub fn encode_vote(
-    target: &Target,
-    ballot: votes::Ballot<'_>,
-    options: &[String],
-    around: Surroundings<'_>,
-    _rng: &dyn Rng,
-) -> Result<Bytes, votes::VoteError> {
-    let vote = votes::seal(ballot, options)?;
-    let content = Content::Vote {
-        target: target.clone(),
-        vote,
-    };
-    Ok(encode(&content, &Extras::default(), around))
 }
 
 fn message(content: &Content, extras: &Extras, around: Surroundings<'_>) -> wa::Message {
