@@ -186,6 +186,46 @@ async fn account_connects_through_its_proxy_of_either_kind() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_go_through_the_accounts_proxy() -> Result<()> {
+    play(async |scene| {
+        scene.plant("password of a proxy", PASSWORD);
+        let media_url = scene.sim().media_url();
+        let worker = scene
+            .worker("alice")?
+            .with(&["--whatsapp-media-url", &media_url])
+            .start()
+            .await?;
+        let api = worker.api();
+        let media_host = media_url.trim_start_matches("http://").to_owned();
+        for scheme in ["http", "socks5"] {
+            let proxy = Proxy::start().await?;
+            let linked = create(scene, api, &proxy.url(scheme, PASSWORD)).await?;
+            scene.scan(api, &linked).await?;
+            scene::until_connected(scene, api, &linked, LINK_LIMIT).await?;
+            let headers = [("content-type", "application/pdf")];
+            let file = Some("%PDF-1.7".to_owned());
+            let uploaded = api
+                .request(Method::Post, "/v1/media", &headers, file)
+                .await?
+                .expect(201)?;
+            let uploaded: serde_json::Value = uploaded.json()?;
+            let peer = scene.contact("Peer")?;
+            let path = format!("/v1/accounts/{}/messages", linked.id);
+            let media = json!({ "mediaId": uploaded["mediaId"], "kind": "document" });
+            let body = json!({ "to": peer.number(), "media": media });
+            let accepted: serde_json::Value = api.post(&path, body).await?.expect(202)?.json()?;
+            let message_id = accepted["messageId"].as_str().context("an id")?;
+            api.until_state(message_id, &["sent", "delivered"], DELIVERY_LIMIT)
+                .await?;
+            let targets = proxy.targets();
+            ensure!(targets.contains(&media_host), "{targets:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn account_with_a_proxy_that_refuses_never_goes_another_way() -> Result<()> {
     play(async |scene| {
         scene.plant("password of a proxy", PASSWORD);
