@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
+use harness::wait::{self, Look};
 use wa_sim::fault::{Disconnect, Fault, FaultKind, Stage};
 
 /// The predecessor's text, with the time that is configured here.
@@ -93,9 +94,16 @@ async fn nobody_answers_at(url: &str, stage: &str) -> Result<()> {
         assert_eq!(error.message, STALLED);
         assert_eq!(error.stage.as_deref(), Some(stage));
         let path = format!("/debug/accounts/{}", account.id);
-        let debug: serde_json::Value = worker.api().get(&path).await?.expect(200)?.json()?;
-        assert_eq!(debug["runtime"]["stalls"]["connecting"], 1, "{debug}");
-        Ok(())
+        // The status is told first.
+        wait::until("the stall is counted", DELIVERY_LIMIT, async || {
+            let debug: serde_json::Value = worker.api().get(&path).await?.expect(200)?.json()?;
+            let stalls = debug["runtime"]["stalls"]["connecting"].as_u64();
+            Ok(Look::some(
+                (stalls == Some(1)).then_some(()),
+                format!("{stalls:?}"),
+            ))
+        })
+        .await
     })
     .await
 }

@@ -315,7 +315,8 @@ impl From<StoreError> for Problem {
                 "the worker's log says which document; nothing was changed",
             ),
         };
-        if error.is_retryable() {
+        // Where the store is slow or away, nobody has to do anything.
+        if error.is_retryable() || matches!(error, StoreError::Ambiguous { .. }) {
             tracing::warn!(%error, "store failed a request");
         } else {
             tracing::error!(%error, "store failed a request");
