@@ -204,11 +204,8 @@ async fn files_go_through_the_accounts_proxy() -> Result<()> {
             scene::until_connected(scene, api, &linked, LINK_LIMIT).await?;
             let headers = [("content-type", "application/pdf")];
             let file = Some("%PDF-1.7".to_owned());
-            let uploaded = api
-                .request(Method::Post, "/v1/media", &headers, file)
-                .await?
-                .expect(201)?;
-            let uploaded: serde_json::Value = uploaded.json()?;
+            let taken = api.request(Method::Post, "/v1/media", &headers, file);
+            let uploaded: serde_json::Value = taken.await?.expect(201)?.json()?;
             let peer = scene.contact("Peer")?;
             let path = format!("/v1/accounts/{}/messages", linked.id);
             let media = json!({ "mediaId": uploaded["mediaId"], "kind": "document" });
