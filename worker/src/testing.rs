@@ -391,7 +391,12 @@ impl Links for FakeLinks {
 
 impl FakeLink {
     pub(crate) async fn emit(&self, event: EngineEvent) {
-        self.events.send(event).await.unwrap();
+        assert!(self.tell(event).await, "nobody listens any more");
+    }
+
+    /// As `emit`; false if the account's task has left this one meanwhile.
+    pub(crate) async fn tell(&self, event: EngineEvent) -> bool {
+        self.events.send(event).await.is_ok()
     }
 
     pub(crate) fn sent_ids(&self) -> Vec<String> {
