@@ -105,7 +105,7 @@ impl World {
     }
 
     /// The session that holds an account and has logged in for it.
-    fn owner(&self, account: &AccountId) -> Option<String> {
+    pub(super) fn owner(&self, account: &AccountId) -> Option<String> {
         let sea = &self.fleet.sea;
         let document = sea.look(&account.account_path())?;
         let session = document.fields.get("leaseSession")?.as_text()?;
