@@ -39,7 +39,7 @@ pub const FAULTS: [&str; 33] = [
 ];
 
 /// Transitions, as they are counted.
-pub const TRANSITIONS: [&str; 39] = [
+pub const TRANSITIONS: [&str; 38] = [
     "claimed expired",
     "claimed handed_off",
     "claimed new",
@@ -53,7 +53,6 @@ pub const TRANSITIONS: [&str; 39] = [
     "connection replaced",
     "drained too slowly",
     "drained",
-    "engine closed: another connection took its place",
     "engine closed: the account was stopped",
     "engine closed: the lease was lost",
     "engine closed: the store was out of reach for too long",

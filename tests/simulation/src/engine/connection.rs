@@ -18,11 +18,11 @@ impl Instance {
     pub(super) async fn run(self: Arc<Self>) {
         let reason = tokio::select! {
             biased;
-            () = self.stopping.cancelled() => DisconnectReason::Intentional,
             reason = self.gates.wire.closed() => {
                 self.engines.sea.record.reached(&format!("engine closed: {reason}"));
                 DisconnectReason::Intentional
             }
+            () = self.stopping.cancelled() => DisconnectReason::Intentional,
             reason = self.live() => reason,
         };
         let engines = &self.engines;

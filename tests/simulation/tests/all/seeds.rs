@@ -46,11 +46,11 @@ fn no_seed_breaks_safety() {
 fn no_seed_of_the_worker_breaks_anything() {
     let mut reached = BTreeMap::<String, u64>::new();
     for (theme, first, seeds) in [
-        ("mixed", "10", "4"),
-        ("partitions", "10", "3"),
-        ("stops", "10", "3"),
-        ("long-cuts", "14", "1"),
-        ("outages", "14", "2"),
+        ("mixed", "21", "4"),
+        ("partitions", "21", "3"),
+        ("stops", "21", "2"),
+        ("long-cuts", "27", "1"),
+        ("outages", "27", "1"),
     ] {
         let report = simulate(&[
             "--work", "worker", "--theme", theme, "--first", first, "--seeds", seeds,
