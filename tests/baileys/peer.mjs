@@ -122,6 +122,7 @@ const commands = {
 		if (sent.size > SENT_MAX) sent.delete(sent.keys().next().value)
 		return { id: message.key.id }
 	},
+	pairingCode: async ({ phone }) => ({ code: await connected().requestPairingCode(phone) }),
 	read: async ({ jid, ids }) => {
 		await connected().readMessages(ids.map((id) => ({ remoteJid: jid, id, fromMe: false })))
 	},

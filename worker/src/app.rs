@@ -122,7 +122,11 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
-            config: SupervisorConfig::default(),
+            config: SupervisorConfig {
+                version: config.whatsapp.version(),
+                version_url: config.whatsapp.whatsapp_version_url.clone(),
+                ..config.connects.supervisor()
+            },
         });
         let desk = Desk {
             store: Arc::clone(&store),

@@ -4,6 +4,7 @@
 //! A bad configuration ends the program with one line and exit code 64.
 
 mod account;
+mod connects;
 pub mod duration;
 mod http;
 mod lease;
@@ -21,6 +22,7 @@ use clap::Args;
 use thiserror::Error;
 
 pub use self::account::AccountOptions;
+pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
 pub use self::http::HttpConfig;
 pub use self::lease::LeaseOptions;
@@ -49,6 +51,9 @@ pub struct Config {
     /// Connections of accounts.
     #[command(flatten)]
     pub account: AccountOptions,
+    /// How fast they log in.
+    #[command(flatten)]
+    pub connects: ConnectsOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,
@@ -91,6 +96,7 @@ impl Config {
             .account()
             .check()
             .map_err(ConfigError::relation)?;
+        self.connects.validate()?;
         self.outbox
             .outbox()
             .check()
@@ -179,6 +185,10 @@ mod tests {
         refused(&["--prekeys", "3"], false, "--prekeys");
         refused(&["--device-name", ""], false, "--device-name");
         refused(&["--log", "worker=loud"], false, "--log");
+        refused(&["--connect-rate=-1"], false, "--connect-rate");
+        refused(&["--connect-rate", "NaN"], false, "--connect-rate");
+        refused(&["--connect-burst", "0"], false, "--connect-burst");
+        refused(&["--egress", "a/b"], false, "--egress");
     }
 
     #[test]

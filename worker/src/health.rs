@@ -277,6 +277,7 @@ impl HealthInputs<'_> {
             "owned": counts.map(|counts| counts.wanted.saturating_sub(counts.unowned.max(session.free))),
             // What a dead owner left counts before anybody has claimed it.
             "unowned": counts.map(|counts| counts.unowned.max(session.free)),
+            "loggedOut": counts.map(|counts| counts.logged_out),
             "workers": workers,
             "capacity": capacity,
             "asOf": counts.map(|counts| counts.as_of),

@@ -10,11 +10,19 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`wanted`] | which accounts somebody should own: pure |
-//! | [`pacer`] | spreads connects over time |
+//! | `answers` | what other workers ask of the owner of an account |
+//! | [`budget`] | how many connects an address may make: pure |
+//! | [`connects`] | hands them out, over all workers of the cluster |
+//! | [`pacer`] | the same within one worker, where the store does not answer |
+//! | [`versions`] | the WhatsApp version that all workers announce |
 //! | [`reconciler`] | the task |
 
+pub(crate) mod answers;
+pub mod budget;
+pub mod connects;
 pub mod pacer;
 pub mod reconciler;
+pub mod versions;
 pub mod wanted;
 
 use std::collections::HashMap;
@@ -30,18 +38,19 @@ use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use session::KeyRing;
 use tokio_util::task::TaskTracker;
+use whatsapp::{EngineConfig, WHATSAPP_VERSION_URL};
 
-use self::pacer::ConnectPacer;
+use self::budget::Budget;
+use self::connects::{Connects, ConnectsParts};
 use self::reconciler::Reconciler;
+use self::versions::{Version, VersionParts, Versions};
 use crate::account::AccountConfig;
 use crate::account::link::Links;
 use crate::account::observed::Observed;
 use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
-use crate::commands::Answering;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
-use crate::model::command::CommandKind;
 use crate::outbox::OutboxConfig;
 
 /// What a supervisor works with.
@@ -69,11 +78,15 @@ pub struct SupervisorParts {
 /// Limits of the worker as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisorConfig {
-    /// Engines that it starts a second in the long run: WhatsApp throttles an
+    /// Connects of all workers behind one address: WhatsApp throttles an
     /// address that logs in many at once.
-    pub connects_per_second: f64,
-    /// Engines that it starts at once after a pause.
-    pub connects_burst: u32,
+    pub connects: Budget,
+    /// The name of that address.
+    pub egress: String,
+    /// The WhatsApp client version to announce.
+    pub version: Version,
+    /// The page that names the current one.
+    pub version_url: String,
     /// The first wait before an account whose task failed begins anew.
     pub restart_base: Duration,
     /// The longest such wait.
@@ -83,8 +96,13 @@ pub struct SupervisorConfig {
 impl Default for SupervisorConfig {
     fn default() -> Self {
         Self {
-            connects_per_second: 5.0,
-            connects_burst: 20,
+            connects: Budget {
+                rate: 5.0,
+                burst: 60,
+            },
+            egress: "default".to_owned(),
+            version: EngineConfig::default().version,
+            version_url: WHATSAPP_VERSION_URL.to_owned(),
             restart_base: Duration::from_secs(2),
             restart_max: Duration::from_secs(120),
         }
@@ -104,6 +122,7 @@ pub struct SupervisorHandle {
     coordinator: Coordinator,
     tracker: TaskTracker,
     clock: SharedClock,
+    rng: SharedRng,
 }
 
 /// What the handle and the task share.
@@ -122,13 +141,24 @@ impl Supervisor {
             coordinator: parts.coordinator.clone(),
             tracker: tracker.clone(),
             clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
         };
         let config = parts.config;
-        let connects = ConnectPacer::new(
-            config.connects_per_second,
-            config.connects_burst,
-            parts.clock.boottime(),
-        );
+        let (connects, dispenser) = Connects::new(ConnectsParts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
+            budget: config.connects,
+            egress: config.egress.clone(),
+        });
+        tracker.spawn(dispenser);
+        let (versions, keeper) = Versions::new(VersionParts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            configured: config.version,
+            url: config.version_url.clone(),
+        });
+        tracker.spawn(keeper);
         let accounts = Arc::new(AccountParts {
             term: TermParts {
                 store: parts.store,
@@ -141,7 +171,8 @@ impl Supervisor {
             links: parts.links,
             account: parts.account,
             outbox: parts.outbox,
-            connects: Arc::new(connects),
+            connects,
+            versions,
         });
         let reconciler = Reconciler::new(accounts, parts.coordinator, config, shared);
         tracker.spawn(reconciler.run());
@@ -179,22 +210,6 @@ impl SupervisorHandle {
             () = self.clock.sleep(LEFTOVERS_LIMIT) => {}
         }
         orderly
-    }
-}
-
-impl Answering for SupervisorHandle {
-    fn session_id(&self) -> String {
-        WorkerView::session_id(self)
-    }
-
-    fn answer(&self, account_id: &str, kind: CommandKind) -> Option<String> {
-        match kind {
-            CommandKind::Inspect => {
-                let account = AccountId::new(account_id).ok()?;
-                let observed = self.shared.observed.lock();
-                Some(observed.get(&account)?.snapshot().debug.to_string())
-            }
-        }
     }
 }
 

@@ -37,6 +37,9 @@ use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
 use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, accept};
+use crate::supervisor::budget::Budget;
+use crate::supervisor::connects::{Connects, ConnectsParts};
+use crate::supervisor::versions::{VersionParts, Versions};
 use crate::supervisor::wanted;
 
 /// A condition that does not come true by then fails its test.
@@ -161,6 +164,34 @@ impl Bench {
             limits: FenceLimits::default(),
             tracker: self.tracker.clone(),
         }
+    }
+
+    /// Connects without a pace.
+    pub(crate) fn connects(&self) -> Connects {
+        let (connects, dispenser) = Connects::new(ConnectsParts {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            budget: Budget {
+                rate: 0.0,
+                burst: 1,
+            },
+            egress: "default".to_owned(),
+        });
+        self.tracker.spawn(dispenser);
+        connects
+    }
+
+    /// Versions that stay as they are.
+    pub(crate) fn versions(&self) -> Versions {
+        let (versions, keeper) = Versions::new(VersionParts {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            configured: (2, 3000, 1),
+            url: "http://127.0.0.1:1/".to_owned(),
+        });
+        self.tracker.spawn(keeper);
+        versions
     }
 
     /// A claim of an account by alice.
@@ -298,6 +329,8 @@ pub(crate) struct FakeLink {
     pub(crate) failures: Mutex<Vec<SendError>>,
     /// Whether it acknowledges what it sends.
     pub(crate) acks: AtomicBool,
+    /// No frame comes any more.
+    pub(crate) is_silent: AtomicBool,
     pub(crate) flushes: Mutex<usize>,
     pub(crate) logged_out: AtomicBool,
     pub(crate) ended: AtomicBool,
@@ -332,6 +365,7 @@ impl Links for FakeLinks {
             read: Mutex::default(),
             failures: Mutex::default(),
             acks: AtomicBool::new(true),
+            is_silent: AtomicBool::new(false),
             flushes: Mutex::default(),
             logged_out: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -413,8 +447,9 @@ impl Link for FakeLink {
     }
 
     fn stats(&self) -> EngineStats {
+        let is_silent = self.is_silent.load(Ordering::SeqCst);
         EngineStats {
-            last_frame_in: Some(SystemClock::shared().boottime()),
+            last_frame_in: (!is_silent).then(|| SystemClock::shared().boottime()),
             ..EngineStats::default()
         }
     }

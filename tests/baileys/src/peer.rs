@@ -172,16 +172,53 @@ impl Peer {
         F: Future<Output = ()>,
     {
         let mark = self.mark();
-        self.connect(url).await?;
-        let code = self
-            .wait(mark, "a linking code", |event| {
-                if let Event::Qr { code } = event {
-                    return Some(Ok(code.clone()));
-                }
-                closed(event)
-            })
-            .await??;
+        let code = self.first_code(mark, url).await?;
         scan(code).await;
+        self.linked(mark).await
+    }
+
+    /// As [`Self::pair`], with a code to be typed on the phone with this number.
+    ///
+    /// # Errors
+    /// As [`Self::pair`].
+    pub async fn pair_by_code<F>(
+        &mut self,
+        url: &str,
+        phone: &str,
+        enter: impl FnOnce(String) -> F,
+    ) -> Result<String, PeerError>
+    where
+        F: Future<Output = ()>,
+    {
+        #[derive(Deserialize)]
+        struct Code {
+            code: String,
+        }
+        let mark = self.mark();
+        // Once it shows a QR code, it can ask for the other kind.
+        self.first_code(mark, url).await?;
+        let answered = self
+            .command("pairingCode", json!({ "phone": phone }))
+            .await?;
+        let Code { code } = answer("pairingCode", answered)?;
+        enter(code).await;
+        self.linked(mark).await
+    }
+
+    /// Connects, and waits for the first QR code.
+    async fn first_code(&mut self, mark: Mark, url: &str) -> Result<String, PeerError> {
+        self.connect(url).await?;
+        self.wait(mark, "a linking code", |event| {
+            if let Event::Qr { code } = event {
+                return Some(Ok(code.clone()));
+            }
+            closed(event)
+        })
+        .await?
+    }
+
+    /// Waits for the restart that belongs to pairing, and logs in.
+    async fn linked(&mut self, mark: Mark) -> Result<String, PeerError> {
         match self.opened(mark).await {
             Err(PeerError::Closed {
                 code: Some(RESTART_REQUIRED),

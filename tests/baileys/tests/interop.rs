@@ -87,6 +87,42 @@ async fn two_accounts_chat(versions: [Version; 2]) {
     sim.shutdown().await;
 }
 
+/// Linked by a code that is typed on the phone, and the link is as good as any.
+async fn account_links_by_code(version: Version) {
+    let sim = sim().await;
+    let phone = sim.add_phone(ADA, "Somebody").unwrap();
+    let folder = TempDir::new().unwrap();
+    let mut peer = Peer::spawn(version, folder.path()).await.unwrap();
+    let enter = async |code: String| {
+        assert!(phone.enter_code("AAAA1111").await.is_err(), "another code");
+        phone.enter_code(&code).await.unwrap();
+    };
+    let jid = peer.pair_by_code(&sim.url(), ADA, enter).await.unwrap();
+    assert_eq!(jid, format!("{ADA}:1@s.whatsapp.net"));
+    sim.wait_connected(ADA, DEADLINE).await.unwrap();
+    let mut ada = Account {
+        number: ADA,
+        phone,
+        peer,
+        folder,
+        version,
+    };
+    let mut ben = Account::pair(&sim, BEN, Version::Seven).await;
+    chat(&mut ada, &mut ben, "linked by code").await;
+    assert_clean(&sim);
+    sim.shutdown().await;
+}
+
+#[tokio::test]
+async fn baileys_7_links_by_code() {
+    account_links_by_code(Version::Seven).await;
+}
+
+#[tokio::test]
+async fn baileys_6_links_by_code() {
+    account_links_by_code(Version::Six).await;
+}
+
 /// Three texts while the receiver is away, in their order when it is back.
 async fn what_was_kept_arrives(version: Version, leave: Leave) {
     let sim = sim().await;

@@ -130,14 +130,14 @@ impl<'a> Chat<'a> {
 }
 
 /// Between two messages of one conversation: slow enough that many
-/// conversations on a small machine do not wait for each other. The emulator is
-/// slower than Firestore.
+/// conversations on a small machine do not wait for each other. The emulator does
+/// one thing at a time, some hundred in a second.
 fn pace(options: &Options) -> Duration {
     Duration::from_secs(match (options.store, options.quick) {
         (StoreKind::Sqlite, true) => 2,
         (StoreKind::Sqlite, false) => 4,
-        (StoreKind::Firestore, true) => 5,
-        (StoreKind::Firestore, false) => 12,
+        (StoreKind::Firestore, true) => 8,
+        (StoreKind::Firestore, false) => 20,
     })
 }
 

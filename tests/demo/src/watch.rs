@@ -8,7 +8,7 @@ use crate::chat::Chat;
 use crate::stage::{Owned, Stage};
 
 /// How often the workers are asked.
-const LOOK_INTERVAL: Duration = Duration::from_millis(400);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Looks for ever.
 pub(crate) async fn watch(stage: &Stage<'_>, chat: &Chat<'_>) -> Infallible {

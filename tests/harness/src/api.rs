@@ -211,7 +211,9 @@ impl Api {
             limit,
             async || {
                 let account = self.account(id).await?;
-                let there = statuses.contains(&account.status.as_str());
+                // One that was given back keeps its status until it is claimed.
+                let is_stale = account.status == "connected" && account.owner.is_none();
+                let there = !is_stale && statuses.contains(&account.status.as_str());
                 let instead = format!("{} ({:?})", account.status, account.last_error);
                 Ok(Look::some(there.then_some(account), instead))
             },

@@ -20,6 +20,8 @@ mod broken_store;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod conflict;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod delivery;
@@ -34,13 +36,19 @@ mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod mass;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;
 #[cfg(test)]
 mod pause;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod race;
+#[cfg(test)]
+mod reasons;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

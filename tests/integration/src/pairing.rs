@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Linked, play};
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use harness::api::Api;
+use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Linked, Scene, play};
 use harness::wait::{self, Look};
+use harness::worker::Worker;
+use serde_json::{Value, json};
+use wa_sim::fault::Disconnect;
+
+use crate::cluster::{Cluster, StoreKind, until_met};
 
 /// The first of a pairing's codes is valid for 60 s, the others for 20 s each.
 const CODES_LIMIT: Duration = Duration::from_secs(60 + 5 * 20 + 30);
@@ -111,6 +118,160 @@ async fn codes_that_nobody_scans_run_out_and_a_new_one_comes_on_request() -> Res
         scene.scan(api, &linked).await?;
         api.until_status(&linked.id, &["connected"], LINK_LIMIT)
             .await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Asks for a code to be typed into this phone.
+async fn pairing_code(scene: &Scene, api: &Api, linked: &Linked) -> Result<String> {
+    let path = format!("/v1/accounts/{}/pairing-code", linked.id);
+    let body = json!({ "phone": format!("+{}", linked.number()) });
+    let answer: Value = api.post(&path, body).await?.expect(200)?.json()?;
+    let code = answer["code"].as_str().context("`code`")?.to_owned();
+    ensure!(answer["expiresAt"].is_string(), "{answer}");
+    scene.plant("pairing code", &code);
+    scene.plant("pairing code", &code.replace('-', ""));
+    Ok(code)
+}
+
+/// An account at this worker that waits for its phone.
+async fn waiting(scene: &Scene, api: &Api, name: &str) -> Result<Linked> {
+    let linked = Linked {
+        id: api.create_account(name).await?.id,
+        phone: scene.account_phone(name)?,
+    };
+    api.until_status(&linked.id, &["qr_ready"], LINK_LIMIT)
+        .await?;
+    Ok(linked)
+}
+
+/// The code is asked of one worker and drawn by the owner, whichever that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn account_is_linked_by_a_typed_code_through_any_worker() -> Result<()> {
+    play(async |scene| {
+        let cluster = Cluster::new(scene, StoreKind::Sqlite).await?;
+        let workers = cluster.start(["alice", "bob"]).await?;
+        until_met(&workers.iter().collect::<Vec<_>>()).await?;
+        let api = workers[0].api();
+        for (number, worker) in workers.iter().enumerate() {
+            let linked = waiting(scene, api, &format!("typed {number}")).await?;
+            let replaced = pairing_code(scene, worker.api(), &linked).await?;
+            let code = pairing_code(scene, worker.api(), &linked).await?;
+            ensure!(linked.phone.enter_code(&replaced).await.is_err());
+            linked.phone.enter_code(&code).await?;
+            scene::until_connected(scene, api, &linked, LINK_LIMIT).await?;
+            let peer = scene.contact("Peer")?;
+            let text = scene.write(&peer, &linked, "in")?.text;
+            scene::until_stored(api, &linked, &text, DELIVERY_LIMIT).await?;
+
+            let path = format!("/v1/accounts/{}/pairing-code", linked.id);
+            let answer = api.post(&path, json!({})).await?;
+            ensure!(answer.code() == "account_state", "{}", answer.text());
+            let answer = api
+                .get(&format!("/v1/accounts/{}/passkey", linked.id))
+                .await?;
+            ensure!(answer.code() == "account_state", "{}", answer.text());
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_is_seen_through_any_worker_within_a_second() -> Result<()> {
+    play(async |scene| {
+        let cluster = Cluster::new(scene, StoreKind::Sqlite).await?;
+        let workers = cluster.start(["alice", "bob"]).await?;
+        until_met(&workers.iter().collect::<Vec<_>>()).await?;
+        let id = workers[0].api().create_account("seen").await?.id;
+        let first_seen = async |worker: &Worker| {
+            wait::until("a code", LINK_LIMIT, async || {
+                let code = worker.api().qr(&id).await?;
+                Ok(Look::some(code, "no code"))
+            })
+            .await?;
+            anyhow::Ok(std::time::Instant::now())
+        };
+        let seen = try_join_all(workers.iter().map(first_seen)).await?;
+        let apart = seen[0].max(seen[1]) - seen[0].min(seen[1]);
+        println!("seen through both workers within {apart:?}");
+        ensure!(apart < Duration::from_secs(1), "{apart:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logged_out_account_is_linked_anew_and_keeps_its_threads() -> Result<()> {
+    play(async |scene| {
+        let worker = scene.worker("alice")?.start().await?;
+        let api = worker.api();
+        let account = scene.link(api, "sales").await?;
+        let peer = scene.contact("Peer")?;
+        let before = scene.write(&peer, &account, "before")?.text;
+        scene::until_stored(api, &account, &before, DELIVERY_LIMIT).await?;
+        scene
+            .sim()
+            .disconnect(account.number(), None, Disconnect::DeviceRemoved);
+        api.until_status(&account.id, &["logged_out"], LINK_LIMIT)
+            .await?;
+
+        api.act(&account.id, "start").await?;
+        scene.scan(api, &account).await?;
+        scene::until_connected(scene, api, &account, LINK_LIMIT).await?;
+        let after = scene.write(&peer, &account, "after")?.text;
+        scene::until_stored(api, &account, &after, DELIVERY_LIMIT).await?;
+        let messages = api.all_messages(&account.id).await?;
+        let texts: Vec<_> = messages.iter().filter_map(|m| m.text.as_deref()).collect();
+        ensure!(texts.contains(&before.as_str()) && texts.contains(&after.as_str()));
+        ensure!(
+            api.threads(&account.id).await?.len() == 1,
+            "one conversation"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Accounts that link at the same time.
+const CROWD: usize = 20;
+/// What that may cost at most: a debug build, with everything that stays.
+const CROWD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The most memory that the worker ever had, in bytes.
+fn peak_memory(worker: &Worker) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id()))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("VmHWM")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_accounts_link_at_once_within_a_bound_of_memory() -> Result<()> {
+    play(async |scene| {
+        let worker = scene
+            .worker("alice")?
+            .with(&["--capacity", "40"])
+            .start()
+            .await?;
+        let api = worker.api();
+        // The first one brings what is there once.
+        scene.link(api, "first").await?;
+        let before = peak_memory(&worker)?;
+        let links =
+            (0..CROWD).map(async |number| scene.link(api, &format!("account {number}")).await);
+        try_join_all(links).await?;
+        let grown = peak_memory(&worker)? - before;
+        println!(
+            "{CROWD} accounts linked at once: {} MiB before, {} MiB more at the peak",
+            before >> 20,
+            grown >> 20
+        );
+        ensure!(grown < CROWD_BYTES_MAX, "{} MiB", grown >> 20);
         Ok(())
     })
     .await

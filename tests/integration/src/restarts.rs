@@ -1,6 +1,7 @@
 //! Restarts: the account is back, without a QR code, with nothing lost or doubled.
 
 use anyhow::Result;
+use futures::future::try_join_all;
 use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
 
 #[derive(Debug, Clone, Copy)]
@@ -124,4 +125,54 @@ async fn released_account_is_free_after_sigterm() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// The predecessor's own test: one account is connected, seven wait for a code,
+/// and so it stays over three restarts.
+async fn one_and_seven_stay_so(names: [&str; 4]) -> Result<()> {
+    play(async |scene| {
+        let setup = |name: &str| scene.worker(name);
+        let mut worker = setup(names[0])?.start().await?;
+        let linked = scene.link(worker.api(), "linked").await?;
+        let waiting = (0..7).map(async |number| {
+            let name = format!("waiting {number}");
+            anyhow::Ok(worker.api().create_account(&name).await?.id)
+        });
+        let waiting = try_join_all(waiting).await?;
+        let identity = worker.api().account(&linked.id).await?.jid;
+        scene.mark_restart();
+        for name in &names[1..] {
+            worker.terminate().await?;
+            worker = setup(name)?.start().await?;
+            scene::until_connected(scene, worker.api(), &linked, LINK_LIMIT).await?;
+            // The status alone may be that of before.
+            let view = worker.api().account(&linked.id).await?;
+            assert_eq!(view.jid, identity);
+            assert_eq!(view.owner.unwrap().worker, *name);
+            for id in &waiting {
+                worker
+                    .api()
+                    .until_status(id, &["qr_ready", "needs_qr"], LINK_LIMIT)
+                    .await?;
+            }
+            let health = worker.api().health().await?;
+            assert_eq!(health["accounts"]["total"], 8, "{health}");
+            assert_eq!(health["accounts"]["connected"], 1, "{health}");
+            assert_eq!(health["accounts"]["needs_qr"], 7, "{health}");
+        }
+        let counts = scene.ledgers(worker.api()).await?.count();
+        assert_eq!(counts.qr_after_restart, 0);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connected_and_seven_waiting_stay_so_over_three_restarts() -> Result<()> {
+    one_and_seven_stay_so(["alice"; 4]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connected_and_seven_waiting_stay_so_on_another_worker_each_time() -> Result<()> {
+    one_and_seven_stay_so(["alice", "bob", "carol", "dave"]).await
 }

@@ -43,6 +43,7 @@ pub(crate) fn router(sim: WeakSim) -> Router {
         .route("/oracle", get(oracle))
         .route("/phones", post(add_phone))
         .route("/phones/{number}/scan", post(scan))
+        .route("/phones/{number}/code", post(enter_code))
         .route("/phones/{number}/messages", post(send_text))
         .route("/phones/{number}/read", post(read))
         .route("/phones/{number}/echo", post(echo))
@@ -154,6 +155,21 @@ struct Scan {
 async fn scan(State(sim): State<WeakSim>, Path(number): Path<String>, body: Body<Scan>) -> Answer {
     let Json(Scan { qr }) = body?;
     let DeviceId { device, .. } = the(&sim)?.phone(&number)?.scan(&qr).await?;
+    Ok(Json(json!({ "device": device })))
+}
+
+#[derive(Deserialize)]
+struct TypedCode {
+    code: String,
+}
+
+async fn enter_code(
+    State(sim): State<WeakSim>,
+    Path(number): Path<String>,
+    body: Body<TypedCode>,
+) -> Answer {
+    let Json(TypedCode { code }) = body?;
+    let DeviceId { device, .. } = the(&sim)?.phone(&number)?.enter_code(&code).await?;
     Ok(Json(json!({ "device": device })))
 }
 

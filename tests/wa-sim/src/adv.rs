@@ -8,10 +8,13 @@
 //! 3. The device signs back: [`verify_device_signature`]. What it signed goes
 //!    into its prekey bundles: [`with_account_key`].
 //!
+//! Instead of scanning, the phone's owner may type a code: [`code`].
+//!
 //! Which devices an account has is signed too: [`signed_key_index_list`].
 //!
 //! Pure functions: who may link, and to what, is not decided here.
 
+pub(crate) mod code;
 mod qr;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ use proto::whatsapp::{
 use rand::CryptoRng;
 use sha2::Sha256;
 
+pub use self::code::WrongCode;
 pub use self::qr::{Qr, QrError, parse_qr};
 use crate::{keys::KeyPair, signal::xeddsa};
 

@@ -72,6 +72,9 @@ pub enum FaultKind {
     WithholdAcks,
     /// The connection is reset when its client sends a message.
     DropOnMessage { point: MessagePoint },
+    /// Clients with an older version are refused (405) at login: the third of
+    /// its numbers counts.
+    LeastVersion { revision: u32 },
     /// The server's clock is off by so much.
     Clock { offset_seconds: i64 },
 }

@@ -26,7 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::ledger::{Copied, Ledger, ReceiptSeen, Received, Sent};
 use crate::{
-    adv::{self, DeviceEntry, QrError},
+    adv::{
+        self, DeviceEntry, Qr, QrError,
+        code::{Exchange, open_bundle, unwrap_key, wrap_key},
+    },
+    keys::KeyPair,
     server::{Device, DeviceId, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching, World},
     signal::{PreKeyBundle, SignalDevice, SignalError},
 };
@@ -191,7 +195,11 @@ impl Phone {
     /// The code is unreadable → [`PhoneError::Qr`]; the client is not there, or
     /// refuses → [`PhoneError::Pair`].
     pub async fn scan(&self, code: &str) -> Result<DeviceId, PhoneError> {
-        let qr = adv::parse_qr(code)?;
+        self.link(&adv::parse_qr(code)?).await
+    }
+
+    /// Vouches for the device that a code speaks of.
+    async fn link(&self, qr: &Qr) -> Result<DeviceId, PhoneError> {
         let outcome = {
             let mut state = self.inner.state.lock();
             let State {
@@ -202,7 +210,7 @@ impl Phone {
             } = &mut *state;
             let account = signal.identity();
             let mut world = self.inner.world.lock();
-            world.scan(self.number(), &qr, |slot| {
+            world.scan(self.number(), qr, |slot| {
                 let entry = DeviceEntry {
                     raw_id: *raw_id,
                     timestamp: slot.timestamp,
@@ -210,7 +218,7 @@ impl Phone {
                 };
                 Vouching {
                     account_key: *account.public(),
-                    identity: adv::build_pair_success_identity(account, &qr, entry, rng),
+                    identity: adv::build_pair_success_identity(account, qr, entry, rng),
                     key_index_list: adv::signed_key_index_list(
                         account,
                         *raw_id,
@@ -227,6 +235,43 @@ impl Phone {
             Ok(Err(_)) => Err(PairError::ClientLeft.into()),
             Err(_) => Err(PairError::TimedOut.into()),
         }
+    }
+
+    /// Types a linking code that a device shows: it is linked once it has signed.
+    ///
+    /// # Errors
+    /// No device waits for this number, the code is wrong, or the device leaves.
+    pub async fn enter_code(&self, code: &str) -> Result<DeviceId, PhoneError> {
+        let code: String = code.chars().filter(|c| *c != '-').collect();
+        let offer = self.inner.world.lock().code_offer(self.number())?;
+        let (ephemeral, answer) = {
+            let mut state = self.inner.state.lock();
+            let State { signal, rng, .. } = &mut *state;
+            let ephemeral = KeyPair::generate(rng);
+            let wrapped = wrap_key(&code, ephemeral.public(), rng);
+            let account = signal.identity().public();
+            let mut world = self.inner.world.lock();
+            let answer = world.code_typed(&offer, wrapped, account)?;
+            (ephemeral, answer)
+        };
+        let finish = match timeout(SCAN_MAX, answer).await {
+            Ok(Ok(finish)) => finish,
+            Ok(Err(_)) => return Err(PairError::ClientLeft.into()),
+            Err(_) => return Err(PairError::TimedOut.into()),
+        };
+        let device_ephemeral = unwrap_key(&code, &offer.wrapped_ephemeral);
+        let qr = {
+            let state = self.inner.state.lock();
+            let exchange = Exchange {
+                account: state.signal.identity(),
+                ephemeral: &ephemeral,
+                device_ephemeral,
+                device_identity: finish.identity,
+            };
+            open_bundle(&exchange, &finish.bundle, offer.ref_, offer.noise)
+                .map_err(PairError::from)?
+        };
+        self.link(&qr).await
     }
 
     /// Removes a linked device: it is logged out at once and for good.

@@ -27,6 +27,7 @@ mod queries;
 mod routing;
 mod session;
 mod stanza;
+mod typed_code;
 mod usync;
 mod view;
 mod world;

@@ -17,7 +17,7 @@ use coordinator_lib::store::StoreTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use whatsapp::{EngineError, EngineEvent};
+use whatsapp::{EngineError, EngineEvent, Proxy};
 
 use super::link::{Link, LinkParts};
 use super::observed::{Observed, Running};
@@ -61,6 +61,7 @@ impl Instance {
         parts: &AccountParts,
         term: &Term,
         observed: &Arc<Observed>,
+        proxy: Option<Proxy>,
     ) -> Result<Self, EngineError> {
         let account_id = term.account.to_string();
         let gates = term.ownership.gates();
@@ -78,6 +79,8 @@ impl Instance {
             .start(LinkParts {
                 files: term.files.clone(),
                 gates: gates.clone(),
+                version: parts.versions.current(),
+                proxy,
                 inbox: Arc::new(inbox),
                 events: sender,
             })
@@ -215,6 +218,7 @@ impl Instance {
             EngineEvent::Stage(_)
             | EngineEvent::Qr { .. }
             | EngineEvent::QrExhausted
+            | EngineEvent::Passkey(_)
             | EngineEvent::Paired { .. }
             | EngineEvent::Connected => Some(event),
         }

@@ -13,8 +13,8 @@ use coordinator_lib::rng::SharedRng;
 use session::SessionFiles;
 use tokio::sync::mpsc;
 use whatsapp::{
-    Engine, EngineConfig, EngineError, EngineEvent, EngineStats, Inbox, OutboundMessage,
-    OwnIdentity, SendError, ShutdownReport,
+    Engine, EngineConfig, EngineError, EngineEvent, EngineStats, Inbox, LinkingError,
+    OutboundMessage, OwnIdentity, PairingCode, Proxy, SendError, ShutdownReport,
 };
 
 /// A running connection to WhatsApp: one instance, under one epoch. See
@@ -41,6 +41,30 @@ pub trait Link: Send + Sync + 'static {
     /// The account's addresses, once paired.
     fn own_jid(&self) -> Option<OwnIdentity>;
 
+    /// A code to be typed into the phone with this number.
+    async fn pairing_code(&self, _phone: &str) -> Result<PairingCode, LinkingError> {
+        Err(LinkingError::NotLinking)
+    }
+
+    /// A passkey's answer: the assertion as JSON, and the credential's raw id.
+    async fn passkey_answer(
+        &self,
+        _assertion_json: Vec<u8>,
+        _credential_id: Vec<u8>,
+    ) -> Result<(), LinkingError> {
+        Err(LinkingError::NotLinking)
+    }
+
+    /// A person has compared the passkey step's code.
+    async fn passkey_confirm(&self) -> Result<(), LinkingError> {
+        Err(LinkingError::NotLinking)
+    }
+
+    /// An estimate of the bytes that it holds in memory.
+    async fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Counters.
     fn stats(&self) -> EngineStats;
 
@@ -54,6 +78,10 @@ pub struct LinkParts {
     pub files: SessionFiles,
     /// The gates of this instance.
     pub gates: Gates,
+    /// The client version to announce.
+    pub version: (u32, u32, u32),
+    /// The account's own proxy.
+    pub proxy: Option<Proxy>,
     /// Where messages go before they are acknowledged.
     pub inbox: Arc<dyn Inbox>,
     /// Where everything else goes.
@@ -80,8 +108,13 @@ pub struct EngineLinks {
 #[async_trait]
 impl Links for EngineLinks {
     async fn start(&self, parts: LinkParts) -> Result<Arc<dyn Link>, EngineError> {
+        let config = EngineConfig {
+            version: parts.version,
+            proxy: parts.proxy,
+            ..self.config.clone()
+        };
         let engine = Engine::start(
-            self.config.clone(),
+            config,
             parts.files,
             parts.gates,
             parts.inbox,
@@ -119,6 +152,26 @@ impl Link for Engine {
 
     fn own_jid(&self) -> Option<OwnIdentity> {
         Engine::own_jid(self)
+    }
+
+    async fn memory_bytes(&self) -> Option<u64> {
+        Engine::memory_bytes(self).await
+    }
+
+    async fn pairing_code(&self, phone: &str) -> Result<PairingCode, LinkingError> {
+        Engine::pairing_code(self, phone).await
+    }
+
+    async fn passkey_answer(
+        &self,
+        assertion_json: Vec<u8>,
+        credential_id: Vec<u8>,
+    ) -> Result<(), LinkingError> {
+        Engine::passkey_answer(self, assertion_json, credential_id).await
+    }
+
+    async fn passkey_confirm(&self) -> Result<(), LinkingError> {
+        Engine::passkey_confirm(self).await
     }
 
     fn stats(&self) -> EngineStats {

@@ -14,10 +14,11 @@ use coordinator_lib::store::StoreTime;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use session::SessionFiles;
+use session::{DataKey, SessionFiles};
 use whatsapp::EngineEvent;
 
 use super::link::Link;
+use super::pulse::Stall;
 use crate::events::Journal;
 use crate::health::{LeaseState, ObservedAccount};
 use crate::messages::inbox::InboxCounters;
@@ -29,11 +30,12 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 11] = [
+pub const HANDLERS: [&str; 12] = [
     "connected",
     "disconnected",
     "message",
     "paired",
+    "passkey",
     "qr",
     "qr_exhausted",
     "receipt",
@@ -55,6 +57,8 @@ pub struct Observed {
     pub receipts_dropped: AtomicU64,
     /// Engines started.
     pub engines: AtomicU64,
+    /// Bytes that the engine held when it was last looked at.
+    pub memory: AtomicU64,
 }
 
 #[derive(Default)]
@@ -66,6 +70,7 @@ struct View {
     disconnect_counts: BTreeMap<String, i64>,
     seen: BTreeMap<&'static str, u64>,
     trail: VecDeque<Transition>,
+    stalls: BTreeMap<&'static str, u64>,
     lease: Option<LeaseState>,
     running: Option<Running>,
     term: Option<TermView>,
@@ -102,6 +107,8 @@ pub struct TermView {
     pub journal: Journal,
     /// What stands in the way of every write.
     pub gates: Gates,
+    /// Opens and seals what passes through the store.
+    pub data_key: Arc<DataKey>,
 }
 
 /// What is left of an account whose task has ended without a word.
@@ -162,12 +169,24 @@ impl Observed {
         }
     }
 
+    /// An attempt or a connection stalled.
+    pub fn stalled(&self, stall: Stall) {
+        *self.view.lock().stalls.entry(stall.name()).or_default() += 1;
+    }
+
     /// An engine runs, or none does.
     pub fn runs(&self, running: Option<Running>) {
         if running.is_some() {
             self.engines.fetch_add(1, Ordering::Relaxed);
         }
         self.view.lock().running = running;
+    }
+
+    /// The engine that runs, and the account's data key.
+    pub fn running(&self) -> Option<(Arc<dyn Link>, Arc<DataKey>)> {
+        let view = self.view.lock();
+        let (running, term) = (view.running.as_ref()?, view.term.as_ref()?);
+        Some((Arc::clone(&running.link), Arc::clone(&term.data_key)))
     }
 
     /// The claim is over.
@@ -215,6 +234,7 @@ impl Observed {
                 "eventsDropped": stats.events_dropped,
                 "inboundMessages": stats.inbound_messages,
                 "tasks": stats.tasks,
+                "memoryBytes": self.memory.load(Ordering::Relaxed),
                 "gates": { "wire": format!("{:?}", running.gates.wire.state()), "store": format!("{:?}", running.gates.store.state()) },
             })
         });
@@ -238,6 +258,7 @@ impl Observed {
         json!({
             "handlers": self.handlers(view),
             "trail": view.trail,
+            "stalls": stalls(&view.stalls),
             "engines": self.engines.load(Ordering::Relaxed),
             "engine": engine,
             "session": session,
@@ -252,6 +273,8 @@ impl Observed {
                 "attempts": self.pump.attempts.load(Ordering::Relaxed),
                 "sent": self.pump.sent.load(Ordering::Relaxed),
                 "failed": self.pump.failed.load(Ordering::Relaxed),
+                "hung": self.pump.hung.load(Ordering::Relaxed),
+                "unanswered": self.pump.unanswered.load(Ordering::Relaxed),
             },
             "receiptsDropped": self.receipts_dropped.load(Ordering::Relaxed),
         })
@@ -273,6 +296,14 @@ impl Observed {
             .collect();
         json!(handlers)
     }
+}
+
+/// Every kind, also those that were never seen.
+fn stalls(seen: &BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    Stall::ALL
+        .into_iter()
+        .map(|stall| (stall.name(), seen.get(stall.name()).copied().unwrap_or(0)))
+        .collect()
 }
 
 #[cfg(test)]

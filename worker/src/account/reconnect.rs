@@ -89,8 +89,8 @@ pub enum Plan {
     },
     /// The link is gone; linking anew is for a person. Keys are kept.
     LoggedOut {
-        /// Whether a person must look at once.
-        alert: bool,
+        /// What a person must look at, if at anything.
+        alert: Option<&'static str>,
     },
     /// Trying again would not help: a person must act.
     GiveUp {
@@ -144,6 +144,8 @@ pub struct History {
     pub locks: u32,
     /// Server errors in a row soon after connecting; this one is counted.
     pub early_errors: u32,
+    /// Taken over from an owner that did not give it back, and not stable since.
+    pub taken_over: bool,
 }
 
 /// The shape of the ordinary backoff.
@@ -160,8 +162,14 @@ pub fn plan(reason: &DisconnectReason, history: History, ordinary: Ordinary) -> 
     match reason {
         DisconnectReason::Intentional => Plan::Ours,
         DisconnectReason::RestartRequired => Plan::AtOnce,
-        DisconnectReason::LoggedOut => Plan::LoggedOut { alert: false },
-        DisconnectReason::UnknownLogout => Plan::LoggedOut { alert: true },
+        DisconnectReason::LoggedOut => Plan::LoggedOut {
+            alert: history.taken_over.then_some(
+                "logged out right after it was taken over from a dead worker: look whether two programs had its session",
+            ),
+        },
+        DisconnectReason::UnknownLogout => Plan::LoggedOut {
+            alert: Some("logged out by WhatsApp for a reason that it does not name"),
+        },
         DisconnectReason::TemporaryBan { expires_in } => Plan::Retry(Retry {
             wait: Wait::at_least(expires_in.unwrap_or(BAN_UNKNOWN)),
             alert: true,

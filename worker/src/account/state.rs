@@ -16,25 +16,30 @@
 //! The machine knows nothing of leases. A lost lease ends the driver, not the
 //! machine: nobody is told that the account is disconnected, for it is not.
 
+mod transitions;
+
+use std::borrow::Cow;
 use std::time::Duration;
 
-use coordinator_lib::clock::Boottime;
+use coordinator_lib::store::StoreTime;
 use whatsapp::{DisconnectReason, Stage};
 
 use super::AccountConfig;
-use super::reconnect::{self, CONFLICT_WINDOW, History, Ordinary, Plan, Retry, Wait, Waiting};
+use super::ladder::Ladder;
+use super::reconnect::{Wait, Waiting};
 use crate::model::Status;
 
-/// While the account catches up, frames count as progress, but not for longer
-/// than this many connecting timeouts: a peer that only pings is no progress.
-const SYNC_EXTENSIONS_MAX: u32 = 10;
+/// What a person should do: a text of this program, or one that was stored.
+pub type Action = Cow<'static, str>;
 
 /// How an account is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
     phase: Phase,
     paired: bool,
-    counts: Counts,
+    ladder: Ladder,
+    /// Claimed from an owner that did not give it back, and not stable since.
+    taken_over: bool,
 }
 
 /// Where the machine stands, with what is only valid there.
@@ -63,33 +68,22 @@ pub enum Phase {
         /// Under what name.
         state: Waiting,
         /// What a person should do meanwhile.
-        action: Option<&'static str>,
+        action: Option<Action>,
     },
     /// No engine; a person must ask for a QR code.
     NeedsQr {
         /// What that person should do.
-        action: &'static str,
+        action: Action,
     },
     /// No engine: unlinked.
     LoggedOut,
     /// No engine: a person must act.
     Failed {
         /// What to do.
-        action: &'static str,
+        action: Action,
     },
     /// No engine, as was asked.
     Stopped,
-}
-
-/// What [`reconnect`] needs to remember between attempts.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Counts {
-    attempts: u32,
-    locks: u32,
-    early_errors: u32,
-    /// When conflicts happened, within [`CONFLICT_WINDOW`].
-    conflicts: Vec<Boottime>,
-    qr_shown: bool,
 }
 
 /// What happened.
@@ -97,12 +91,12 @@ struct Counts {
 pub enum Input {
     /// The account was claimed and its session files are read.
     Begin {
-        /// Linked to a phone.
-        paired: bool,
         /// Its status as the last owner left it.
         was: Status,
         /// What is left of the wait that the last owner had begun.
         wait_left: Option<Duration>,
+        /// What the last owner told people to do.
+        action: Option<String>,
     },
     /// A client asked to begin anew, whatever there is.
     Start,
@@ -126,7 +120,7 @@ pub enum Input {
         /// Why.
         reason: DisconnectReason,
         /// When.
-        now: Boottime,
+        now: StoreTime,
     },
     /// The engine's run loop ended.
     EngineStopped,
@@ -173,7 +167,7 @@ pub enum Effect {
     /// Tell the outbox that it can send.
     OpenOutbox,
     /// A person must look: logged as an error.
-    Alert(&'static str),
+    Alert(Action),
     /// Nothing more will happen here: the lease can be released.
     Release,
 }
@@ -194,12 +188,25 @@ impl Default for Machine {
         Self {
             phase: Phase::Idle,
             paired: false,
-            counts: Counts::default(),
+            ladder: Ladder::default(),
+            taken_over: false,
         }
     }
 }
 
 impl Machine {
+    /// A machine in which nothing has begun, with what the last owner left:
+    /// whether the account is linked to a phone, what went wrong so far, and
+    /// whether that owner never gave the account back.
+    pub fn new(paired: bool, ladder: Ladder, taken_over: bool) -> Self {
+        Self {
+            phase: Phase::Idle,
+            paired,
+            ladder,
+            taken_over,
+        }
+    }
+
     /// Where it stands.
     pub fn phase(&self) -> &Phase {
         &self.phase
@@ -210,9 +217,9 @@ impl Machine {
         self.paired
     }
 
-    /// Attempts since the account was last stable.
-    pub fn attempts(&self) -> u32 {
-        self.counts.attempts
+    /// What went wrong since the account was last stable.
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
     }
 
     /// The status that clients see.
@@ -254,12 +261,14 @@ impl Machine {
     }
 
     /// What a person must do, where the worker cannot go on by itself.
-    pub fn action_required(&self) -> Option<&'static str> {
+    pub fn action_required(&self) -> Option<Action> {
         match &self.phase {
-            Phase::NeedsQr { action } | Phase::Failed { action } => Some(action),
-            Phase::LoggedOut => Some("start the account and scan the QR code to link it anew"),
-            Phase::QrReady => Some("scan the QR code with the phone"),
-            Phase::Waiting { action, .. } => *action,
+            Phase::NeedsQr { action } | Phase::Failed { action } => Some(action.clone()),
+            Phase::LoggedOut => {
+                Some("start the account and scan the QR code to link it anew".into())
+            }
+            Phase::QrReady => Some("scan the QR code with the phone".into()),
+            Phase::Waiting { action, .. } => action.clone(),
             Phase::Idle
             | Phase::Connecting { .. }
             | Phase::Pairing
@@ -299,13 +308,10 @@ pub fn step(mut machine: Machine, input: Input, config: &AccountConfig) -> (Mach
     let mut effects = Vec::new();
     match input {
         Input::Begin {
-            paired,
             was,
             wait_left,
-        } => {
-            machine.paired = paired;
-            machine.begin(was, wait_left, config, &mut effects);
-        }
+            action,
+        } => machine.begin(was, wait_left, action, config, &mut effects),
         Input::Start => machine.start(config, &mut effects),
         Input::Stop { log_out } => machine.stop(log_out, &mut effects),
         Input::Stage(stage) => machine.stage_reached(stage, config, &mut effects),
@@ -337,10 +343,8 @@ pub fn step(mut machine: Machine, input: Input, config: &AccountConfig) -> (Mach
         Input::Stable => {
             if let Phase::Connected { stable } = &mut machine.phase {
                 *stable = true;
-                machine.counts = Counts {
-                    conflicts: std::mem::take(&mut machine.counts.conflicts),
-                    ..Counts::default()
-                };
+                machine.ladder.settle();
+                machine.taken_over = false;
             }
         }
         Input::Silent => {
@@ -350,425 +354,6 @@ pub fn step(mut machine: Machine, input: Input, config: &AccountConfig) -> (Mach
         }
     }
     (machine, effects)
-}
-
-impl Machine {
-    fn begin(
-        &mut self,
-        was: Status,
-        wait_left: Option<Duration>,
-        config: &AccountConfig,
-        effects: &mut Vec<Effect>,
-    ) {
-        let state = match was {
-            // Without a link an attempt is a new QR code: on request only.
-            Status::NeedsQr if !self.paired => {
-                self.phase = Phase::NeedsQr {
-                    action: "start the account and scan the QR code",
-                };
-                return;
-            }
-            // A restart or a takeover does not shorten what WhatsApp imposed.
-            Status::Banned => Waiting::Banned,
-            Status::Locked => Waiting::Locked,
-            Status::Conflict => Waiting::Conflict,
-            Status::Degraded => Waiting::Degraded,
-            Status::Idle
-            | Status::Connecting
-            | Status::QrReady
-            | Status::NeedsQr
-            | Status::Pairing
-            | Status::Connected
-            | Status::Disconnected
-            | Status::LoggedOut
-            | Status::Failed
-            | Status::Stopped
-            | Status::NeedsImport => return self.connect(config, effects),
-        };
-        match wait_left {
-            Some(left) => {
-                self.leave(
-                    Phase::Waiting {
-                        state,
-                        action: None,
-                    },
-                    effects,
-                );
-                effects.push(Effect::SetTimer(Timer::Retry, exactly(left)));
-            }
-            None => self.connect(config, effects),
-        }
-    }
-
-    /// A request to begin anew: no more waiting, no old QR round.
-    fn start(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
-        if self.has_engine() {
-            effects.push(Effect::StopEngine);
-        }
-        self.counts = Counts {
-            conflicts: std::mem::take(&mut self.counts.conflicts),
-            ..Counts::default()
-        };
-        self.connect(config, effects);
-    }
-
-    fn stop(&mut self, log_out: bool, effects: &mut Vec<Effect>) {
-        if self.has_engine() {
-            effects.push(Effect::StopEngine);
-        }
-        self.paired &= !log_out;
-        self.leave(
-            if log_out {
-                Phase::LoggedOut
-            } else {
-                Phase::Stopped
-            },
-            effects,
-        );
-        effects.push(Effect::Release);
-    }
-
-    fn connect(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
-        self.counts.attempts = self.counts.attempts.saturating_add(1);
-        self.leave(
-            Phase::Connecting {
-                stage: None,
-                extensions: 0,
-            },
-            effects,
-        );
-        effects.push(Effect::StartEngine);
-        effects.push(connecting_timer(config));
-    }
-
-    fn stage_reached(&mut self, reached: Stage, config: &AccountConfig, effects: &mut Vec<Effect>) {
-        match &mut self.phase {
-            Phase::Connecting { stage, .. } => {
-                // Only a stage further on is progress.
-                if stage.is_none_or(|stage| reached > stage) {
-                    *stage = Some(reached);
-                    effects.push(connecting_timer(config));
-                }
-            }
-            Phase::Pairing => {
-                // The new connection that follows a scan.
-                self.leave(
-                    Phase::Connecting {
-                        stage: Some(reached),
-                        extensions: 0,
-                    },
-                    effects,
-                );
-                effects.push(connecting_timer(config));
-            }
-            Phase::Idle
-            | Phase::QrReady
-            | Phase::Connected { .. }
-            | Phase::Waiting { .. }
-            | Phase::NeedsQr { .. }
-            | Phase::LoggedOut
-            | Phase::Failed { .. }
-            | Phase::Stopped => {}
-        }
-    }
-
-    fn qr(&mut self, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Connecting { .. } | Phase::QrReady) {
-            self.counts.qr_shown = true;
-            // Each code has a time of its own; the engine ends the last.
-            effects.push(Effect::ClearTimer(Timer::Connecting));
-            self.phase = Phase::QrReady;
-        }
-    }
-
-    fn linked(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
-        self.paired = true;
-        self.counts = Counts::default();
-        match self.phase {
-            Phase::Connecting { .. } | Phase::QrReady | Phase::Pairing => {
-                self.phase = Phase::Pairing;
-                effects.push(connecting_timer(config));
-            }
-            Phase::Idle
-            | Phase::Connected { .. }
-            | Phase::Waiting { .. }
-            | Phase::NeedsQr { .. }
-            | Phase::LoggedOut
-            | Phase::Failed { .. }
-            | Phase::Stopped => {}
-        }
-    }
-
-    fn connected(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::Connecting { .. } | Phase::QrReady | Phase::Pairing => {
-                self.paired = true;
-                self.leave(Phase::Connected { stable: false }, effects);
-                effects.push(Effect::SetTimer(
-                    Timer::Stable,
-                    exactly(config.stable_after),
-                ));
-                effects.push(Effect::OpenOutbox);
-            }
-            Phase::Connected { .. } => effects.push(Effect::OpenOutbox),
-            Phase::Idle
-            | Phase::Waiting { .. }
-            | Phase::NeedsQr { .. }
-            | Phase::LoggedOut
-            | Phase::Failed { .. }
-            | Phase::Stopped => {}
-        }
-    }
-
-    fn disconnected(
-        &mut self,
-        reason: &DisconnectReason,
-        now: Boottime,
-        config: &AccountConfig,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.has_engine() {
-            return;
-        }
-        match reason {
-            DisconnectReason::ConnectionReplaced => {
-                self.counts
-                    .conflicts
-                    .retain(|at| now - *at < CONFLICT_WINDOW);
-                self.counts.conflicts.push(now);
-            }
-            DisconnectReason::AccountLocked => {
-                self.counts.locks = self.counts.locks.saturating_add(1)
-            }
-            DisconnectReason::ServerError => {
-                self.counts.early_errors = match self.phase {
-                    Phase::Connected { stable: true } => 1,
-                    Phase::Connected { stable: false }
-                    | Phase::Idle
-                    | Phase::Connecting { .. }
-                    | Phase::QrReady
-                    | Phase::Pairing
-                    | Phase::Waiting { .. }
-                    | Phase::NeedsQr { .. }
-                    | Phase::LoggedOut
-                    | Phase::Failed { .. }
-                    | Phase::Stopped => self.counts.early_errors.saturating_add(1),
-                };
-            }
-            DisconnectReason::LoggedOut
-            | DisconnectReason::TemporaryBan { .. }
-            | DisconnectReason::ClientOutdated
-            | DisconnectReason::UnknownLogout
-            | DisconnectReason::TimedOut
-            | DisconnectReason::QrExpired
-            | DisconnectReason::MultideviceMismatch
-            | DisconnectReason::ConnectionLost
-            | DisconnectReason::ConnectionClosed
-            | DisconnectReason::RateLimited
-            | DisconnectReason::ServiceUnavailable
-            | DisconnectReason::RestartRequired
-            | DisconnectReason::Refused(_)
-            | DisconnectReason::Intentional
-            | DisconnectReason::Unreachable(_) => {}
-        }
-        self.lost(reason, config, effects);
-    }
-
-    /// Does what the table says about the end of a connection.
-    fn lost(
-        &mut self,
-        reason: &DisconnectReason,
-        config: &AccountConfig,
-        effects: &mut Vec<Effect>,
-    ) {
-        let stage = self.stage();
-        let history = History {
-            paired: self.paired,
-            qr_shown: self.counts.qr_shown,
-            attempts: self.counts.attempts,
-            conflicts: u32::try_from(self.counts.conflicts.len()).unwrap_or(u32::MAX),
-            locks: self.counts.locks,
-            early_errors: self.counts.early_errors,
-        };
-        let plan = reconnect::plan(reason, history, ordinary(config));
-        if plan == Plan::Ours {
-            return;
-        }
-        effects.push(Effect::Count(reason.clone()));
-        if plan == Plan::AtOnce {
-            // The engine is already on its way again; the flush comes first there.
-            self.leave(
-                Phase::Connecting {
-                    stage: None,
-                    extensions: 0,
-                },
-                effects,
-            );
-            effects.push(connecting_timer(config));
-            return;
-        }
-        effects.push(Effect::Error {
-            message: reason.to_string(),
-            stage,
-        });
-        match plan {
-            Plan::Ours | Plan::AtOnce => {} // above
-            Plan::Retry(retry) => self.wait(retry, effects),
-            Plan::AskForQr { action } => {
-                effects.push(Effect::StopEngine);
-                self.leave(Phase::NeedsQr { action }, effects);
-            }
-            Plan::LoggedOut { alert } => {
-                effects.push(Effect::StopEngine);
-                if alert {
-                    effects.push(Effect::Alert(
-                        "logged out by WhatsApp for a reason that it does not name",
-                    ));
-                }
-                self.paired = false;
-                self.leave(Phase::LoggedOut, effects);
-                effects.push(Effect::Release);
-            }
-            Plan::GiveUp { action } => {
-                effects.push(Effect::StopEngine);
-                effects.push(Effect::Alert(action));
-                self.leave(Phase::Failed { action }, effects);
-            }
-        }
-    }
-
-    fn wait(&mut self, retry: Retry, effects: &mut Vec<Effect>) {
-        effects.push(if retry.freeze {
-            Effect::FreezeEngine
-        } else {
-            Effect::StopEngine
-        });
-        if retry.alert {
-            effects.push(Effect::Alert(
-                retry
-                    .action
-                    .unwrap_or("the account keeps losing its connection"),
-            ));
-        }
-        self.leave(
-            Phase::Waiting {
-                state: retry.state,
-                action: retry.action,
-            },
-            effects,
-        );
-        effects.push(Effect::SetTimer(Timer::Retry, retry.wait));
-    }
-
-    fn engine_failed(
-        &mut self,
-        message: String,
-        config: &AccountConfig,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !self.has_engine() {
-            return;
-        }
-        let wait = reconnect::doubling(
-            config.backoff_base,
-            config.backoff_max,
-            self.counts.attempts,
-        );
-        effects.push(Effect::Error {
-            message,
-            stage: self.stage(),
-        });
-        // What there is of it must end as any other does.
-        effects.push(Effect::StopEngine);
-        self.leave(
-            Phase::Waiting {
-                state: Waiting::Disconnected,
-                action: None,
-            },
-            effects,
-        );
-        effects.push(Effect::SetTimer(Timer::Retry, Wait::about(wait)));
-    }
-
-    fn connecting_timeout(
-        &mut self,
-        frames_flowed: bool,
-        config: &AccountConfig,
-        effects: &mut Vec<Effect>,
-    ) {
-        let stage = match &mut self.phase {
-            Phase::Connecting { stage, extensions } => {
-                if *stage == Some(Stage::Sync) && frames_flowed && *extensions < SYNC_EXTENSIONS_MAX
-                {
-                    *extensions += 1;
-                    effects.push(connecting_timer(config));
-                    return;
-                }
-                *stage
-            }
-            Phase::Pairing => None,
-            Phase::Idle
-            | Phase::QrReady
-            | Phase::Connected { .. }
-            | Phase::Waiting { .. }
-            | Phase::NeedsQr { .. }
-            | Phase::LoggedOut
-            | Phase::Failed { .. }
-            | Phase::Stopped => return,
-        };
-        let wait = reconnect::doubling(
-            config.backoff_base,
-            config.backoff_max,
-            self.counts.attempts,
-        );
-        effects.push(Effect::Count(DisconnectReason::TimedOut));
-        effects.push(Effect::Error {
-            message: connecting_timeout_message(config.connecting_timeout),
-            stage,
-        });
-        effects.push(Effect::StopEngine);
-        self.leave(
-            Phase::Waiting {
-                state: Waiting::Disconnected,
-                action: None,
-            },
-            effects,
-        );
-        effects.push(Effect::SetTimer(Timer::Retry, Wait::about(wait)));
-    }
-
-    /// Goes to a phase, without the timers of the one before.
-    fn leave(&mut self, next: Phase, effects: &mut Vec<Effect>) {
-        match self.phase {
-            Phase::Connecting { .. } | Phase::Pairing => {
-                effects.push(Effect::ClearTimer(Timer::Connecting))
-            }
-            Phase::Connected { .. } => effects.push(Effect::ClearTimer(Timer::Stable)),
-            Phase::Waiting { .. } => effects.push(Effect::ClearTimer(Timer::Retry)),
-            Phase::Idle
-            | Phase::QrReady
-            | Phase::NeedsQr { .. }
-            | Phase::LoggedOut
-            | Phase::Failed { .. }
-            | Phase::Stopped => {}
-        }
-        self.phase = next;
-    }
-}
-
-fn connecting_timer(config: &AccountConfig) -> Effect {
-    Effect::SetTimer(Timer::Connecting, exactly(config.connecting_timeout))
-}
-
-fn exactly(about: Duration) -> Wait {
-    Wait { about, spread: 0.0 }
-}
-
-fn ordinary(config: &AccountConfig) -> Ordinary {
-    Ordinary {
-        base: config.backoff_base,
-        max: config.backoff_max,
-    }
 }
 
 #[cfg(test)]

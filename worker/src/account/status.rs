@@ -12,13 +12,14 @@ use crate::model::{AccountDoc, EventKind, Status, collections};
 
 /// The fields that an owner writes together: everything that goes with the
 /// status.
-const STATUS_FIELDS: [&str; 7] = [
+const STATUS_FIELDS: [&str; 8] = [
     "status",
     "statusAt",
     "stage",
     "retryAt",
     "actionRequired",
     "attempt",
+    "ladder",
     "startObeyed",
 ];
 

@@ -5,33 +5,39 @@
 //! its effects, and gives the account back at the end. Decides nothing about
 //! connections: that is [`state`](super::state).
 
+mod effects;
+mod ending;
+mod looking;
+mod record;
+mod wishes;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
-use coordinator_lib::coordinator::{Ownership, ReleaseOutcome, RenewOutcome};
+use coordinator_lib::coordinator::Ownership;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::history::ReleaseReason;
-use coordinator_lib::mutation::{self, Mutation};
 use coordinator_lib::store::{Document, StoreTime};
 use tokio::sync::watch;
-use whatsapp::{EngineEvent, Stage};
+use whatsapp::EngineEvent;
 
 use super::AccountConfig;
 use super::instance::Instance;
+use super::ladder::Ladder;
 use super::link::Links;
-use super::observed::{Observed, TermView, Transition};
-use super::reconnect::Wait;
-use super::state::{self, Effect, Input, Machine, Phase, Timer};
+use super::observed::{Observed, TermView};
+use super::pulse::Stall;
+use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
-use crate::health::LeaseState;
-use crate::model::account::QR_PURPOSE;
-use crate::model::{AccountDoc, Desired, LastError, SealedQr, Status, Stored};
-use crate::outbox::{OutboxConfig, pump};
-use crate::supervisor::pacer::ConnectPacer;
+use crate::model::{AccountDoc, Desired, Status};
+use crate::outbox::OutboxConfig;
+use crate::supervisor::connects::{Connects, Turn};
+use crate::supervisor::versions::{Version, Versions};
 
 /// How often the task looks at what no event tells: silence, a status that
 /// could not be written, a stage that lasts.
@@ -59,7 +65,9 @@ pub struct AccountParts {
     /// How it sends.
     pub outbox: OutboxConfig,
     /// Spreads connects over time.
-    pub connects: Arc<ConnectPacer>,
+    pub connects: Connects,
+    /// Which client version is announced.
+    pub versions: Versions,
 }
 
 /// How an account's task ended.
@@ -102,6 +110,7 @@ impl AccountTask {
             files: term.files.clone(),
             journal: term.journal.clone(),
             gates: term.gates.clone(),
+            data_key: Arc::clone(&term.data_key),
         };
         observed.claimed(view);
         let end = match Driver::new(parts, term, wishes, Arc::clone(&observed)) {
@@ -121,12 +130,23 @@ struct Driver {
     machine: Machine,
     instance: Option<Instance>,
     timers: Timers,
+    /// An engine is to be started once it is the account's turn.
+    turn: Option<Turn>,
     /// An engine is to be started then.
     start_at: Option<Boottime>,
     connected_at: Option<Boottime>,
     /// Frames that had come in when the connecting timer was set.
     frames_at_timer: u64,
+    /// Sends without an answer on the connections before this one.
+    unanswered_before: u64,
     qr_seq: i64,
+    /// When the engine's memory is to be looked at next.
+    memory_at: Boottime,
+    /// The version that the last attempt announced.
+    announced: Version,
+    /// WhatsApp refused it as too old.
+    is_outdated: bool,
+    other_version: watch::Receiver<Version>,
     /// It is to be logged out, as soon as it is connected, or then at the latest.
     log_out_by: Option<Boottime>,
     wishes: watch::Receiver<Option<Document>>,
@@ -137,6 +157,8 @@ struct Driver {
 enum Happened {
     Event(Option<EngineEvent>),
     Wished,
+    Turn(Option<Boottime>),
+    OtherVersion,
     Timer,
     Look,
     Closed(CloseReason),
@@ -157,23 +179,32 @@ impl Driver {
         wishes: watch::Receiver<Option<Document>>,
         observed: Arc<Observed>,
     ) -> Result<Self, TermError> {
-        let record = StatusRecord::new(term.account.as_str(), term.doc.clone())?;
-        observed.begins_with(term.doc.status, term.doc.status_at);
-        observed.failed(
-            term.doc.last_error.clone(),
-            term.doc.disconnect_counts.clone(),
-        );
+        let doc = &term.doc;
+        let record = StatusRecord::new(term.account.as_str(), doc.clone())?;
+        observed.begins_with(doc.status, doc.status_at);
+        observed.failed(doc.last_error.clone(), doc.disconnect_counts.clone());
+        let linked = doc.paired_at.is_some() && doc.status != Status::LoggedOut;
+        let now = StoreTime::from_datetime(term.clock().wall());
+        let ladder = Ladder::of(doc, now, parts.account.stable_after);
+        let machine = Machine::new(linked, ladder, was_abandoned(doc, term.epoch()));
+        let (announced, other_version) = (parts.versions.current(), parts.versions.subscribe());
         Ok(Self {
             parts,
             term,
             record,
-            machine: Machine::default(),
+            machine,
             instance: None,
             timers: Timers::default(),
+            turn: None,
             start_at: None,
             connected_at: None,
             frames_at_timer: 0,
+            unanswered_before: 0,
             qr_seq: 0,
+            memory_at: Boottime::ZERO,
+            announced,
+            is_outdated: false,
+            other_version,
             log_out_by: None,
             wishes,
             observed,
@@ -228,9 +259,9 @@ impl Driver {
             Input::Start
         } else {
             Input::Begin {
-                paired: linked,
                 was: doc.status,
                 wait_left,
+                action: doc.action_required,
             }
         };
         self.drive(input, "claimed").await
@@ -255,12 +286,20 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let turn = async {
+            match &mut self.turn {
+                Some(turn) => turn.granted().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             reason = self.term.gates.store.closed() => Happened::Closed(reason),
             ask = self.term.ownership.asked() => Happened::Asked(ask.reason),
             event = event => Happened::Event(event),
             Ok(()) = self.wishes.changed() => Happened::Wished,
+            at = turn => Happened::Turn(at),
+            Ok(()) = self.other_version.changed() => Happened::OtherVersion,
             () = timer => Happened::Timer,
             () = clock.sleep(LOOK_INTERVAL) => Happened::Look,
         }
@@ -271,6 +310,13 @@ impl Driver {
             Happened::Event(Some(event)) => self.event(event).await,
             Happened::Event(None) => self.drive(Input::EngineStopped, "engine ended").await,
             Happened::Wished => self.wished().await,
+            Happened::Turn(at) => {
+                self.turn = None;
+                // Where nobody hands out turns any more, unpaced rather than stuck.
+                self.start_at = Some(at.unwrap_or_else(|| self.term.clock().boottime()));
+                Ok(())
+            }
+            Happened::OtherVersion => self.retry_with_other_version().await,
             Happened::Timer => self.timer().await,
             Happened::Look => self.look().await,
             Happened::Closed(reason) => Err(Exit::Lost(reason)),
@@ -279,12 +325,16 @@ impl Driver {
     }
 
     async fn event(&mut self, event: EngineEvent) -> Result<(), Exit> {
-        let now = self.term.clock().boottime();
         match event {
             EngineEvent::Stage(stage) => self.drive(Input::Stage(stage), stage.name()).await,
             EngineEvent::Qr { code, valid_for } => {
                 self.note_qr(code.expose(), valid_for);
                 self.drive(Input::Qr, "qr").await
+            }
+            EngineEvent::Passkey(step) => {
+                self.note_passkey(&step);
+                self.write_record().await;
+                Ok(())
             }
             EngineEvent::QrExhausted => self.drive(Input::QrExhausted, "qr codes ran out").await,
             EngineEvent::Paired {
@@ -304,7 +354,10 @@ impl Driver {
                 {
                     self.note_identity(&own.pn, own.lid.as_deref(), None);
                 }
-                self.connected_at = Some(now);
+                self.connected_at = Some(self.term.clock().boottime());
+                let pump = &self.observed.pump;
+                self.unanswered_before = pump.unanswered.load(Ordering::Relaxed);
+                pump.hung_in_a_row.store(0, Ordering::Relaxed);
                 if self.log_out_by.is_some() {
                     return self.log_out().await;
                 }
@@ -312,6 +365,7 @@ impl Driver {
             }
             EngineEvent::Disconnected(reason) => {
                 let name = reason.name();
+                let now = StoreTime::from_datetime(self.term.clock().wall());
                 self.drive(Input::Disconnected { reason, now }, name).await
             }
             EngineEvent::Stopped => self.drive(Input::EngineStopped, "engine ended").await,
@@ -324,73 +378,6 @@ impl Driver {
         }
     }
 
-    /// Obeys what clients want.
-    async fn wished(&mut self) -> Result<(), Exit> {
-        let document = self.wishes.borrow_and_update().clone();
-        let Some(doc) = document
-            .as_ref()
-            .and_then(AccountDoc::read_or_skip)
-            .map(|record| record.value)
-        else {
-            return Ok(());
-        };
-        if doc.release_request >= self.term.epoch() {
-            return Err(Exit::Release(ReleaseReason::Asked));
-        }
-        match doc.desired {
-            Desired::Running => {
-                if doc.start_request > self.record.doc().start_obeyed {
-                    self.record.change_status("asked to start", |own| {
-                        own.start_obeyed = doc.start_request
-                    });
-                    self.drive(Input::Start, "asked to start").await?;
-                }
-                Ok(())
-            }
-            Desired::Stopped => {
-                self.drive(Input::Stop { log_out: false }, "asked to stop")
-                    .await
-            }
-            Desired::LoggedOut if self.log_out_by.is_some() => Ok(()),
-            Desired::LoggedOut => {
-                let is_connected = matches!(self.machine.phase(), Phase::Connected { .. });
-                if is_connected {
-                    self.log_out().await
-                } else if self.record.doc().paired_at.is_some() {
-                    // Once it is connected.
-                    self.log_out_by = Some(self.term.clock().boottime() + LOG_OUT_LIMIT);
-                    Ok(())
-                } else {
-                    self.end_link().await
-                }
-            }
-        }
-    }
-
-    /// Tells the server that the account is unlinked, and ends.
-    async fn log_out(&mut self) -> Result<(), Exit> {
-        if let Some(instance) = &self.instance {
-            let told = instance.link.log_out();
-            tokio::select! {
-                biased;
-                told = told => if let Err(error) = told {
-                    tracing::warn!(account.id = %self.term.account, %error, "the server was not told of the logout");
-                },
-                () = self.parts.term.clock.sleep(LOG_OUT_CALL_LIMIT) => {
-                    tracing::warn!(account.id = %self.term.account, "the server did not answer the logout");
-                }
-            }
-        }
-        self.end_link().await
-    }
-
-    /// The account is not linked any more, as far as this side is concerned.
-    async fn end_link(&mut self) -> Result<(), Exit> {
-        self.log_out_by = None;
-        self.drive(Input::Stop { log_out: true }, "asked to log out")
-            .await
-    }
-
     async fn timer(&mut self) -> Result<(), Exit> {
         let now = self.term.clock().boottime();
         if self.start_at.is_some_and(|at| at <= now) {
@@ -400,63 +387,17 @@ impl Driver {
         match self.timers.fired(now) {
             Some(Timer::Connecting) => {
                 let frames_flowed = self.frames_in() > self.frames_at_timer;
-                self.drive(
-                    Input::ConnectingTimeout { frames_flowed },
-                    "connecting timeout",
-                )
-                .await
+                let input = Input::ConnectingTimeout { frames_flowed };
+                self.drive(input, "connecting timeout").await?;
+                if !self.machine.has_engine() {
+                    self.observed.stalled(Stall::Connecting);
+                }
+                Ok(())
             }
             Some(Timer::Retry) => self.drive(Input::Retry, "retry").await,
             Some(Timer::Stable) => self.drive(Input::Stable, "stable").await,
             None => Ok(()),
         }
-    }
-
-    /// Before each attempt: whether the account is still ours.
-    async fn look_at_lease(&self) -> Result<(), Exit> {
-        match self.term.ownership.renew().await {
-            Ok(RenewOutcome::Renewed { .. }) => Ok(()),
-            Ok(RenewOutcome::Lost) if mutation::is_on(Mutation::SkipGate) => Ok(()),
-            Ok(RenewOutcome::Lost) => Err(Exit::Lost(CloseReason::LeaseLost)),
-            Err(error) => {
-                // The gates' deadlines decide for how long that may go on.
-                tracing::warn!(account.id = %self.term.account, %error, "lease was not looked at");
-                Ok(())
-            }
-        }
-    }
-
-    /// Looks at what no event tells.
-    async fn look(&mut self) -> Result<(), Exit> {
-        let stage = self.machine.stage().map(Stage::name);
-        if self.record.doc().stage.as_deref() != stage {
-            self.record
-                .change_status("stage", |doc| doc.stage = stage.map(str::to_owned));
-        }
-        if self.record.is_dirty() {
-            self.write_record().await;
-        }
-        let now = self.term.clock().boottime();
-        if self.log_out_by.is_some_and(|limit| limit <= now) {
-            tracing::warn!(account.id = %self.term.account, "logged out without a connection: the phone may still list this device");
-            return self.end_link().await;
-        }
-        let silent = match (self.machine.phase(), self.connected_at, &self.instance) {
-            (Phase::Connected { .. }, Some(connected_at), Some(instance)) => {
-                let heard = instance
-                    .link
-                    .stats()
-                    .last_frame_in
-                    .map_or(connected_at, |at| at.max(connected_at));
-                self.term.clock().boottime() - heard > self.parts.account.silence_limit
-            }
-            _ => false,
-        };
-        if silent {
-            tracing::warn!(account.id = %self.term.account, "connection is silent");
-            self.drive(Input::Silent, "silent").await?;
-        }
-        Ok(())
     }
 
     /// Steps the machine, and carries out what follows, until nothing does.
@@ -471,6 +412,8 @@ impl Driver {
             // Freezing comes before everything, the record of it included.
             if effects.contains(&Effect::FreezeEngine) {
                 self.end_instance(Some(CloseReason::Replaced)).await;
+                // Replaced by the next owner, perhaps: then nothing is told.
+                self.look_at_lease().await?;
             }
             if self.record.is_dirty() && self.machine.status() != before {
                 self.write_record().await;
@@ -484,304 +427,11 @@ impl Driver {
         }
         Ok(())
     }
+}
 
-    fn qr_is_new(&self) -> bool {
-        *self.machine.phase() == Phase::QrReady
-    }
-
-    /// Notes what a step changed: the status and what goes with it.
-    fn note(&mut self, before: Status, reason: &str, effects: &[Effect]) {
-        let status = self.machine.status();
-        let now = StoreTime::from_datetime(self.term.clock().wall());
-        for effect in effects {
-            match effect {
-                Effect::Error { message, stage } => {
-                    let (message, stage) =
-                        (message.clone(), stage.map(|stage| stage.name().to_owned()));
-                    self.record.change(&["lastError"], reason, |doc| {
-                        doc.last_error = Some(LastError {
-                            message,
-                            at: now,
-                            stage,
-                            retry_at: None,
-                        });
-                    });
-                }
-                Effect::Count(reason) => self.record.count_disconnect(reason, now),
-                Effect::SetTimer(Timer::Retry, wait) => self.note_retry(*wait, reason, now),
-                Effect::SetTimer(Timer::Connecting | Timer::Stable, _)
-                | Effect::StartEngine
-                | Effect::StopEngine
-                | Effect::FreezeEngine
-                | Effect::ClearTimer(_)
-                | Effect::OpenOutbox
-                | Effect::Alert(_)
-                | Effect::Release => {}
-            }
-        }
-        self.observed.reached(self.machine.stage().map(Stage::name));
-        let doc = self.record.doc();
-        self.observed
-            .failed(doc.last_error.clone(), doc.disconnect_counts.clone());
-        if status == before && doc.status == status {
-            return;
-        }
-        let waits = matches!(self.machine.phase(), Phase::Waiting { .. });
-        let (action, attempt) = (
-            self.machine.action_required(),
-            i64::from(self.machine.attempts()),
-        );
-        let stage = self.machine.stage().map(|stage| stage.name().to_owned());
-        self.record.change_status(reason, |doc| {
-            doc.status = status;
-            doc.status_at = Some(now);
-            doc.stage = stage;
-            doc.action_required = action.map(str::to_owned);
-            doc.attempt = attempt;
-            if !waits {
-                doc.retry_at = None;
-            }
-        });
-        if status != Status::QrReady && self.record.doc().qr.is_some() {
-            self.record.change(&["qr"], reason, |doc| doc.qr = None);
-        }
-        if status == Status::LoggedOut {
-            self.record
-                .change(&["pairedAt"], reason, |doc| doc.paired_at = None);
-        }
-        tracing::info!(account.id = %self.term.account, from = %before, to = %status, reason, "account status");
-        self.observed.moved(Transition {
-            at: now,
-            from: before,
-            to: status,
-            reason: reason.to_owned(),
-        });
-    }
-
-    /// Sets the retry timer, jittered, and notes when that is.
-    fn note_retry(&mut self, wait: Wait, reason: &str, now: StoreTime) {
-        let wait = self.parts.term.rng.jitter(wait.about, wait.spread);
-        self.timers
-            .set(Timer::Retry, self.term.clock().boottime() + wait);
-        let retry_at = Some(now.saturating_add(wait));
-        self.record
-            .change(&["retryAt", "lastError"], reason, |doc| {
-                doc.retry_at = retry_at;
-                if let Some(error) = &mut doc.last_error {
-                    error.retry_at = retry_at;
-                }
-            });
-    }
-
-    fn note_qr(&mut self, code: &str, valid_for: Duration) {
-        self.qr_seq += 1;
-        let clock = self.term.clock();
-        let account = self.term.account.as_str();
-        let sealed = self.term.data_key.seal_secret(
-            self.parts.term.rng.as_ref(),
-            account,
-            QR_PURPOSE,
-            code.as_bytes(),
-        );
-        let qr = SealedQr {
-            sealed: sealed.into(),
-            expires_at: StoreTime::from_datetime(clock.wall()).saturating_add(valid_for),
-            seq: self.qr_seq,
-        };
-        self.record.change(&["qr"], "qr", |doc| doc.qr = Some(qr));
-    }
-
-    fn note_identity(&mut self, pn: &str, lid: Option<&str>, name: Option<&str>) {
-        let now = StoreTime::from_datetime(self.term.clock().wall());
-        let (jid, lid) = (
-            pn.to_owned(),
-            lid.filter(|lid| !lid.is_empty()).map(str::to_owned),
-        );
-        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        let doc = self.record.doc();
-        if doc.jid.as_ref() == Some(&jid) && doc.lid == lid && doc.paired_at.is_some() {
-            return;
-        }
-        self.record.change(
-            &["jid", "lid", "pushName", "phone", "pairedAt"],
-            "identity",
-            |doc| {
-                let number = jid.split([':', '@']).next().unwrap_or_default();
-                doc.phone = Some(format!("+{number}"));
-                doc.jid = Some(jid);
-                doc.lid = lid.or(doc.lid.take());
-                doc.push_name = name.or(doc.push_name.take());
-                doc.paired_at.get_or_insert(now);
-            },
-        );
-    }
-
-    async fn carry_out(&mut self, effect: Effect) -> Result<(), Exit> {
-        match effect {
-            Effect::StartEngine => {
-                self.start_at = Some(self.parts.connects.reserve(self.term.clock().boottime()));
-            }
-            Effect::StopEngine => self.end_instance(None).await,
-            Effect::FreezeEngine => {
-                // Done first. Whether the account is still ours is asked before
-                // the next attempt, which cannot begin without it.
-            }
-            Effect::SetTimer(Timer::Connecting, wait) => {
-                // Begins when the engine does.
-                if self.start_at.is_none() {
-                    self.set_connecting(wait.about);
-                }
-            }
-            Effect::SetTimer(Timer::Stable, wait) => {
-                self.timers
-                    .set(Timer::Stable, self.term.clock().boottime() + wait.about);
-            }
-            Effect::SetTimer(Timer::Retry, _) => {
-                // Set when it was noted, so that both tell the same time.
-            }
-            Effect::ClearTimer(timer) => {
-                self.timers.clear(timer);
-                if timer == Timer::Connecting {
-                    self.start_at = None;
-                }
-            }
-            Effect::Error { .. } | Effect::Count(_) => {
-                // Noted.
-            }
-            Effect::OpenOutbox => {
-                if let Some(instance) = &self.instance {
-                    instance.open_outbox();
-                }
-            }
-            Effect::Alert(action) => {
-                tracing::error!(account.id = %self.term.account, status = %self.machine.status(), action, "a person must look at an account");
-            }
-            Effect::Release => {
-                if self.machine.status() == Status::LoggedOut {
-                    self.hold_outbox().await;
-                }
-                return Err(Exit::Release(ReleaseReason::NotWanted));
-            }
-        }
-        Ok(())
-    }
-
-    fn set_connecting(&mut self, wait: Duration) {
-        self.frames_at_timer = self.frames_in();
-        self.timers
-            .set(Timer::Connecting, self.term.clock().boottime() + wait);
-    }
-
-    fn frames_in(&self) -> u64 {
-        self.instance
-            .as_ref()
-            .map_or(0, |instance| instance.link.stats().frames_in)
-    }
-
-    /// Starts an engine, after another look at the lease.
-    async fn start_engine(&mut self) -> Result<(), Exit> {
-        if let Some(left) = self.instance.take() {
-            // The machine ends one before it begins another.
-            left.stop(&self.term, self.parts.account.shutdown_limit)
-                .await;
-        }
-        self.look_at_lease().await?;
-        match Instance::start(&self.parts, &self.term, &self.observed).await {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                self.set_connecting(self.parts.account.connecting_timeout);
-                Ok(())
-            }
-            Err(error) => {
-                let message = with_sources(&error);
-                tracing::error!(account.id = %self.term.account, error = message, "engine did not start");
-                Box::pin(self.drive(Input::EngineFailed { message }, "engine did not start")).await
-            }
-        }
-    }
-
-    async fn end_instance(&mut self, freeze: Option<CloseReason>) {
-        self.connected_at = None;
-        self.start_at = None;
-        let Some(instance) = self.instance.take() else {
-            return;
-        };
-        let limit = self.parts.account.shutdown_limit;
-        match freeze {
-            Some(reason) => instance.freeze(&self.term, reason, limit).await,
-            None => instance.stop(&self.term, limit).await,
-        }
-    }
-
-    async fn write_record(&mut self) {
-        let write = self.record.write(&self.term.journal);
-        tokio::select! {
-            biased;
-            // What was not written stays noted and is tried again at the next look.
-            _ = write => {}
-            () = self.parts.term.clock.sleep(STATUS_WRITE_LIMIT) => {
-                tracing::warn!(account.id = %self.term.account, "status takes long to write");
-            }
-        }
-    }
-
-    async fn hold_outbox(&self) {
-        let account = self.term.account.as_str();
-        if let Err(error) = pump::hold(&self.parts.term.store, &self.term.journal, account).await {
-            tracing::warn!(account.id = account, %error, "outbox was not marked as held");
-        }
-    }
-
-    /// Gives the account back, or leaves it.
-    async fn end(mut self, exit: Exit) -> TaskEnd {
-        let limit = self.parts.account.shutdown_limit;
-        let account = self.term.account.clone();
-        match exit {
-            Exit::Lost(reason) => {
-                self.observed.lease_is(LeaseState::Lost);
-                tracing::warn!(account.id = %account, lease.epoch = self.term.epoch(), %reason, "account lost");
-                self.term.gates.freeze(reason);
-                self.end_instance(Some(reason)).await;
-                self.term.abandon(reason);
-                TaskEnd::Lost(reason)
-            }
-            Exit::Release(reason) => {
-                self.give_back(reason, limit).await;
-                match reason {
-                    ReleaseReason::NotWanted => TaskEnd::Released,
-                    ReleaseReason::Drain
-                    | ReleaseReason::Rebalance
-                    | ReleaseReason::Asked
-                    | ReleaseReason::Failed => TaskEnd::Asked(reason),
-                }
-            }
-            Exit::Failed(why) => {
-                tracing::error!(account.id = %account, error = why, "account cannot go on");
-                self.give_back(ReleaseReason::Failed, limit).await;
-                TaskEnd::Failed(why)
-            }
-        }
-    }
-
-    async fn give_back(mut self, reason: ReleaseReason, limit: Duration) {
-        self.observed.lease_is(LeaseState::Releasing);
-        self.end_instance(None).await;
-        if self.record.is_dirty() {
-            self.write_record().await;
-        }
-        let (account, epoch) = (self.term.account.clone(), self.term.epoch());
-        match self.term.release(reason, limit).await {
-            Ok(ReleaseOutcome::Released) => {
-                tracing::info!(account.id = %account, lease.epoch = epoch, "account released");
-            }
-            Ok(ReleaseOutcome::Lost) => {
-                tracing::warn!(account.id = %account, lease.epoch = epoch, "account was lost before its release");
-            }
-            Err(error) => {
-                tracing::warn!(account.id = %account, lease.epoch = epoch, %error, "lease was not given back; it ends by itself");
-            }
-        }
-    }
+/// Whether the owner before this epoch never gave the account back.
+fn was_abandoned(doc: &AccountDoc, epoch: i64) -> bool {
+    epoch > 1 && doc.released_epoch != Some(epoch - 1)
 }
 
 /// An error with what caused it, in one line.

@@ -39,7 +39,7 @@ pub async fn ask(
     clock: &SharedClock,
     rng: &dyn Rng,
     (account_id, session): (&str, &str),
-    kind: CommandKind,
+    (kind, argument): (CommandKind, Option<bytes::Bytes>),
     limit: Duration,
 ) -> Result<Value, AskError> {
     let id = rng.nonce();
@@ -52,6 +52,7 @@ pub async fn ask(
         session: session.to_owned(),
         state: CommandState::Queued,
         kind,
+        argument,
         deadline,
         reply: None,
     };

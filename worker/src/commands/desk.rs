@@ -1,13 +1,18 @@
 //! Answers what other workers ask of this one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::store::{Change, Document, Precondition, Store, Value, Write};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::command::{CommandDoc, CommandKind, CommandState};
+use crate::model::command::{CommandDoc, CommandState};
 use crate::model::stored::Record;
 use crate::model::{Stored, queries};
 
@@ -16,12 +21,13 @@ use crate::model::{Stored, queries};
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Whoever knows the answers.
+#[async_trait]
 pub trait Answering: Send + Sync + 'static {
     /// The present worker session.
     fn session_id(&self) -> String;
 
     /// The answer as JSON; `None` where this worker does not own the account.
-    fn answer(&self, account_id: &str, kind: CommandKind) -> Option<String>;
+    async fn answer(&self, command: &CommandDoc) -> Option<String>;
 }
 
 /// The owner's side.
@@ -32,6 +38,17 @@ pub struct Desk {
     pub clock: SharedClock,
     /// Who answers.
     pub answering: Arc<dyn Answering>,
+}
+
+/// Commands that are carried out at the same time: some wait for WhatsApp.
+const COMMANDS_MAX: usize = 64;
+
+/// What is being carried out.
+#[derive(Default)]
+struct Work<'a> {
+    running: FuturesUnordered<BoxFuture<'a, String>>,
+    /// The ids of these: a watch may show a command more than once.
+    ids: HashSet<String>,
 }
 
 impl Desk {
@@ -54,12 +71,16 @@ impl Desk {
             };
             match watch {
                 Ok(mut watch) => {
+                    let mut work = Work::default();
                     while self.answering.session_id() == session {
                         tokio::select! {
                             biased;
+                            Some(id) = work.running.next() => {
+                                work.ids.remove(&id);
+                            }
                             change = watch.next() => match change {
-                                Some(Change::Snapshot(documents)) => self.handle(&documents).await,
-                                Some(Change::Changed(document)) => self.handle(&[document]).await,
+                                Some(Change::Snapshot(documents)) => self.handle(&mut work, &documents),
+                                Some(Change::Changed(document)) => self.handle(&mut work, &[document]),
                                 Some(Change::Removed(_)) => {
                                     // Answered, or nobody waits any more.
                                 }
@@ -75,12 +96,19 @@ impl Desk {
         }
     }
 
-    async fn handle(&self, documents: &[Document]) {
+    /// Begins what is new; beyond the limit, commands wait for the next look.
+    fn handle<'a>(&'a self, work: &mut Work<'a>, documents: &[Document]) {
         for command in documents.iter().filter_map(CommandDoc::read_or_skip) {
-            if command.value.state == CommandState::Queued
-                && let Err(error) = self.carry_out(&command).await
-            {
-                tracing::warn!(account.id = command.value.account_id, %error, "a command was not answered");
+            let is_new = command.value.state == CommandState::Queued
+                && work.running.len() < COMMANDS_MAX
+                && work.ids.insert(command.value.id.clone());
+            if is_new {
+                work.running.push(Box::pin(async move {
+                    if let Err(error) = self.carry_out(&command).await {
+                        tracing::warn!(account.id = command.value.account_id, %error, "a command was not answered");
+                    }
+                    command.value.id
+                }));
             }
         }
     }
@@ -96,9 +124,7 @@ impl Desk {
                 precondition: Precondition::None,
             }
         } else {
-            let reply = self
-                .answering
-                .answer(&command.value.account_id, command.value.kind);
+            let reply = self.answering.answer(&command.value).await;
             let state = match &reply {
                 Some(_) => CommandState::Answered,
                 None => CommandState::Refused,
@@ -125,17 +151,19 @@ mod tests {
     use super::*;
     use crate::commands::{AskError, ask};
     use crate::model::collections::COMMANDS;
+    use crate::model::command::CommandKind;
     use crate::testing::Bench;
 
     struct Owner;
 
+    #[async_trait]
     impl Answering for Owner {
         fn session_id(&self) -> String {
             "s1".to_owned()
         }
 
-        fn answer(&self, account_id: &str, _kind: CommandKind) -> Option<String> {
-            (account_id == "a1").then(|| r#"{"known":true}"#.to_owned())
+        async fn answer(&self, command: &CommandDoc) -> Option<String> {
+            (command.account_id == "a1").then(|| r#"{"known":true}"#.to_owned())
         }
     }
 
@@ -151,7 +179,7 @@ mod tests {
             &bench.clock,
             bench.rng.as_ref(),
             whom,
-            CommandKind::Inspect,
+            (CommandKind::Inspect, None),
             limit,
         )
         .await

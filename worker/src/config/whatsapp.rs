@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use clap::Args;
-use whatsapp::{Endpoint, EngineConfig};
+use whatsapp::{Endpoint, EngineConfig, WHATSAPP_VERSION_URL};
 
 use super::duration::parse_duration;
 use super::{ConfigError, at_least};
@@ -67,6 +67,15 @@ pub struct WhatsappConfig {
     )]
     pub whatsapp_version: ClientVersion,
 
+    /// Page that names WhatsApp's current client version, read when it refuses ours
+    #[arg(
+        long,
+        env = "LEASEHOLD_WHATSAPP_VERSION_URL",
+        value_name = "URL",
+        default_value = WHATSAPP_VERSION_URL
+    )]
+    pub whatsapp_version_url: String,
+
     /// Name under "Linked devices" on the phone
     #[arg(
         long,
@@ -102,6 +111,7 @@ impl Default for WhatsappConfig {
             whatsapp_url: engine.endpoint,
             whatsapp_origin: engine.origin,
             whatsapp_version: ClientVersion(major, minor, patch),
+            whatsapp_version_url: WHATSAPP_VERSION_URL.to_owned(),
             device_name: engine.device_name,
             prekeys: engine.prekeys_wanted,
             whatsapp_connect_timeout: engine.connect_timeout,
@@ -111,13 +121,18 @@ impl Default for WhatsappConfig {
 }
 
 impl WhatsappConfig {
+    /// The client version, part by part.
+    pub fn version(&self) -> (u32, u32, u32) {
+        let ClientVersion(major, minor, patch) = self.whatsapp_version;
+        (major, minor, patch)
+    }
+
     /// What an engine is told.
     pub fn engine(&self) -> EngineConfig {
-        let ClientVersion(major, minor, patch) = self.whatsapp_version;
         EngineConfig {
             endpoint: self.whatsapp_url.clone(),
             origin: self.whatsapp_origin.clone(),
-            version: (major, minor, patch),
+            version: self.version(),
             device_name: self.device_name.clone(),
             prekeys_wanted: self.prekeys,
             connect_timeout: self.whatsapp_connect_timeout,
@@ -147,6 +162,11 @@ impl WhatsappConfig {
         if origin.is_err() || self.whatsapp_origin.chars().any(char::is_control) {
             return Err(ConfigError::relation(
                 "--whatsapp-origin must be an address",
+            ));
+        }
+        if self.whatsapp_version_url.parse::<Uri>().is_err() {
+            return Err(ConfigError::relation(
+                "--whatsapp-version-url must be an address",
             ));
         }
         let name_length = self.device_name.chars().count();

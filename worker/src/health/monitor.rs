@@ -49,6 +49,9 @@ pub struct ClusterCounts {
     pub wanted: u64,
     /// Those that nobody owns.
     pub unowned: u64,
+    /// Those that were unlinked: nobody owns them, so no worker counts them as
+    /// its own.
+    pub logged_out: u64,
     /// When they were counted.
     pub as_of: StoreTime,
 }
@@ -129,6 +132,10 @@ impl StoreMonitor {
             accounts: self.store.count(&queries::accounts()?).await?,
             wanted: self.count_wanted(running).await?,
             unowned: self.count_wanted(unowned).await?,
+            logged_out: self
+                .store
+                .count(&queries::accounts_with_status(Status::LoggedOut)?)
+                .await?,
             as_of,
         })
     }

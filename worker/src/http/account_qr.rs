@@ -9,14 +9,14 @@ use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::StoreTime;
 use serde::Deserialize;
 use serde_json::json;
-use session::HeadDoc;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
 use super::problem::{Problem, ProblemKind};
+use super::sealed::{data_key, open_text};
 use super::state::Api;
 use crate::model::account::QR_PURPOSE;
-use crate::model::{AccountDoc, SealedQr, Status, collections};
+use crate::model::{AccountDoc, SealedQr, Status};
 use crate::qr;
 
 /// Parameters of the request.
@@ -124,27 +124,8 @@ fn nothing_to_scan(account: &AccountDoc) -> Problem {
 }
 
 async fn open(api: &Api, id: &str, sealed: &SealedQr) -> Result<String, Problem> {
-    let unreadable = |what: &'static str| {
-        tracing::error!(account.id = %id, what, "a QR code could not be opened");
-        Problem::new(
-            ProblemKind::StoredDataUnreadable,
-            "the stored code cannot be opened with this worker's key ring; `worker doctor` says \
-             more",
-        )
-    };
-    let snapshot = api.store().get(&[collections::head(id)?]).await?;
-    let head = snapshot.documents.into_iter().flatten().next();
-    let head: HeadDoc = head
-        .ok_or_else(|| unreadable("no session head"))?
-        .decode()?;
-    let data_key = api
-        .keys()
-        .unwrap(&head.wrapped_keys, id)
-        .map_err(|_| unreadable("the data key does not open"))?;
-    let code = data_key
-        .open_secret(id, QR_PURPOSE, &sealed.sealed)
-        .map_err(|_| unreadable("the code does not open"))?;
-    String::from_utf8(code.to_vec()).map_err(|_| unreadable("the code is no text"))
+    let data_key = data_key(api, id).await?;
+    open_text(&data_key, id, QR_PURPOSE, &sealed.sealed)
 }
 
 /// The first form that the client accepts, by its own preference; JSON if it

@@ -14,6 +14,8 @@ use serde_json::json;
 use super::extract::{Body, Id, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
+use super::proxy::CheckedProxy;
+use super::sealed::data_key;
 use super::state::Api;
 use crate::model::stored::Record;
 use crate::model::{
@@ -33,6 +35,8 @@ pub(super) struct AccountView {
     id: String,
     name: String,
     phone: Option<String>,
+    /// Without its credentials.
+    proxy: Option<String>,
     status: Status,
     status_at: Option<StoreTime>,
     stage: Option<String>,
@@ -84,6 +88,7 @@ impl AccountView {
             id: id.to_owned(),
             name: doc.name,
             phone: doc.phone,
+            proxy: doc.proxy.map(|proxy| proxy.address),
             status: doc.status,
             status_at: doc.status_at,
             stage: doc.stage,
@@ -114,6 +119,9 @@ pub(super) struct NewAccount {
     name: String,
     #[serde(default)]
     phone: Option<String>,
+    /// `http://name:password@host:port` or `socks5://…`.
+    #[serde(default)]
+    proxy: Option<String>,
 }
 
 /// `POST /v1/accounts`: creates an account that is to run at once.
@@ -126,7 +134,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let name = checked_name(&body.name)?;
     let phone = body.phone.as_deref().map(checked_phone).transpose()?;
-    let (id, account) = api.create_account(name, phone).await?;
+    let proxy = body.proxy.as_deref().map(CheckedProxy::new).transpose()?;
+    let (id, account) = api.create_account(name, phone, proxy.as_ref()).await?;
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
     Ok((
@@ -189,10 +198,20 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<Acco
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccountChange {
-    name: String,
+    #[serde(default)]
+    name: Option<String>,
+    /// Null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    proxy: Option<Option<String>>,
 }
 
-/// `PATCH /v1/accounts/{id}`: renames.
+/// Tells null from absent.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// `PATCH /v1/accounts/{id}`: renames, or changes the proxy: in force from the
+/// next connection, which a restart makes at once.
 ///
 /// # Errors
 /// `unknown_account`; `invalid_body`.
@@ -201,9 +220,31 @@ pub(super) async fn rename(
     Id(id): Id,
     Body(body): Body<AccountChange>,
 ) -> Result<Json<AccountView>, Problem> {
-    let name = checked_name(&body.name)?;
-    let account = change(&api, &id, &["name"], |account| {
-        account.name.clone_from(&name)
+    let name = body.name.as_deref().map(checked_name).transpose()?;
+    let proxy = match &body.proxy {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(text)) => {
+            let proxy = CheckedProxy::new(text)?;
+            // Also says that there is no such account.
+            find(&api, &id).await?;
+            let data_key = data_key(&api, &id).await?;
+            Some(Some(proxy.seal(&data_key, api.rng().as_ref(), &id)))
+        }
+    };
+    if name.is_none() && proxy.is_none() {
+        return Err(Problem::new(
+            ProblemKind::InvalidBody,
+            "give `name`, `proxy` or both",
+        ));
+    }
+    let account = change(&api, &id, &["name", "proxy"], |account| {
+        if let Some(name) = &name {
+            account.name.clone_from(name);
+        }
+        if let Some(proxy) = &proxy {
+            account.proxy.clone_from(proxy);
+        }
     })
     .await?;
     Ok(Json(AccountView::new(&id, account)))
@@ -395,7 +436,7 @@ fn checked_name(name: &str) -> Result<String, Problem> {
     Ok(name.to_owned())
 }
 
-fn checked_phone(phone: &str) -> Result<String, Problem> {
+pub(super) fn checked_phone(phone: &str) -> Result<String, Problem> {
     let digits: String = phone
         .chars()
         .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/'))

@@ -31,7 +31,16 @@ pub(super) async fn account(State(api): State<Api>, Id(id): Id) -> Result<Json<V
         Some(session) => {
             let whom = (id.as_str(), session.as_str());
             let (store, clock, rng) = (api.store(), api.clock(), api.rng().as_ref());
-            match ask(store, clock, rng, whom, CommandKind::Inspect, REPLY_LIMIT).await {
+            match ask(
+                store,
+                clock,
+                rng,
+                whom,
+                (CommandKind::Inspect, None),
+                REPLY_LIMIT,
+            )
+            .await
+            {
                 Ok(runtime) => runtime,
                 Err(AskError::Store(error)) => return Err(error.into()),
                 Err(error @ (AskError::Refused | AskError::NoReply(_))) => {

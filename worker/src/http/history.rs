@@ -1,5 +1,5 @@
 //! `/v1/accounts/{id}/history`: who owned an account, in which epoch, and why
-//! it moved.
+//! it moved; with `of=status`, how it was, and why that changed.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use super::extract::{Id, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::Problem;
 use super::state::Api;
+use crate::model::{EventDoc, Stored, queries};
 
 /// An entry as the coordinator writes it and clients see it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +38,59 @@ struct Entry {
     at: StoreTime,
 }
 
+/// Parameters of the request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryParameters {
+    /// [default: ownership]
+    #[serde(default)]
+    of: Of,
+    // serde cannot flatten into a struct that refuses unknown fields.
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// What is told.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Of {
+    /// Claims and releases, kept for ever.
+    #[default]
+    Ownership,
+    /// Changes of the status, as long as events are kept.
+    Status,
+}
+
+/// A change of the status.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusChange {
+    seq: i64,
+    epoch: i64,
+    from: String,
+    to: String,
+    reason: String,
+    at: StoreTime,
+}
+
+impl StatusChange {
+    /// None for an event that changed what goes with a status only, such as
+    /// the next QR code.
+    fn new(event: EventDoc) -> Option<Self> {
+        let mut data = event.data;
+        let mut take = |name: &str| data.remove(name).unwrap_or_default();
+        let (from, to, reason) = (take("from"), take("to"), take("reason"));
+        (from != to).then_some(Self {
+            seq: event.seq,
+            epoch: event.epoch,
+            from,
+            to,
+            reason,
+            at: event.at,
+        })
+    }
+}
+
 /// `GET /v1/accounts/{id}/history`, the latest first.
 ///
 /// # Errors
@@ -44,16 +98,36 @@ struct Entry {
 pub(super) async fn list(
     State(api): State<Api>,
     Id(id): Id,
-    Parameters(parameters): Parameters<PageParameters>,
+    Parameters(parameters): Parameters<HistoryParameters>,
 ) -> Result<impl IntoResponse, Problem> {
     accounts::find(&api, &id).await?;
-    let query = history::of(&AccountId::new(id)?)?;
-    let page = parameters.read(api.store().as_ref(), query).await?;
-    let entries = page
-        .documents
-        .iter()
-        .map(|document| document.decode::<Entry>())
-        .collect::<Result<Vec<Entry>, _>>()?;
+    let page = PageParameters {
+        limit: parameters.limit,
+        after: parameters.after,
+    };
+    let store = api.store().as_ref();
+    let (page, entries) = match parameters.of {
+        Of::Ownership => {
+            let query = history::of(&AccountId::new(id)?)?;
+            let page = page.read(store, query).await?;
+            let entries = page
+                .documents
+                .iter()
+                .map(|document| document.decode::<Entry>())
+                .collect::<Result<Vec<Entry>, _>>()?;
+            (page, json!(entries))
+        }
+        Of::Status => {
+            let page = page.read(store, queries::status_changes(&id)?).await?;
+            let changes: Vec<StatusChange> = page
+                .documents
+                .iter()
+                .filter_map(EventDoc::read_or_skip)
+                .filter_map(|record| StatusChange::new(record.value))
+                .collect();
+            (page, json!(changes))
+        }
+    };
     Ok(Json(
         json!({ "history": entries, "next": next_page(&page) }),
     ))

@@ -53,6 +53,8 @@ pub enum ProblemKind {
     QueueFull,
     /// The request took too long.
     RequestTimeout,
+    /// WhatsApp does not do what was asked of it.
+    RefusedByWhatsapp,
     /// The worker that owns the account does not answer.
     OwnerSilent,
     /// The store does not answer.
@@ -144,6 +146,9 @@ impl ProblemKind {
                 "request_timeout",
                 "The request took too long",
             ),
+            Self::RefusedByWhatsapp => {
+                (S::BAD_GATEWAY, "refused_by_whatsapp", "WhatsApp refused it")
+            }
             Self::OwnerSilent => (
                 S::GATEWAY_TIMEOUT,
                 "owner_silent",
@@ -276,7 +281,8 @@ impl From<StoreError> for Problem {
                 "the worker's log says which document; nothing was changed",
             ),
         };
-        if error.is_retryable() {
+        // Where the store is slow or away, nobody has to do anything.
+        if error.is_retryable() || matches!(error, StoreError::Ambiguous { .. }) {
             tracing::warn!(%error, "store failed a request");
         } else {
             tracing::error!(%error, "store failed a request");

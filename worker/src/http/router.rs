@@ -11,7 +11,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, history, limits, messages, start_page, status, threads, workers,
+    account_qr, accounts, debug, history, limits, linking, messages, start_page, status, threads,
+    workers,
 };
 use crate::config::HttpConfig;
 
@@ -35,6 +36,14 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .route("/v1/accounts/{id}/release", post(accounts::release))
         .route("/v1/accounts/{id}/history", get(history::list))
         .route("/v1/accounts/{id}/qr", get(account_qr::show))
+        .route(
+            "/v1/accounts/{id}/pairing-code",
+            post(linking::pairing_code),
+        )
+        .route(
+            "/v1/accounts/{id}/passkey",
+            get(linking::passkey).post(linking::answer_passkey),
+        )
         .route("/v1/accounts/{id}/messages", post(messages::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))
         .route(

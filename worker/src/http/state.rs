@@ -11,6 +11,7 @@ use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime};
 use session::{DataKey, HeadDoc, KeyRing};
 
 use super::problem::{Problem, ProblemKind};
+use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
@@ -116,17 +117,19 @@ impl Api {
         &self,
         name: String,
         phone: Option<String>,
+        proxy: Option<&CheckedProxy>,
     ) -> Result<(String, AccountDoc), Problem> {
         let now = self.clock().wall();
         let id = AccountId::new(ids::account(now, self.rng().as_ref()))?;
+        let data_key = DataKey::generate(self.rng().as_ref());
         let account = AccountDoc {
+            proxy: proxy.map(|proxy| proxy.seal(&data_key, self.rng().as_ref(), id.as_str())),
             name,
             phone,
             desired: Desired::Running,
             created_at: StoreTime::from_datetime(now),
             ..AccountDoc::default()
         };
-        let data_key = DataKey::generate(self.rng().as_ref());
         let wrapped = self
             .keys()
             .wrap(self.rng().as_ref(), &data_key, id.as_str());

@@ -28,6 +28,8 @@ pub struct AccountDoc {
     pub start_obeyed: i64,
     /// The epoch whose owner is asked to hand the account off.
     pub release_request: i64,
+    /// Its own proxy.
+    pub proxy: Option<SealedProxy>,
     /// When it was created.
     pub created_at: StoreTime,
 
@@ -43,6 +45,8 @@ pub struct AccountDoc {
     pub action_required: Option<String>,
     /// Connection attempts since the account was last stable.
     pub attempt: i64,
+    /// What else went wrong since then: the next owner goes on from here.
+    pub ladder: LadderDoc,
     /// The last failure; kept after a recovery, for the record.
     pub last_error: Option<LastError>,
     /// Why the connection last ended.
@@ -51,6 +55,8 @@ pub struct AccountDoc {
     pub disconnect_counts: BTreeMap<String, i64>,
     /// The QR code to scan, while there is one.
     pub qr: Option<SealedQr>,
+    /// What WhatsApp wants of a passkey, while it waits for that.
+    pub passkey: Option<SealedStep>,
     /// Own address by phone number, once paired.
     pub jid: Option<String>,
     /// Own address by LID, once paired.
@@ -91,6 +97,7 @@ impl Default for AccountDoc {
             start_request: 0,
             start_obeyed: 0,
             release_request: 0,
+            proxy: None,
             created_at: StoreTime::from_micros(0),
             status: Status::Idle,
             status_at: None,
@@ -98,10 +105,12 @@ impl Default for AccountDoc {
             retry_at: None,
             action_required: None,
             attempt: 0,
+            ladder: LadderDoc::default(),
             last_error: None,
             last_disconnect_reason: None,
             disconnect_counts: BTreeMap::new(),
             qr: None,
+            passkey: None,
             jid: None,
             lid: None,
             push_name: None,
@@ -254,6 +263,20 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// What went wrong since an account was last stable, besides `attempt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LadderDoc {
+    /// Locks (403).
+    pub locks: u32,
+    /// Errors of the server (500) in a row, each soon after connecting.
+    pub early_errors: u32,
+    /// A QR code was shown since the last request for one.
+    pub qr_shown: bool,
+    /// When foreign clients took the connection lately.
+    pub conflicts: Vec<StoreTime>,
+}
+
 /// A failure, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -297,6 +320,40 @@ pub struct SealedQr {
 
 /// The purpose under which a QR code is sealed with the data key.
 pub const QR_PURPOSE: &str = "qr";
+
+/// An account's own proxy, sealed: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedProxy {
+    /// Its text, sealed for the purpose [`PROXY_PURPOSE`].
+    pub sealed: bytes::Bytes,
+    /// The same without credentials, for people.
+    pub address: String,
+}
+
+/// The purpose under which a proxy is sealed with the data key.
+pub const PROXY_PURPOSE: &str = "proxy";
+
+/// A step of linking by passkey, sealed: its code is a secret as a QR code is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedStep {
+    /// The step as JSON, sealed for the purpose [`PASSKEY_PURPOSE`].
+    pub sealed: bytes::Bytes,
+    /// Since when it waits.
+    pub at: StoreTime,
+}
+
+/// The purpose under which a passkey's step is sealed with the data key.
+pub const PASSKEY_PURPOSE: &str = "passkey";
+
+impl std::fmt::Debug for SealedStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedStep")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
 
 impl std::fmt::Debug for SealedQr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -22,6 +22,9 @@ pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 /// The event log of all accounts.
 pub const EVENTS: &str = "events";
 
+/// What the cluster agrees on: connect budgets, the WhatsApp version.
+pub const CONFIG: &str = "config";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
 
@@ -68,6 +71,14 @@ pub fn wa_outbox(message: &str) -> Result<Path, StoreError> {
 /// `idempotency_keys/{id}`.
 pub fn idempotency_key(id: &str) -> Result<Path, StoreError> {
     Collection::new(IDEMPOTENCY_KEYS)?.doc(id)
+}
+
+/// `config/{id}`.
+///
+/// # Errors
+/// As for [`account`].
+pub fn config(id: &str) -> Result<Path, StoreError> {
+    Collection::new(CONFIG)?.doc(id)
 }
 
 /// `commands/{id}`.

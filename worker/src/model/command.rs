@@ -22,11 +22,18 @@ pub struct CommandDoc {
     pub state: CommandState,
     /// What is asked.
     pub kind: CommandKind,
+    /// What belongs to it, as JSON, sealed with the account's data key for the
+    /// purpose [`COMMAND_PURPOSE`].
+    #[serde(default)]
+    pub argument: Option<bytes::Bytes>,
     /// After this nobody waits for an answer any more: it is not carried out.
     pub deadline: StoreTime,
     /// The answer as JSON, once there is one.
     pub reply: Option<String>,
 }
+
+/// The purpose under which arguments and secret replies are sealed.
+pub const COMMAND_PURPOSE: &str = "command";
 
 impl Stored for CommandDoc {}
 
@@ -59,4 +66,10 @@ impl CommandState {
 pub enum CommandKind {
     /// What the owner knows of the account and does not store.
     Inspect,
+    /// A code to be typed into the phone.
+    PairingCode,
+    /// The answer of a passkey.
+    PasskeyAnswer,
+    /// A person has compared a passkey's code.
+    PasskeyConfirm,
 }

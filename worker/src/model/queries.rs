@@ -4,7 +4,7 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{ACCOUNTS, COMMANDS, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages};
-use super::{Desired, Status};
+use super::{Desired, EventKind, Status};
 
 /// All accounts, by id.
 ///
@@ -103,6 +103,14 @@ pub fn events_after(account: &str, seq: i64) -> Result<Query, StoreError> {
         .order("seq", Direction::Ascending))
 }
 
+/// The status changes of an account, the latest first.
+pub fn status_changes(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("type", Op::Eq, text(EventKind::AccountStatus.as_str()))
+        .order("seq", Direction::Descending))
+}
+
 /// Events older than a time: what a sweep looks through.
 pub fn events_before(at: StoreTime) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(EVENTS)?)
@@ -165,6 +173,7 @@ mod tests {
             ("outbox", outbox("a")),
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),
+            ("status_changes", status_changes("a")),
             ("events_before", events_before(StoreTime::from_micros(0))),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),

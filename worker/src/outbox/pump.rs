@@ -8,21 +8,25 @@
 //! - Around a message to a conversation that has just written here the session
 //!   is made durable: a fresh sending chain has no counters reserved yet.
 
+mod acks;
+mod hold;
+mod marks;
+mod status;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coordinator_lib::clock::{Boottime, SharedClock};
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{Change, Store, StoreError, StoreTime};
+use coordinator_lib::store::{Change, Store, StoreTime};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use parking_lot::Mutex;
 use session::DataKey;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use whatsapp::OutboundMessage;
+use whatsapp::{OutboundMessage, SendError};
 
 use super::OutboxConfig;
 use super::bucket::Bucket;
@@ -37,15 +41,17 @@ use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{Stored, WaOutboxDoc, queries};
 
+pub use self::acks::Acks;
+pub use self::hold::hold;
+pub use self::marks::InboundMarks;
+pub use self::status::PumpStatus;
+
 /// What is under way when the pump stops may finish within this time: most
 /// acknowledgements are on their way already, and each saves a repetition.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(2);
-
-/// Conversations that are remembered one by one as having written here.
-const MARKS_MAX: usize = 4_096;
 
 /// What a pump works with.
 pub struct PumpParts {
@@ -75,90 +81,6 @@ pub struct PumpParts {
     pub clock: SharedClock,
     /// Jitter.
     pub rng: SharedRng,
-}
-
-/// The server's acknowledgements, on their way to who waits for them.
-#[derive(Debug, Default)]
-pub struct Acks {
-    waiting: Mutex<HashMap<String, oneshot::Sender<Option<u16>>>>,
-}
-
-impl Acks {
-    /// Hands an acknowledgement over; says whether anybody waited for it.
-    pub fn resolve(&self, wa_message_id: &str, error: Option<u16>) -> bool {
-        let waiting = self.waiting.lock().remove(wa_message_id);
-        waiting.is_some_and(|waiting| waiting.send(error).is_ok())
-    }
-
-    fn expect(&self, wa_message_id: &str) -> oneshot::Receiver<Option<u16>> {
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(wa_message_id.to_owned(), sender);
-        receiver
-    }
-
-    fn forget(&self, wa_message_id: &str) {
-        self.waiting.lock().remove(wa_message_id);
-    }
-}
-
-/// Conversations that have written here since the session was last made
-/// durable on purpose.
-#[derive(Debug, Default)]
-pub struct InboundMarks {
-    marked: Mutex<Marked>,
-    /// Held while the session is made durable.
-    flushing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Marked {
-    threads: HashSet<String>,
-    /// More than are remembered: any may be among them.
-    all: bool,
-}
-
-impl InboundMarks {
-    /// A conversation has written.
-    pub fn mark(&self, thread_id: &str) {
-        let mut marked = self.marked.lock();
-        if marked.threads.len() >= MARKS_MAX {
-            marked.all = true;
-            marked.threads.clear();
-        }
-        if !marked.all {
-            marked.threads.insert(thread_id.to_owned());
-        }
-    }
-
-    fn is_marked(&self, thread_id: &str) -> bool {
-        let marked = self.marked.lock();
-        marked.all || marked.threads.contains(thread_id)
-    }
-
-    fn take(&self) -> Marked {
-        std::mem::take(&mut *self.marked.lock())
-    }
-
-    fn put_back(&self, taken: Marked) {
-        let mut marked = self.marked.lock();
-        marked.all |= taken.all;
-        marked.threads.extend(taken.threads);
-    }
-}
-
-/// What a pump is doing.
-#[derive(Debug, Default)]
-pub struct PumpStatus {
-    /// Messages to be sent.
-    pub queued: AtomicUsize,
-    /// Messages under way.
-    pub in_flight: AtomicUsize,
-    /// Attempts made.
-    pub attempts: AtomicU64,
-    /// Acknowledged by the server.
-    pub sent: AtomicU64,
-    /// Given up.
-    pub failed: AtomicU64,
 }
 
 /// What became of one attempt.
@@ -532,6 +454,7 @@ impl Pump {
             clock,
             config,
             data_key,
+            status,
             ..
         } = &self.parts;
         let Ok(payload) = data_key.open_secret(account_id, &payload_purpose(id), &document.payload)
@@ -553,15 +476,28 @@ impl Pump {
         }
         // Before the frame leaves: the answer may be faster than the return.
         let ack = acks.expect(&message.message_id);
+        let begun = clock.boottime();
+        let frames_flowed = || link.stats().last_frame_in.is_some_and(|at| at >= begun);
         let verdict = match link.send(&message).await {
-            Err(error) => verdict::of_send_error(&error),
+            Err(error) => {
+                if matches!(error, SendError::TimedOut) {
+                    status.timed_out(frames_flowed());
+                }
+                verdict::of_send_error(&error)
+            }
             Ok(()) => {
                 let answer = async {
                     tokio::select! {
                         biased;
-                        answer = ack => verdict::of_ack(answer.ok()),
+                        answer = ack => {
+                            status.hung_in_a_row.store(0, Ordering::Relaxed);
+                            verdict::of_ack(answer.ok())
+                        }
                         _ = connected.wait_for(|connected| !connected) => Verdict::Unconnected,
-                        () = clock.sleep(config.ack_timeout) => verdict::of_ack(None),
+                        () = clock.sleep(config.ack_timeout) => {
+                            status.timed_out(frames_flowed());
+                            verdict::of_ack(None)
+                        }
                     }
                 };
                 let (verdict, _) = tokio::join!(answer, self.make_durable(thread_id));
@@ -572,27 +508,4 @@ impl Pump {
         acks.forget(&message.message_id);
         verdict
     }
-}
-
-/// What an account that was unlinked does not send: told to whoever asks.
-///
-/// # Errors
-/// The store's failure.
-pub async fn hold(store: &Store, journal: &Journal, account_id: &str) -> Result<(), StoreError> {
-    let reason = Reason::new(
-        "logged_out",
-        "the account is not linked any more; link it anew and it is sent",
-    );
-    let page = store.query(&queries::wa_outbox_open(account_id)?).await?;
-    for record in page.documents.iter().filter_map(WaOutboxDoc::read_or_skip) {
-        let places = Places::new(
-            record.path.id(),
-            &record.value.thread_id,
-            &record.value.stored_message_id,
-        )?;
-        if let Err(error) = places.again(journal, &reason, Duration::ZERO).await {
-            tracing::warn!(message.id = record.path.id(), %error, "held message was not marked");
-        }
-    }
-    Ok(())
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::proxy::Proxy;
+
 /// Where WhatsApp's web clients connect.
 pub const WHATSAPP_URL: &str = "wss://web.whatsapp.com/ws/chat";
 
@@ -124,6 +126,8 @@ pub struct EngineConfig {
     pub send_timeout: Duration,
     /// How to pair.
     pub pairing: PairingMethod,
+    /// The account's own proxy, for everything that its engine opens.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for EngineConfig {
@@ -137,6 +141,7 @@ impl Default for EngineConfig {
             connect_timeout: Duration::from_secs(15),
             send_timeout: Duration::from_secs(20),
             pairing: PairingMethod::QrCode,
+            proxy: None,
         }
     }
 }

@@ -59,6 +59,8 @@ pub enum UnreachableReason {
     Dns,
     /// The TCP connection was refused or failed.
     Tcp,
+    /// The account's proxy refused, or does not speak its protocol.
+    Proxy,
     /// The TLS handshake failed.
     Tls,
     /// The WebSocket upgrade was refused.
@@ -124,6 +126,7 @@ impl DisconnectReason {
             405 => Self::ClientOutdated,
             406 => Self::UnknownLogout,
             408 => Self::TimedOut,
+            411 => Self::MultideviceMismatch,
             429 => Self::RateLimited,
             500 => Self::ServerError,
             503 => Self::ServiceUnavailable,
@@ -138,6 +141,7 @@ impl DisconnectReason {
             "401" | "516" => Self::LoggedOut,
             "403" => Self::AccountLocked,
             "408" => Self::TimedOut,
+            "411" => Self::MultideviceMismatch,
             // The engine reads a bare 409 as a conflict.
             "409" | "440" => Self::ConnectionReplaced,
             "428" => Self::ConnectionClosed,
@@ -182,6 +186,7 @@ impl fmt::Display for UnreachableReason {
         f.write_str(match self {
             Self::Dns => "host name not found",
             Self::Tcp => "connection refused or failed",
+            Self::Proxy => "the proxy gives no way to it",
             Self::Tls => "TLS handshake failed",
             Self::WebSocket => "WebSocket upgrade refused",
             Self::Handshake => "Noise handshake failed",
@@ -240,7 +245,7 @@ mod tests {
     #[test]
     fn a_refused_login_keeps_its_code() {
         for code in [
-            400, 401, 402, 403, 405, 406, 409, 413, 414, 415, 418, 429, 500, 501, 503,
+            400, 401, 402, 403, 405, 406, 409, 411, 413, 414, 415, 418, 429, 500, 501, 503,
         ] {
             assert_eq!(DisconnectReason::from_failure_code(code).code(), code);
         }
@@ -248,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_stream_error_keeps_its_code_where_it_has_one() {
-        for code in ["401", "403", "408", "428", "429", "503", "515"] {
+        for code in ["401", "403", "408", "411", "428", "429", "503", "515"] {
             assert_eq!(
                 DisconnectReason::from_stream_error_code(code)
                     .code()

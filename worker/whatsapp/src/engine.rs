@@ -8,6 +8,9 @@
 //! Everything an instance does runs in its own [`TaskRuntime`], so that
 //! [`Engine::shutdown`], and in an emergency the drop, leave nothing behind.
 
+mod linking;
+mod memory;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -35,14 +38,14 @@ use crate::connection::Driver;
 use crate::disconnect::DisconnectReason;
 use crate::events::EngineEvent;
 use crate::hook::InboxHook;
-use crate::http::NoHttp;
+use crate::http::Http;
 use crate::inbox::Inbox;
 use crate::listener::Listener;
 use crate::monitor::{Monitor, Phase};
 use crate::runtime::TaskRuntime;
 use crate::send_error::SendError;
 use crate::transport::{DialConfig, GatedTransports};
-use crate::verification::{VerificationError, assert_endpoint_is_allowed};
+use crate::verification::{VerificationError, assert_endpoint_is_allowed, assert_proxy_is_allowed};
 
 /// How often the engine looks whether its device has changed; it is also told.
 const DEVICE_SAVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -161,6 +164,11 @@ impl Engine {
         events: mpsc::Sender<EngineEvent>,
     ) -> Result<Self, EngineError> {
         assert_endpoint_is_allowed(&config.endpoint)?;
+        assert_proxy_is_allowed(config.proxy.as_ref())?;
+        let http = Http {
+            proxy: config.proxy.clone(),
+            wire: Some(gates.wire.clone()),
+        };
         let runtime = TaskRuntime::new(clock.clone());
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
@@ -178,6 +186,7 @@ impl Engine {
                 endpoint: config.endpoint,
                 origin: config.origin,
                 connect_timeout: config.connect_timeout,
+                proxy: config.proxy,
             },
             gates.wire.clone(),
             clock.clone(),
@@ -190,7 +199,7 @@ impl Engine {
             .with_runtime(runtime.clone())
             .with_persistence_manager(manager)
             .with_transport_factory_arc(transports.clone())
-            .with_http_client(NoHttp)
+            .with_http_client(http)
             .with_version_override(config.version)
             .with_cache_config(cache_config())
             .with_inbound_durability_hook(hook.clone())

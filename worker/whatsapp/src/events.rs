@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::disconnect::DisconnectReason;
+use crate::linking::PasskeyStep;
 
 /// How far a connection attempt has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,8 @@ pub enum EngineEvent {
     },
     /// The last QR code expired. A `Disconnected(QrExpired)` and `Stopped` follow.
     QrExhausted,
+    /// WhatsApp wants a passkey's word before it links this device.
+    Passkey(PasskeyStep),
     /// A phone has linked this device; its identity is durable already.
     /// `Disconnected(RestartRequired)` and a new connection follow.
     Paired {
@@ -154,10 +157,11 @@ pub enum EngineEvent {
 
 impl EngineEvent {
     /// Every name that [`EngineEvent::name`] gives.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "stage",
         "qr",
         "qr_exhausted",
+        "passkey",
         "paired",
         "connected",
         "disconnected",
@@ -173,6 +177,7 @@ impl EngineEvent {
             Self::Stage(_) => "stage",
             Self::Qr { .. } => "qr",
             Self::QrExhausted => "qr_exhausted",
+            Self::Passkey(_) => "passkey",
             Self::Paired { .. } => "paired",
             Self::Connected => "connected",
             Self::Disconnected(_) => "disconnected",
@@ -190,6 +195,7 @@ impl EngineEvent {
             Self::Stage(_)
             | Self::Qr { .. }
             | Self::QrExhausted
+            | Self::Passkey(_)
             | Self::Paired { .. }
             | Self::Connected
             | Self::Disconnected(_)

@@ -44,9 +44,8 @@
 //!
 //! # Not here
 //! - Which account, which lease, when to connect again: the supervisor.
-//! - Media and history: requests over HTTP are refused, and history that a phone
-//!   offers after pairing is acknowledged and skipped.
-//! - Proxies.
+//! - Media and history: history that a phone offers after pairing is acknowledged
+//!   and skipped.
 //!
 //! # Builds
 //! The cargo feature `simulation` makes the engine accept forged certificates,
@@ -64,15 +63,18 @@ mod events;
 mod hook;
 mod http;
 mod inbox;
+mod linking;
 mod listener;
 mod message;
 mod monitor;
+mod proxy;
 mod runtime;
 mod send_error;
 #[cfg(test)]
 mod testing;
 mod transport;
 mod verification;
+mod version;
 
 pub use config::{
     Endpoint, EngineConfig, InvalidEndpoint, PREKEYS_WANTED, PairingMethod, WHATSAPP_ORIGIN,
@@ -82,11 +84,15 @@ pub use disconnect::{DisconnectReason, UnreachableReason};
 pub use engine::{Engine, EngineError, EngineStats, OutboundMessage, OwnIdentity, ShutdownReport};
 pub use events::{EngineEvent, QrCode, ReceiptKind, Stage};
 pub use inbox::{Inbound, InboundKind, Inbox, InboxError};
+pub use linking::{LinkingError, PairingCode, PasskeyStep};
 pub use message::{
     InvalidRecipient, MESSAGE_SECRET_BYTES, MessageSecret, TEXT_BYTES_MAX, encode_text,
     generate_message_id, generate_message_secret, normalise_recipient,
 };
+pub use proxy::{InvalidProxy, Proxy, ProxyKind};
 pub use send_error::SendError;
 pub use verification::{
     SIMULATION, VerificationError, assert_chain_is_verified, assert_endpoint_is_allowed,
+    assert_proxy_is_allowed,
 };
+pub use version::{VersionError, WHATSAPP_VERSION_URL, fetch_version};

@@ -16,6 +16,7 @@ use wacore::types::presence::ReceiptType;
 
 use crate::disconnect::DisconnectReason;
 use crate::events::{EngineEvent, QrCode, ReceiptKind};
+use crate::linking::PasskeyStep;
 use crate::monitor::{Monitor, Phase};
 
 /// What is done with messages that did not come by the hook.
@@ -36,6 +37,10 @@ impl Listener {
         self.monitor.clue(|clues, _| clues.said(reason));
     }
 
+    fn passkey(&self, step: PasskeyStep) {
+        self.monitor.emit(EngineEvent::Passkey(step));
+    }
+
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the engine's enum, which grows"
@@ -54,6 +59,18 @@ impl Listener {
                 self.ended_by(DisconnectReason::QrExpired);
                 self.monitor.emit(EngineEvent::QrExhausted);
             }
+            Event::PairPasskeyRequest(request) => self.passkey(PasskeyStep::Assertion {
+                options: request.request_options_json.clone(),
+            }),
+            Event::PairPasskeyConfirmation(confirmation) => {
+                let code = if confirmation.skip_handoff_ux {
+                    String::new()
+                } else {
+                    confirmation.code.clone()
+                };
+                self.passkey(PasskeyStep::Confirmation { code });
+            }
+            Event::PairPasskeyError(_) => self.passkey(PasskeyStep::Failed),
             Event::PairSuccess(pair) => self.monitor.paired(EngineEvent::Paired {
                 pn: pair.id.to_string(),
                 lid: pair.lid.to_string(),
@@ -142,6 +159,9 @@ impl EventHandler for Listener {
             EventKind::PairingQrCode,
             EventKind::PairingQrCodesExhausted,
             EventKind::PairSuccess,
+            EventKind::PairPasskeyRequest,
+            EventKind::PairPasskeyConfirmation,
+            EventKind::PairPasskeyError,
             EventKind::QrScannedWithoutMultidevice,
             EventKind::LoggedOut,
             EventKind::StreamReplaced,
@@ -175,4 +195,65 @@ fn failure(reason: ConnectFailureReason) -> DisconnectReason {
         ConnectFailureReason::ServiceUnavailable => 503,
         ConnectFailureReason::Unknown(code) => u16::try_from(code).unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use coordinator_lib::clock::ManualClock;
+    use tokio::sync::mpsc;
+    use wacore::types::events::{PairPasskeyConfirmation, PairPasskeyError, PairPasskeyRequest};
+
+    use super::*;
+
+    /// The passkey step, as the engine's own events tell it.
+    #[tokio::test]
+    async fn every_passkey_event_becomes_a_step() {
+        let monitor = Arc::new(Monitor::new(Arc::new(ManualClock::default())));
+        let listener = Listener::new(Arc::clone(&monitor), Box::new(|_| {}));
+        let code = |skip| {
+            PairPasskeyConfirmation::builder()
+                .code("ABCD-1234".to_owned())
+                .skip_handoff_ux(skip)
+                .build()
+        };
+        let request = PairPasskeyRequest::builder().request_options_json("{}".to_owned());
+        let failure = PairPasskeyError::builder()
+            .error("no".to_owned())
+            .continuation(true);
+        for event in [
+            Event::PairPasskeyRequest(request.build()),
+            Event::PairPasskeyConfirmation(code(false)),
+            Event::PairPasskeyConfirmation(code(true)),
+            Event::PairPasskeyError(failure.build()),
+        ] {
+            assert!(listener.interest().wants(event.kind()));
+            listener.handle(&event);
+        }
+        monitor.end();
+        let (sender, mut steps) = mpsc::channel(8);
+        monitor.deliver(sender).await;
+        let mut seen = Vec::new();
+        while let Some(event) = steps.recv().await {
+            seen.push(event);
+        }
+        let confirmation = |code: &str| {
+            EngineEvent::Passkey(PasskeyStep::Confirmation {
+                code: code.to_owned(),
+            })
+        };
+        let assertion = PasskeyStep::Assertion {
+            options: "{}".to_owned(),
+        };
+        assert_eq!(
+            seen,
+            [
+                EngineEvent::Passkey(assertion),
+                confirmation("ABCD-1234"),
+                confirmation(""),
+                EngineEvent::Passkey(PasskeyStep::Failed),
+                EngineEvent::Stopped,
+            ]
+        );
+        assert!(!format!("{seen:?}").contains("ABCD"), "codes are secrets");
+    }
 }

@@ -17,6 +17,7 @@
 mod dial;
 mod gated;
 mod link;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +33,10 @@ use crate::barrier::IdentityBarrier;
 use crate::clues::{DialFailure, LinkEnd};
 use crate::config::Endpoint;
 use crate::monitor::Monitor;
+use crate::proxy::Proxy;
 use crate::runtime::TaskRuntime;
 
-pub(crate) use dial::DialError;
+pub(crate) use dial::{DialError, Target, open};
 
 /// What a dial needs to know.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ pub(crate) struct DialConfig {
     pub(crate) endpoint: Endpoint,
     pub(crate) origin: String,
     pub(crate) connect_timeout: Duration,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// Makes the connections of one engine instance.

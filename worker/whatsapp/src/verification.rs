@@ -16,6 +16,7 @@ use proto::whatsapp::cert_chain::noise_certificate::Details;
 use wacore::handshake::HandshakeUtils;
 
 use crate::config::Endpoint;
+use crate::proxy::Proxy;
 
 /// True if this build accepts forged certificate chains.
 pub const SIMULATION: bool = cfg!(feature = "simulation");
@@ -53,6 +54,17 @@ pub fn assert_chain_is_verified() -> Result<(), VerificationError> {
 /// that is not this machine's own.
 pub fn assert_endpoint_is_allowed(endpoint: &Endpoint) -> Result<(), VerificationError> {
     endpoint_is_allowed(endpoint, SIMULATION)
+}
+
+/// As [`assert_endpoint_is_allowed`], for a proxy.
+///
+/// # Errors
+/// [`VerificationError::NotLoopback`].
+pub fn assert_proxy_is_allowed(proxy: Option<&Proxy>) -> Result<(), VerificationError> {
+    if SIMULATION && proxy.is_some_and(|proxy| !proxy.is_loopback()) {
+        return Err(VerificationError::NotLoopback);
+    }
+    Ok(())
 }
 
 fn endpoint_is_allowed(endpoint: &Endpoint, simulation: bool) -> Result<(), VerificationError> {

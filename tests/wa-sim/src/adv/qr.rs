@@ -31,6 +31,21 @@ pub enum QrError {
 }
 
 impl Qr {
+    /// What a code would have said, where it was agreed on otherwise.
+    pub(super) fn new(
+        ref_: String,
+        noise: [u8; 32],
+        identity: [u8; 32],
+        adv_secret: [u8; 32],
+    ) -> Self {
+        Self {
+            ref_,
+            noise,
+            identity,
+            adv_secret,
+        }
+    }
+
     /// What only the device and who saw its screen know.
     pub(super) fn adv_secret(&self) -> &[u8] {
         &self.adv_secret

@@ -14,7 +14,7 @@ pub const FAULTS_MAX: usize = 1000;
 pub enum FaultError {
     #[error("at this point the server does not know the account yet: leave `account` out")]
     AccountUnknown,
-    #[error("a clock is one for all: leave `account` and `times` out")]
+    #[error("a clock or a version is one for all: leave `account` and `times` out")]
     OneClock,
     #[error("more than {FAULTS_MAX} faults")]
     TooMany,
@@ -54,7 +54,7 @@ impl FaultBook {
     /// An account where none is known yet → [`FaultError::AccountUnknown`]; a
     /// limited clock → [`FaultError::OneClock`]; [`FaultError::TooMany`].
     pub fn add(&mut self, fault: Fault) -> Result<FaultId, FaultError> {
-        use FaultKind::{Clock, Drop, RefuseTcp, Stall};
+        use FaultKind::{Clock, Drop, LeastVersion, RefuseTcp, Stall};
         use Stage::{Accept, Handshake};
         let is_early = matches!(
             fault.kind,
@@ -70,7 +70,7 @@ impl FaultBook {
             return Err(FaultError::AccountUnknown);
         }
         let is_limited = fault.account.is_some() || fault.times.is_some();
-        if matches!(fault.kind, Clock { .. }) && is_limited {
+        if matches!(fault.kind, Clock { .. } | LeastVersion { .. }) && is_limited {
             return Err(FaultError::OneClock);
         }
         if self.faults.len() >= FAULTS_MAX {
@@ -110,6 +110,17 @@ impl FaultBook {
         offsets.fold(0, i64::saturating_add)
     }
 
+    /// The least third number of a client version that may log in.
+    pub(crate) fn least_revision(&self) -> u32 {
+        let revisions = self.faults.iter().filter_map(|(_, fault)| {
+            let FaultKind::LeastVersion { revision } = fault.kind else {
+                return None;
+            };
+            Some(revision)
+        });
+        revisions.max().unwrap_or(0)
+    }
+
     /// Whether a connection that has come to `stage` stalls or drops there.
     pub(crate) fn at_stage(&mut self, account: Option<&str>, stage: Stage) -> Option<Interruption> {
         self.take(account, |kind| match kind {
@@ -126,6 +137,7 @@ impl FaultBook {
             | FaultKind::Corrupt
             | FaultKind::WithholdAcks
             | FaultKind::DropOnMessage { .. }
+            | FaultKind::LeastVersion { .. }
             | FaultKind::Clock { .. } => None,
         })
     }

@@ -25,6 +25,13 @@ const STRANGER: Failure = Failure {
     expire: None,
 };
 
+/// A client whose version is too old.
+const OUTDATED: Failure = Failure {
+    reason: 405,
+    code: None,
+    expire: None,
+};
+
 /// How a client that has said who it is gets received.
 #[derive(Debug)]
 pub(crate) enum Welcome {
@@ -63,6 +70,14 @@ impl World {
                 .and_then(|device| u16::try_from(device).ok())
                 .unwrap_or_default(),
         };
+        let version = payload.user_agent.as_ref();
+        let version = version.and_then(|agent| agent.app_version.as_ref());
+        let revision = version.and_then(|version| version.tertiary).unwrap_or(0);
+        if revision < self.faults.least_revision() {
+            self.oracle.count(&device.account).logins_refused += 1;
+            self.changed();
+            return Welcome::Refused(failure(OUTDATED));
+        }
         self.log_in(id, device, noise_key)
     }
 

@@ -12,10 +12,11 @@ use super::{
     mailbox::Mailbox,
     session::{Command, Reply, SessionId, Stage},
     stanza::{SERVER, fresh_id},
+    typed_code::{CodeWait, LINK_CODE},
     world::World,
 };
 use crate::{
-    adv::{self, AdvError, Qr},
+    adv::{self, AdvError, Qr, WrongCode},
     fault::{Disconnect, Failure},
     wire::{Node, jid::SERVER_LID, jid::SERVER_PN},
 };
@@ -34,6 +35,10 @@ pub enum PairError {
     Taken,
     #[error("the client refused the pairing")]
     Refused,
+    #[error("no device waits for this phone with a code")]
+    NoCode,
+    #[error("the code is wrong")]
+    WrongCode(#[from] WrongCode),
     #[error("the client's signature does not fit")]
     Signature(#[from] AdvError),
     #[error("the client left before it had signed")]
@@ -45,11 +50,12 @@ pub enum PairError {
 /// A client that shows codes, and what it brought.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    noise_key: [u8; 32],
+    pub(super) noise_key: [u8; 32],
     registration: u32,
     identity: [u8; 32],
     signed_prekey: SignedPreKey,
     offer: Option<Offer>,
+    pub(super) code: Option<CodeWait>,
 }
 
 /// What a phone has offered to it.
@@ -221,6 +227,11 @@ impl World {
             self.refs.retain(|_, session| *session != id);
             return self.link(*candidate, node);
         }
+        if node.tag == "iq"
+            && let Some(said) = node.find(LINK_CODE)
+        {
+            return self.receive_code(id, node, said);
+        }
         // It pings while it shows its codes.
         match node.get("xmlns") {
             Some("w:p" | "urn:xmpp:ping") => vec![Reply::Send(super::stanza::result(node))],
@@ -357,11 +368,12 @@ fn candidate(data: &DevicePairingRegistrationData, noise_key: &[u8; 32]) -> Opti
             signature: data.e_skey_sig.clone()?,
         },
         offer: None,
+        code: None,
     })
 }
 
 /// A reference as it looks with WhatsApp.
-fn fresh_ref() -> String {
+pub(super) fn fresh_ref() -> String {
     #[allow(clippy::disallowed_methods, reason = "a test program")]
     let bytes: [u8; 48] = rand::rng().random();
     format!("2@{}", BASE64_STANDARD.encode(bytes))

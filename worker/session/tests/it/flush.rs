@@ -40,6 +40,72 @@ async fn one_changed_session_is_one_file() {
     }
 }
 
+/// An account with thousands of contacts and hundreds of groups, as its next
+/// owner finds it.
+#[tokio::test]
+async fn a_takeover_restores_thousands_of_contacts() {
+    const CONTACTS: usize = 3_000;
+    const GROUPS: usize = 300;
+    let value = |kind: Kind, index: usize| -> Vec<u8> {
+        let bytes = if kind == Kind::Sessions {
+            600
+        } else if kind == Kind::LidMappings || kind == Kind::PnMappings {
+            40
+        } else {
+            120
+        };
+        vec![(index % 251) as u8; bytes]
+    };
+    for (name, bench) in [("memory", Bench::memory()), ("sqlite", Bench::sqlite())] {
+        let owner = bench.claim().await;
+        owner.put(Kind::Device, "", vec![3; 2_000]);
+        let of_contacts = [
+            Kind::Sessions,
+            Kind::Identities,
+            Kind::LidMappings,
+            Kind::PnMappings,
+            Kind::DeviceLists,
+            Kind::TcTokens,
+        ];
+        let of_groups = [Kind::SenderKeys, Kind::GroupMetadata, Kind::MutationMacs];
+        let all = || {
+            let contacts = of_contacts
+                .into_iter()
+                .flat_map(|kind| (0..CONTACTS).map(move |index| (kind, index)));
+            let groups = of_groups
+                .into_iter()
+                .flat_map(|kind| (0..GROUPS).map(move |index| (kind, index)));
+            contacts.chain(groups)
+        };
+        for (kind, index) in all() {
+            owner.put(kind, &format!("id{index}"), value(kind, index));
+        }
+        owner.files.flush().await.unwrap();
+
+        bench.queries.store(0, Ordering::Relaxed);
+        let begun = std::time::Instant::now();
+        let successor = bench.claim().await;
+        let (records, bytes) = successor.files.size();
+        println!(
+            "{name}: {records} records, {} KiB, {} queries, {:?}",
+            bytes >> 10,
+            bench.queries.load(Ordering::Relaxed),
+            begun.elapsed()
+        );
+        assert_eq!(records, 1 + all().count());
+        for (kind, index) in all() {
+            let stored = successor.files.get(kind, format!("id{index}").as_bytes());
+            assert_eq!(stored.as_deref(), Some(&value(kind, index)[..]), "{kind:?}");
+        }
+        // One more contact does not write the others again.
+        let before = successor.files.stats().bytes_written;
+        successor.put(Kind::Sessions, "one more", vec![1; 600]);
+        successor.files.flush().await.unwrap();
+        let written = successor.files.stats().bytes_written - before;
+        assert!(written < bytes as u64 / 4, "{written} of {bytes} bytes");
+    }
+}
+
 #[tokio::test]
 async fn a_takeover_is_one_query_of_few_files() {
     for bench in [Bench::memory(), Bench::sqlite()] {

@@ -20,6 +20,7 @@ const PAIRED: History = History {
     conflicts: 1,
     locks: 1,
     early_errors: 1,
+    taken_over: false,
 };
 
 /// What a row of the table says, without waits and texts.
@@ -246,4 +247,21 @@ fn five_server_errors_right_after_connecting_are_degraded() {
     };
     assert_eq!(at(4), Outcome::Retry(Waiting::Disconnected));
     assert_eq!(at(5), Outcome::Retry(Waiting::Degraded));
+}
+
+#[test]
+fn a_logout_right_after_a_takeover_calls_for_a_person() {
+    let alert = |reason: &DisconnectReason, taken_over| {
+        let history = History {
+            taken_over,
+            ..PAIRED
+        };
+        match plan(reason, history, ORDINARY) {
+            Plan::LoggedOut { alert } => alert.is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!alert(&DisconnectReason::LoggedOut, false));
+    assert!(alert(&DisconnectReason::LoggedOut, true));
+    assert!(alert(&DisconnectReason::UnknownLogout, false));
 }

@@ -5,6 +5,7 @@
     reason = "tests pick out what they look for"
 )]
 
+use super::transitions::{SYNC_EXTENSIONS_MAX, exactly};
 use super::*;
 use proptest::prelude::*;
 use whatsapp::UnreachableReason;
@@ -13,19 +14,20 @@ fn config() -> AccountConfig {
     AccountConfig::default()
 }
 
-fn begin(paired: bool, was: Status) -> Input {
+fn begin(was: Status) -> Input {
     Input::Begin {
-        paired,
         was,
         wait_left: None,
+        action: None,
     }
 }
 
+fn at(seconds: u64) -> StoreTime {
+    StoreTime::from_micros(seconds as i64 * 1_000_000)
+}
+
 fn lost(reason: DisconnectReason) -> Input {
-    Input::Disconnected {
-        reason,
-        now: Boottime::ZERO,
-    }
+    Input::Disconnected { reason, now: at(0) }
 }
 
 /// Runs the inputs; gives the machine and the effects of the last one.
@@ -44,9 +46,9 @@ fn status_after(inputs: impl IntoIterator<Item = Input>) -> Status {
 
 const PATH_CONNECTED: [Input; 3] = [
     Input::Begin {
-        paired: true,
         was: Status::Idle,
         wait_left: None,
+        action: None,
     },
     Input::Stage(Stage::Login),
     Input::Connected,
@@ -59,12 +61,12 @@ fn ways() -> Vec<(Status, Vec<Input>)> {
         |path: &[Input], input: Input| path.iter().cloned().chain([input]).collect::<Vec<_>>();
     vec![
         (Status::Idle, vec![]),
-        (Status::Connecting, vec![begin(true, Status::Idle)]),
-        (Status::QrReady, vec![begin(false, Status::Idle), Input::Qr]),
-        (Status::NeedsQr, vec![begin(false, Status::NeedsQr)]),
+        (Status::Connecting, vec![begin(Status::Idle)]),
+        (Status::QrReady, vec![begin(Status::Idle), Input::Qr]),
+        (Status::NeedsQr, vec![begin(Status::NeedsQr)]),
         (
             Status::Pairing,
-            vec![begin(false, Status::Idle), Input::Qr, Input::Paired],
+            vec![begin(Status::Idle), Input::Qr, Input::Paired],
         ),
         (Status::Connected, connected.clone()),
         (
@@ -138,7 +140,7 @@ fn an_attempt_without_progress_is_given_up_with_the_predecessors_words() {
         (None, None),
         (Some(Stage::Handshake), Some(Stage::Handshake)),
     ] {
-        let way = [begin(true, Status::Idle)]
+        let way = [begin(Status::Idle)]
             .into_iter()
             .chain(reached.map(Input::Stage));
         let (machine, effects) = run(way.chain([Input::ConnectingTimeout {
@@ -172,7 +174,7 @@ fn the_timeout_names_the_configured_seconds() {
 
 #[test]
 fn only_a_later_stage_is_progress() {
-    let way = [begin(true, Status::Idle), Input::Stage(Stage::Handshake)];
+    let way = [begin(Status::Idle), Input::Stage(Stage::Handshake)];
     let (machine, effects) = run(way.clone());
     assert_eq!(machine.stage(), Some(Stage::Handshake));
     assert!(matches!(
@@ -188,7 +190,7 @@ fn catching_up_may_take_longer_while_frames_flow_but_not_for_ever() {
     let timeout = Input::ConnectingTimeout {
         frames_flowed: true,
     };
-    let way = [begin(true, Status::Idle), Input::Stage(Stage::Sync)];
+    let way = [begin(Status::Idle), Input::Stage(Stage::Sync)];
     let times = |n: u32| {
         way.iter()
             .cloned()
@@ -201,20 +203,16 @@ fn catching_up_may_take_longer_while_frames_flow_but_not_for_ever() {
         Status::Disconnected
     );
     // Before the login's verdict frames are no progress.
-    let login = [
-        begin(true, Status::Idle),
-        Input::Stage(Stage::Login),
-        timeout,
-    ];
+    let login = [begin(Status::Idle), Input::Stage(Stage::Login), timeout];
     assert_eq!(status_after(login), Status::Disconnected);
 }
 
 #[test]
 fn a_qr_code_is_not_hurried_by_the_connecting_timeout() {
-    let (_, effects) = run([begin(false, Status::Idle), Input::Qr]);
+    let (_, effects) = run([begin(Status::Idle), Input::Qr]);
     assert!(effects.contains(&Effect::ClearTimer(Timer::Connecting)));
     let waiting = [
-        begin(false, Status::Idle),
+        begin(Status::Idle),
         Input::Qr,
         Input::ConnectingTimeout {
             frames_flowed: false,
@@ -226,7 +224,7 @@ fn a_qr_code_is_not_hurried_by_the_connecting_timeout() {
 #[test]
 fn qr_codes_run_out_once_and_come_again_on_request_only() {
     let exhausted = [
-        begin(false, Status::Idle),
+        begin(Status::Idle),
         Input::Qr,
         Input::QrExhausted,
         lost(DisconnectReason::QrExpired),
@@ -245,10 +243,7 @@ fn qr_codes_run_out_once_and_come_again_on_request_only() {
         assert_eq!((machine.status(), effects), (Status::NeedsQr, vec![]));
     }
     // Nor does a restart of the worker.
-    assert_eq!(
-        status_after([begin(false, Status::NeedsQr)]),
-        Status::NeedsQr
-    );
+    assert_eq!(status_after([begin(Status::NeedsQr)]), Status::NeedsQr);
     assert_eq!(
         status_after(exhausted.into_iter().chain([Input::Start])),
         Status::Connecting
@@ -261,7 +256,7 @@ fn pairing_goes_through_the_requested_restart_without_an_error() {
     let mut machine = Machine::default();
     let mut seen = Vec::new();
     for input in [
-        begin(false, Status::Idle),
+        begin(Status::Idle),
         Input::Stage(Stage::Handshake),
         Input::Qr,
         Input::Paired,
@@ -301,7 +296,7 @@ fn backoff_starts_anew_only_after_a_stable_connection() {
         (step(machine, Input::Retry, &config).0, wait.unwrap())
     };
     let connect = |machine: Machine| step(machine, Input::Connected, &config).0;
-    let machine = connect(step(Machine::default(), begin(true, Status::Idle), &config).0);
+    let machine = connect(step(Machine::default(), begin(Status::Idle), &config).0);
     let (machine, first) = wait(machine);
     let (machine, second) = wait(connect(machine));
     let (machine, third) = wait(connect(machine));
@@ -317,7 +312,7 @@ fn a_replaced_connection_freezes_and_conflicts_outlive_stability() {
     let mut machine = run(PATH_CONNECTED).0;
     let mut seen = Vec::new();
     for minute in 0..3 {
-        let now = Boottime::from_duration(Duration::from_secs(60 * minute));
+        let now = at(60 * minute);
         let (next, effects) = step(
             machine,
             Input::Disconnected {
@@ -338,7 +333,7 @@ fn a_replaced_connection_freezes_and_conflicts_outlive_stability() {
         [Status::Disconnected, Status::Disconnected, Status::Conflict]
     );
     // Later than the window, it is a first time again.
-    let now = Boottime::from_duration(Duration::from_secs(3600));
+    let now = at(3600);
     let (machine, _) = step(
         machine,
         Input::Disconnected {
@@ -351,32 +346,95 @@ fn a_replaced_connection_freezes_and_conflicts_outlive_stability() {
 }
 
 #[test]
-fn a_takeover_does_not_shorten_a_ban() {
-    let hour = Duration::from_secs(3600);
-    let (machine, effects) = run([Input::Begin {
-        paired: true,
-        was: Status::Banned,
-        wait_left: Some(hour),
-    }]);
-    assert_eq!(machine.status(), Status::Banned);
+fn a_takeover_shortens_no_wait_and_keeps_what_people_were_told() {
+    let left = Duration::from_secs(3600);
+    for was in [
+        Status::Disconnected,
+        Status::Banned,
+        Status::Locked,
+        Status::Conflict,
+        Status::Degraded,
+    ] {
+        let begin = |wait_left| Input::Begin {
+            was,
+            wait_left,
+            action: Some("look".to_owned()),
+        };
+        let (machine, effects) = run([begin(Some(left))]);
+        assert_eq!(machine.status(), was);
+        assert_eq!(machine.action_required().as_deref(), Some("look"));
+        assert_eq!(effects, [Effect::SetTimer(Timer::Retry, exactly(left))]);
+        assert_eq!(status_after([begin(None)]), Status::Connecting, "{was}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_person_waits_on_after_a_takeover() {
+    for was in [Status::Failed, Status::NeedsQr] {
+        for action in [None, Some("look".to_owned())] {
+            let (machine, effects) = run([Input::Begin {
+                was,
+                wait_left: None,
+                action: action.clone(),
+            }]);
+            assert_eq!((machine.status(), effects), (was, vec![]));
+            let told = machine.action_required().expect("people are told");
+            assert!(action.is_none_or(|action| action == told));
+        }
+        assert_eq!(status_after([begin(was), Input::Start]), Status::Connecting);
+    }
+}
+
+#[test]
+fn a_ladder_goes_on_where_the_last_owner_stood() {
+    let ladder = Ladder {
+        attempts: 5,
+        locks: 2,
+        early_errors: 4,
+        ..Ladder::default()
+    };
+    let wait = |reason| {
+        let machine = Machine::new(true, ladder.clone(), true);
+        let (machine, _) = step(machine, begin(Status::Connected), &config());
+        let (machine, effects) = step(machine, lost(reason), &config());
+        let wait = effects.iter().find_map(|effect| match effect {
+            Effect::SetTimer(Timer::Retry, wait) => Some(wait.about.as_secs()),
+            _ => None,
+        });
+        (machine.status(), wait.unwrap())
+    };
+    let hour = 3_600;
     assert_eq!(
-        effects,
-        [Effect::SetTimer(
-            Timer::Retry,
-            Wait {
-                about: hour,
-                spread: 0.0
-            }
-        )]
+        wait(DisconnectReason::AccountLocked),
+        (Status::Locked, hour)
     );
-    assert_eq!(
-        status_after([Input::Begin {
-            paired: true,
-            was: Status::Banned,
-            wait_left: None
-        }]),
-        Status::Connecting
-    );
+    assert_eq!(wait(DisconnectReason::ServerError).0, Status::Degraded);
+    // The sixth attempt.
+    let ordinary = wait(DisconnectReason::ConnectionClosed);
+    assert_eq!(ordinary, (Status::Disconnected, 32));
+}
+
+#[test]
+fn a_logout_right_after_a_takeover_is_an_alert() {
+    let alerts = |inputs: &[Input]| {
+        let machine = Machine::new(true, Ladder::default(), true);
+        let inputs = inputs.iter().cloned();
+        let (_, effects) = inputs.fold((machine, vec![]), |(machine, _), input| {
+            step(machine, input, &config())
+        });
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Alert(_)))
+    };
+    let end = lost(DisconnectReason::LoggedOut);
+    assert!(alerts(&[begin(Status::Connected), end.clone()]));
+    let later = [
+        begin(Status::Connected),
+        Input::Connected,
+        Input::Stable,
+        end,
+    ];
+    assert!(!alerts(&later));
 }
 
 #[test]
@@ -449,7 +507,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Connected),
         (any_reason(), 0_u64..100_000).prop_map(|(reason, seconds)| Input::Disconnected {
             reason,
-            now: Boottime::from_duration(Duration::from_secs(seconds)),
+            now: at(seconds),
         }),
         Just(Input::EngineStopped),
         Just(Input::EngineFailed {
@@ -469,10 +527,10 @@ proptest! {
     #[test]
     fn engines_and_timers_follow_the_phase(paired: bool, inputs in prop::collection::vec(any_input(), 0..60)) {
         let config = config();
-        let mut machine = Machine::default();
+        let mut machine = Machine::new(paired, Ladder::default(), false);
         let mut engine = false;
         let mut timers = std::collections::HashSet::new();
-        for input in std::iter::once(begin(paired, Status::Idle)).chain(inputs) {
+        for input in std::iter::once(begin(Status::Idle)).chain(inputs) {
             // A timer that fires is gone.
             match &input {
                 Input::Retry if !timers.remove(&Timer::Retry) => continue,

@@ -1,14 +1,13 @@
-use std::sync::atomic::Ordering;
-
 use coordinator_lib::coordinator::Coordinator;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
-use whatsapp::{DisconnectReason, ReceiptKind};
+use whatsapp::{DisconnectReason, PasskeyStep, ReceiptKind, Stage};
 
 use super::*;
+use crate::model::account::PASSKEY_PURPOSE;
 use crate::model::{EventKind, MessageDoc, MessageState, ThreadDoc, WaOutboxDoc, collections, ids};
 use crate::outbox::AcceptOutcome;
 use crate::testing::{ANNA, BEN, Bench, FakeLink, FakeLinks, inbound, until};
@@ -70,7 +69,8 @@ impl Scene {
                 links,
                 account: quick(),
                 outbox,
-                connects: Arc::new(ConnectPacer::new(0.0, 1, bench.clock.boottime())),
+                connects: bench.connects(),
+                versions: bench.versions(),
             }),
             ownership,
             observed: Arc::clone(&observed),
@@ -185,19 +185,65 @@ async fn a_linked_account_connects_and_says_who_it_is() {
 
 #[tokio::test]
 async fn an_attempt_that_hangs_is_disconnected_with_text_time_and_stage() {
+    for stage in [
+        Stage::Dns,
+        Stage::Tcp,
+        Stage::Tls,
+        Stage::Handshake,
+        Stage::Login,
+        Stage::Sync,
+    ] {
+        let mut scene = Scene::new().await;
+        let (link, doc) = loop {
+            let link = scene.link().await;
+            link.emit(EngineEvent::Stage(stage)).await;
+            let doc = scene.status(Status::Disconnected).await;
+            // On a busy machine the time may be up before the stage is told.
+            if doc.last_error.as_ref().unwrap().stage.is_some() {
+                break (link, doc);
+            }
+        };
+        let error = doc.last_error.unwrap();
+        assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
+        assert_eq!(error.stage.as_deref(), Some(stage.name()));
+        assert!(error.retry_at.is_some() && doc.retry_at.is_some());
+        assert!(doc.disconnect_counts["408 timedOut"] >= 1);
+        // The engine was ended, and another is begun.
+        let second = scene.link().await;
+        assert!(link.ended.load(Ordering::SeqCst));
+        assert!(!second.ended.load(Ordering::SeqCst));
+        let stalls = scene.observed.snapshot().debug["stalls"]["connecting"].clone();
+        assert!(stalls.as_u64() >= Some(1), "{stalls}");
+    }
+}
+
+/// The next owner took the connection: nobody is told that it was lost.
+#[tokio::test]
+async fn a_connection_replaced_by_the_next_owner_is_left_quietly() {
     let mut scene = Scene::new().await;
-    let link = scene.link().await;
-    link.emit(EngineEvent::Stage(Stage::Handshake)).await;
-    let doc = scene.status(Status::Disconnected).await;
-    let error = doc.last_error.unwrap();
-    assert_eq!(error.message, "Connection timeout - no progress after 0.3s");
-    assert_eq!(error.stage.as_deref(), Some("handshake"));
-    assert!(error.retry_at.is_some() && doc.retry_at.is_some());
-    assert_eq!(doc.disconnect_counts["408 timedOut"], 1);
-    // The engine was ended, and another is begun.
-    let second = scene.link().await;
-    assert!(link.ended.load(Ordering::SeqCst));
-    assert!(!second.ended.load(Ordering::SeqCst));
+    let link = scene.connected().await;
+    let before = scene.bench.events(&scene.account).await.len();
+    let fields = Fields::from([
+        ("leaseEpoch".to_owned(), Value::Int(99)),
+        ("leaseSession".to_owned(), Value::Text("bob".into())),
+    ]);
+    let write = Write::Update {
+        path: scene.account.account_path(),
+        fields,
+        precondition: Precondition::Exists,
+    };
+    let _ = scene.bench.store.commit(vec![write]).await.unwrap();
+    link.emit(EngineEvent::Disconnected(
+        DisconnectReason::ConnectionReplaced,
+    ))
+    .await;
+    let end = scene.task.await.unwrap();
+    assert!(matches!(end, TaskEnd::Lost(_)), "{end:?}");
+    assert!(!link.gates.wire.is_open() && !link.gates.store.is_open());
+    let doc = scene.bench.read_account(&scene.account).await;
+    assert_eq!(doc.status, Status::Connected, "the next owner's word");
+    assert!(doc.disconnect_counts.is_empty() && doc.last_error.is_none());
+    assert_eq!(scene.bench.events(&scene.account).await.len(), before);
 }
 
 #[tokio::test]
@@ -239,6 +285,92 @@ async fn a_replaced_connection_freezes_before_anything_else() {
     assert!(link.ended.load(Ordering::SeqCst));
     let wait = doc.retry_at.unwrap().since(doc.status_at.unwrap());
     assert!((4..=16).contains(&wait.as_secs()), "{wait:?}");
+}
+
+/// What stood in the way is there again for the next owner: the wait, the
+/// count of attempts, what people were told.
+#[tokio::test]
+async fn a_ladder_is_stored_and_the_next_owner_goes_on_with_it() {
+    let mut scene = Scene::new().await;
+    let link = scene.connected().await;
+    link.emit(EngineEvent::Disconnected(DisconnectReason::AccountLocked))
+        .await;
+    let before = scene.status(Status::Locked).await;
+    assert_eq!((before.ladder.locks, before.attempt), (1, 1));
+    let (bench, account, _) = scene.drained().await;
+    let mut scene = Scene::over(bench, account, unpaced()).await;
+    let after = until("it is taken over", || async {
+        let doc = scene.doc().await;
+        (doc.lease_epoch == 2
+            && doc.start_obeyed == 0
+            && scene.observed.snapshot().status == Status::Locked)
+            .then_some(doc)
+    })
+    .await;
+    assert_eq!(after.status, Status::Locked);
+    assert_eq!(after.status_at, before.status_at, "nothing has changed");
+    assert_eq!(after.action_required, before.action_required);
+    let moved = after.retry_at.unwrap().since(before.retry_at.unwrap());
+    assert!(moved < Duration::from_millis(1), "{moved:?}");
+    assert!(
+        scene.links.try_recv().is_err(),
+        "no attempt before its time"
+    );
+    // A person begins anew, and it fails again.
+    want_start(&scene.bench, &scene.account).await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Disconnected(DisconnectReason::AccountLocked))
+        .await;
+    let locked = scene.status(Status::Locked).await;
+    assert_eq!(locked.ladder.locks, 1);
+}
+
+#[tokio::test]
+async fn a_send_that_brings_no_frame_tells_a_dead_connection() {
+    let outbox = OutboxConfig {
+        attempts_max: 1_000,
+        ..unpaced()
+    };
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let mut scene = Scene::over(bench, account, outbox).await;
+    let link = scene.connected().await;
+    link.is_silent.store(true, Ordering::SeqCst);
+    link.acks.store(false, Ordering::SeqCst);
+    scene.send(ANNA, "hello?").await;
+    let doc = scene.status(Status::Disconnected).await;
+    assert_eq!(doc.last_disconnect_reason.unwrap().code, 408);
+    let debug = scene.observed.snapshot().debug;
+    assert_eq!(debug["stalls"]["sendUnanswered"], 1, "{debug}");
+    // The next connection has nothing to do with it.
+    let link = scene.connected().await;
+    until("it is sent again", || async {
+        (!link.sent_ids().is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// What a passkey is asked for is a secret: stored sealed, gone once linked.
+#[tokio::test]
+async fn a_passkey_step_is_stored_sealed_until_the_account_is_linked() {
+    let mut scene = Scene::new().await;
+    let link = scene.link().await;
+    link.emit(EngineEvent::Passkey(PasskeyStep::Confirmation {
+        code: "ABCD-1234".into(),
+    }))
+    .await;
+    let step = until("the step is there", || async { scene.doc().await.passkey }).await;
+    let (_, data_key) = scene.observed.running().unwrap();
+    let text = data_key
+        .open_secret(scene.account.as_str(), PASSKEY_PURPOSE, &step.sealed)
+        .unwrap();
+    let text: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(
+        (&text["step"], &text["code"]),
+        (&"confirmation".into(), &"ABCD-1234".into())
+    );
+    link.emit(EngineEvent::Connected).await;
+    assert_eq!(scene.status(Status::Connected).await.passkey, None);
 }
 
 #[tokio::test]
@@ -312,6 +444,16 @@ async fn a_logout_that_nobody_owned_is_done_by_whoever_claims_the_account() {
     assert!(link.logged_out.load(Ordering::SeqCst));
     let doc = scene.bench.read_account(&scene.account).await;
     assert_eq!(doc.status, Status::LoggedOut);
+}
+
+/// A client wants the account to begin anew.
+async fn want_start(bench: &Bench, account: &AccountId) {
+    let write = Write::Update {
+        path: account.account_path(),
+        fields: Fields::from([("startRequest".to_owned(), 1_i64.into())]),
+        precondition: Precondition::Exists,
+    };
+    assert!(bench.store.commit(vec![write]).await.is_ok());
 }
 
 /// A client wants this of an account.

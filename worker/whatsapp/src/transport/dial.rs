@@ -1,4 +1,4 @@
-//! Opens a WebSocket: name, TCP, TLS, upgrade, each reported as it starts.
+//! Opens a WebSocket: name, TCP, proxy, TLS, upgrade, each reported as it starts.
 //!
 //! No time limit in here but that of one TCP address: the caller has the one
 //! for all.
@@ -22,9 +22,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::DialConfig;
 use super::gated::Gated;
 use super::link::WebSocket;
-use crate::config::Endpoint;
+use super::tunnel;
 use crate::disconnect::UnreachableReason;
 use crate::events::Stage;
+use crate::proxy::Proxy;
 
 /// Limit for one address of a host that has several.
 const TCP_ATTEMPT: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ const TCP_ATTEMPT: Duration = Duration::from_secs(5);
 const MESSAGE_BYTES_MAX: usize = (1 << 24) + 3;
 
 /// A byte stream, TLS or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why a connection could not be opened.
@@ -77,28 +78,12 @@ pub(super) async fn dial(
     report: impl Fn(Stage),
 ) -> Result<WebSocket, DialError> {
     let endpoint = &config.endpoint;
-    report(Stage::Dns);
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((endpoint.host(), endpoint.port()))
-        .await
-        .map_err(failed(UnreachableReason::Dns))?
-        .collect();
-
-    report(Stage::Tcp);
-    let tcp = connect(&addresses)
-        .await
-        .map_err(failed(UnreachableReason::Tcp))?;
-    let tcp = Gated::new(tcp, wire.clone());
-
-    let stream: Box<dyn Stream> = if endpoint.is_encrypted() {
-        report(Stage::Tls);
-        Box::new(
-            encrypt(endpoint, tcp)
-                .await
-                .map_err(failed(UnreachableReason::Tls))?,
-        )
-    } else {
-        Box::new(tcp)
+    let target = Target {
+        host: endpoint.host(),
+        port: endpoint.port(),
+        is_encrypted: endpoint.is_encrypted(),
     };
+    let stream = open(target, config.proxy.as_ref(), Some(wire), &report).await?;
 
     report(Stage::Handshake);
     let request = upgrade_request(config).map_err(failed(UnreachableReason::WebSocket))?;
@@ -110,6 +95,51 @@ pub(super) async fn dial(
             .await
             .map_err(failed(UnreachableReason::WebSocket))?;
     Ok(socket)
+}
+
+/// Where a stream is to lead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) is_encrypted: bool,
+}
+
+/// Opens a stream, through a proxy if there is one; writes pass `wire`.
+pub(crate) async fn open(
+    target: Target<'_>,
+    proxy: Option<&Proxy>,
+    wire: Option<&Gate>,
+    report: &impl Fn(Stage),
+) -> Result<Box<dyn Stream>, DialError> {
+    let (host, port) = proxy.map_or((target.host, target.port), |proxy| {
+        (proxy.host(), proxy.port())
+    });
+    report(Stage::Dns);
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(failed(UnreachableReason::Dns))?
+        .collect();
+
+    report(Stage::Tcp);
+    let tcp = connect(&addresses)
+        .await
+        .map_err(failed(UnreachableReason::Tcp))?;
+    let mut stream: Box<dyn Stream> = match wire {
+        Some(wire) => Box::new(Gated::new(tcp, wire.clone())),
+        None => Box::new(tcp),
+    };
+    if let Some(proxy) = proxy {
+        tunnel::open(&mut stream, proxy, target.host, target.port)
+            .await
+            .map_err(failed(UnreachableReason::Proxy))?;
+    }
+    if !target.is_encrypted {
+        return Ok(stream);
+    }
+    report(Stage::Tls);
+    let encrypted = encrypt(target.host, stream).await;
+    Ok(Box::new(encrypted.map_err(failed(UnreachableReason::Tls))?))
 }
 
 /// Tries the addresses in order.
@@ -129,14 +159,11 @@ async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Err(last_error)
 }
 
-async fn encrypt<S>(
-    endpoint: &Endpoint,
-    stream: S,
-) -> io::Result<tokio_rustls::client::TlsStream<S>>
+async fn encrypt<S>(host: &str, stream: S) -> io::Result<tokio_rustls::client::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let name = ServerName::try_from(endpoint.host().to_owned())
+    let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     TlsConnector::from(tls_config()).connect(name, stream).await
 }

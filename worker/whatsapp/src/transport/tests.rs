@@ -43,6 +43,7 @@ async fn setup() -> Setup {
         claim.backend.clone(),
     ));
     let config = DialConfig {
+        proxy: None,
         endpoint,
         origin: "https://web.whatsapp.com".to_owned(),
         connect_timeout: Duration::from_secs(5),

@@ -28,7 +28,7 @@ const HUNT_LIMIT: Duration = Duration::from_secs(45);
 const ARRIVAL: Duration = Duration::from_millis(25);
 /// Between two messages of one conversation; an account may send two a second
 /// in the long run, in all its conversations.
-const WRITING: Duration = Duration::from_secs(2);
+const WRITING: Duration = Duration::from_secs(4);
 
 /// A message of the hunt and whom it is to.
 struct Bait<'a> {
