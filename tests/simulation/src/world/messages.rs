@@ -206,7 +206,12 @@ impl World {
         let mut stored = Vec::new();
         // Where there is less room than accounts, what is for the others waits.
         let owned = self.accounts.iter();
-        let owned = owned.filter(|account| self.owner(account).is_some());
+        // A dead worker's account that nobody has room for is nobody's.
+        let living = self.counts();
+        let owned = owned.filter(|account| {
+            let owner = self.owner(account);
+            owner.is_some_and(|session| living.contains_key(&session))
+        });
         let owned: BTreeSet<String> = owned.map(ToString::to_string).collect();
         for account in &owned {
             self.check_account(account);

@@ -87,7 +87,7 @@ impl World {
     }
 
     /// How many accounts each worker that runs holds and works for.
-    fn counts(&self) -> BTreeMap<String, usize> {
+    pub(super) fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for worker in self.there() {
             if let Some(session) = worker.session() {
