@@ -164,6 +164,7 @@ impl Pump {
                 }
             };
             tokio::select! {
+                biased;
                 Some(attempt) = work.in_flight.next() => self.finish(work, attempt),
                 change = changes.next() => match change {
                     Some(change) => self.learn(work, change),
