@@ -220,7 +220,7 @@ impl Work {
 const SMALL: u64 = 6;
 
 /// One of so many of them.
-const WITH_WORKER: u64 = 4;
+const WITH_WORKER: u64 = 16;
 
 /// What a seed stands for.
 #[derive(Clone, Debug)]

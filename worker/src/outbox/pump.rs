@@ -53,6 +53,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
+/// By how much of itself a wait before the next attempt varies.
+const WAIT_SPREAD: f64 = 0.2;
+
 /// What a pump works with.
 pub struct PumpParts {
     /// Who sends.
@@ -252,10 +255,13 @@ impl Pump {
         });
     }
 
-    /// When a time that a document carries will be, by the monotonic clock.
+    /// When a time that a document carries will be, by the monotonic clock. It was
+    /// noted by another worker's clock, which may have been hours ahead of this
+    /// one's: no wait is longer than the longest.
     fn boottime_of(&self, time: StoreTime) -> Boottime {
         let clock = &self.parts.clock;
-        clock.boottime() + time.since(StoreTime::from_datetime(clock.wall()))
+        let left = time.since(StoreTime::from_datetime(clock.wall()));
+        clock.boottime() + left.min(self.parts.config.retry_max.mul_f64(1.0 + WAIT_SPREAD))
     }
 
     /// Starts what may be sent now; says when to look again.
@@ -405,7 +411,10 @@ impl Pump {
             rng,
             ..
         } = &self.parts;
-        let wait = rng.jitter(doubling(config.retry_base, config.retry_max, attempts), 0.2);
+        let wait = rng.jitter(
+            doubling(config.retry_base, config.retry_max, attempts),
+            WAIT_SPREAD,
+        );
         let not_before = clock.boottime() + wait;
         places.again(journal, reason, wait).await?;
         Ok(Done::Again(not_before))

@@ -120,3 +120,11 @@ fn the_last_free_account_of_a_full_cluster_is_seen_by_who_has_room() {
 fn a_worker_that_was_cut_off_keeps_room_for_its_own() {
     holds(None, 217);
 }
+
+/// A worker whose wall clock was two hours ahead noted when to connect again, and
+/// its successor waited until then.
+#[test]
+fn a_wait_that_a_wrong_clock_noted_ends_in_time() {
+    let report = simulate(&["--first", "13", "--seeds", "1", "--work", "worker"]);
+    assert_eq!(report["violations"], 0, "{report}");
+}
