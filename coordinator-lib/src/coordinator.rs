@@ -40,6 +40,7 @@ mod feeds;
 mod regression;
 mod session;
 mod steward;
+mod uneven;
 
 pub use operations::{NotClaimable, Operations, ReleaseOutcome, RenewOutcome, Wanted};
 pub use ownership::{Ask, LeaseView, Ownership};

@@ -29,6 +29,7 @@ use crate::coordinator::operations::{
 use crate::coordinator::ownership::{Owned, Ownership};
 use crate::coordinator::roster::Roster;
 use crate::coordinator::session::Session;
+use crate::coordinator::uneven::Uneven;
 use crate::coordinator::{CoordinatorParts, Shared};
 use crate::gate::CloseReason;
 use crate::heartbeat::Vitals;
@@ -161,8 +162,8 @@ pub(super) struct Steward {
     to_shed: VecDeque<WorkerSessionId>,
     /// From which reading of the roster that was planned.
     planned_at: Boottime,
-    /// Since which reading this worker has had more than its share.
-    uneven_since: Option<Boottime>,
+    /// Whether readings show that this worker has more than its share.
+    uneven: Uneven,
     shed_at: Boottime,
     roster_at: Boottime,
     neighbours_at: Boottime,
@@ -211,7 +212,7 @@ impl Steward {
             rescued: BTreeSet::new(),
             to_shed: VecDeque::new(),
             planned_at: now,
-            uneven_since: None,
+            uneven: Uneven::default(),
             shed_at: now,
             roster_at: now,
             neighbours_at: now,

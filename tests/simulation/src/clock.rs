@@ -54,6 +54,11 @@ impl VirtualClock {
         }
     }
 
+    /// The time of day at which a run begins.
+    pub fn start() -> DateTime<Utc> {
+        DateTime::from_timestamp(WALL_START_SECONDS, 0).unwrap_or_default()
+    }
+
     /// Sets the time of day forward or back.
     pub fn jump_wall(&self, seconds: i64) {
         self.wall_offset_seconds

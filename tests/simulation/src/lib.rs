@@ -1,6 +1,7 @@
 //! A deterministic simulation of a cluster of workers.
 //!
-//! The coordinators are the real ones. Time is virtual, the store is in memory
+//! The coordinators are the real ones, and in some seeds the whole worker below
+//! its API is. Time is virtual, the store is in memory
 //! and misbehaves, workers are killed, stopped, cut off and drained, and a
 //! simulated server watches as the oracle. One seed is one run, to the event.
 //!
@@ -12,7 +13,10 @@
 //! | [`sea`] | the store that all share, and its outages |
 //! | [`link`], [`port`] | a worker's way to it, and what goes wrong there |
 //! | [`worker`] | one boot of a worker, with the real coordinator |
-//! | [`work`] | what stands in for the WhatsApp engine |
+//! | [`work`] | what stands in for the worker's account tasks in most seeds |
+//! | [`engine`] | what stands in for the WhatsApp engine where they are real |
+//! | [`post`] | the server's side of messages |
+//! | [`desk`] | a worker's API |
 //! | [`plan`] | what a seed stands for |
 //! | [`world`] | one run |
 //! | [`ledger`] | checks every commit as it lands |
@@ -22,12 +26,15 @@
 //! | [`kinds`] | what a large run has to have met |
 
 pub mod clock;
+pub mod desk;
+pub mod engine;
 pub mod history;
 pub mod kinds;
 pub mod ledger;
 pub mod link;
 pub mod plan;
 pub mod port;
+pub mod post;
 pub mod process;
 pub mod record;
 pub mod report;

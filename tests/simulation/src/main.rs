@@ -8,7 +8,7 @@ use std::thread;
 
 use clap::Parser;
 use coordinator_lib::mutation::{self, Mutation};
-use simulation::plan::Theme;
+use simulation::plan::{Theme, Work};
 use simulation::report::Report;
 use simulation::world::{self, Outcome};
 
@@ -43,6 +43,10 @@ struct Options {
     #[arg(long, value_parser = parse_theme)]
     theme: Option<Theme>,
 
+    /// Work for accounts in this way in every seed: `worker` or `stand-in`.
+    #[arg(long, value_parser = parse_work)]
+    work: Option<Work>,
+
     /// Look at safety alone.
     #[arg(long)]
     safety: bool,
@@ -71,10 +75,17 @@ fn parse_theme(name: &str) -> Result<Theme, String> {
     Theme::named(name).ok_or_else(|| format!("one of {}", Theme::ALL.map(Theme::name).join(", ")))
 }
 
+fn parse_work(name: &str) -> Result<Work, String> {
+    let work = Work::ALL.into_iter().find(|work| work.name() == name);
+    work.ok_or_else(|| format!("one of {}", Work::ALL.map(Work::name).join(", ")))
+}
+
 fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
+    let mut options = Options::parse();
     if let Some(mutation) = options.mutation {
         mutation::plant(&[mutation]);
+        // Rules are broken under the stand-in, unless that is asked for.
+        options.work = options.work.or(Some(Work::StandIn));
     }
     let report = match options.seed {
         Some(seed) => {
@@ -99,7 +110,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn run(options: &Options, seed: u64) -> Outcome {
-    let mut outcome = world::run(seed, options.theme, options.trace);
+    let mut outcome = world::run(seed, options.theme, options.work, options.trace);
     outcome.violations.retain(|violation| {
         (!options.safety || violation.is_safety())
             && options

@@ -193,6 +193,35 @@ impl Theme {
     }
 }
 
+/// What works for the accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// The worker's own supervisor and account tasks, over an engine that stands
+    /// in for WhatsApp's.
+    Worker,
+    /// A stand-in for both, which does less and is quick.
+    StandIn,
+}
+
+impl Work {
+    /// Both.
+    pub const ALL: [Work; 2] = [Work::Worker, Work::StandIn];
+
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Worker => "worker",
+            Work::StandIn => "stand-in",
+        }
+    }
+}
+
+/// In clusters of fewer workers than this some seeds run the worker itself.
+const SMALL: u64 = 6;
+
+/// One of so many of them.
+const WITH_WORKER: u64 = 16;
+
 /// What a seed stands for.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -212,6 +241,8 @@ pub struct Plan {
     pub drift: f64,
     /// What befalls it most.
     pub theme: Theme,
+    /// What works for the accounts.
+    pub work: Work,
     /// In the order of their times.
     pub faults: Vec<Planned>,
     /// When everything is mended.
@@ -225,8 +256,9 @@ const ACCOUNTS_MAX: u64 = 300;
 const SETTLED: u64 = 30;
 
 impl Plan {
-    /// The plan of a seed, with the theme that is asked for or one of its own.
-    pub fn draw(seed: u64, theme: Option<Theme>) -> Self {
+    /// The plan of a seed, with the theme and the work that are asked for or
+    /// those of its own.
+    pub fn draw(seed: u64, theme: Option<Theme>, work: Option<Work>) -> Self {
         let rng = SeededRng::new(seed ^ 0x706c_616e);
         let workers = match rng.range(0..1_000) {
             0..3 => 100,
@@ -293,6 +325,15 @@ impl Plan {
             rate_ppm_max,
             drift,
             theme,
+            // Drawn apart, so that all else is the same either way.
+            work: work.unwrap_or_else(|| {
+                let rng = SeededRng::new(seed ^ 0x776f_726b);
+                if workers < SMALL && rng.range(0..WITH_WORKER) == 0 {
+                    Work::Worker
+                } else {
+                    Work::StandIn
+                }
+            }),
             faults,
             mended_at: last + Duration::from_secs(1),
         }

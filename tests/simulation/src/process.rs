@@ -201,3 +201,25 @@ impl Future for Running {
         polled
     }
 }
+
+/// Waits for `work` as long as the process runs: what other tasks of it, which
+/// are not [`Running`], do with the outside world goes through this.
+pub(crate) async fn while_running<T>(
+    process: &Arc<Process>,
+    domain: Domain,
+    work: impl Future<Output = T> + Send,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        if !process.is_alive() {
+            return Poll::Pending;
+        }
+        if process.is_stopped(domain) {
+            let part = process.part(domain);
+            part.parked.lock().push(context.waker().clone());
+            return Poll::Pending;
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}

@@ -27,7 +27,7 @@ impl Violation {
     /// Whether it is about safety: two owners, a fork; not about accounts that
     /// nobody works for, or that move without need.
     pub fn is_safety(&self) -> bool {
-        self.check.starts_with('S') || self.check == "history"
+        self.check.starts_with('S') || matches!(self.check, "history" | "messages")
     }
 }
 

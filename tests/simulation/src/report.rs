@@ -22,6 +22,7 @@ pub struct Report {
     transitions: BTreeMap<String, u64>,
     sizes: BTreeMap<&'static str, u64>,
     themes: BTreeMap<&'static str, u64>,
+    works: BTreeMap<&'static str, u64>,
     messages: u64,
     virtual_time: Duration,
     owned_after_max: Duration,
@@ -44,6 +45,7 @@ impl Default for Report {
             transitions: none(&kinds::TRANSITIONS),
             sizes: BTreeMap::new(),
             themes: BTreeMap::new(),
+            works: BTreeMap::new(),
             messages: 0,
             virtual_time: Duration::ZERO,
             owned_after_max: Duration::ZERO,
@@ -74,6 +76,7 @@ impl Report {
         }
         *self.sizes.entry(size(outcome.workers)).or_default() += 1;
         *self.themes.entry(outcome.theme).or_default() += 1;
+        *self.works.entry(outcome.work).or_default() += 1;
         for violation in &outcome.violations {
             let (first, count) = self
                 .checks
@@ -108,7 +111,11 @@ impl Report {
                 let _ = writeln!(text, "{count:>12}  {kind}");
             }
         }
-        for (name, counts) in [("workers", &self.sizes), ("themes", &self.themes)] {
+        for (name, counts) in [
+            ("workers", &self.sizes),
+            ("themes", &self.themes),
+            ("work", &self.works),
+        ] {
             let _ = writeln!(text, "\nseeds by {name}");
             for (kind, count) in counts {
                 let _ = writeln!(text, "{count:>12}  {kind}");
@@ -132,8 +139,8 @@ impl Report {
         for outcome in &self.failed {
             let _ = writeln!(
                 text,
-                "\nseed {} ({}, {} workers, {} accounts)",
-                outcome.seed, outcome.theme, outcome.workers, outcome.accounts
+                "\nseed {} ({}, {}, {} workers, {} accounts)",
+                outcome.seed, outcome.theme, outcome.work, outcome.workers, outcome.accounts
             );
             for violation in outcome.violations.iter().take(3) {
                 let _ = writeln!(text, "  {violation}");
@@ -165,6 +172,7 @@ impl Report {
             "transitions": self.transitions,
             "workers": self.sizes,
             "themes": self.themes,
+            "work": self.works,
             "messages": self.messages,
             "virtualHours": self.virtual_time.as_secs() / 3_600,
             "checks": checks,

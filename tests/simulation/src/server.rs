@@ -45,8 +45,17 @@ pub struct Frame {
 pub enum Says {
     /// The first of a connection.
     Login,
-    /// A message under this counter.
-    Message(i64),
+    /// A message.
+    Message {
+        /// The conversation: each has a ratchet of its own.
+        chat: u32,
+        /// The counter that it is encrypted with.
+        counter: i64,
+    },
+    /// A message of a peer has been stored.
+    Acknowledged(u64),
+    /// The connection is alive.
+    Ping,
 }
 
 /// See the module.
@@ -66,7 +75,7 @@ struct State {
 struct Account {
     /// The latest epoch that has logged in.
     epoch: i64,
-    used: BTreeMap<i64, i64>,
+    used: BTreeMap<(u32, i64), i64>,
     spans: BTreeMap<i64, Span>,
     /// The epoch that somebody works under.
     at_work: Option<i64>,
@@ -99,13 +108,13 @@ impl Server {
             let known = state.accounts.entry(account.clone()).or_default();
             frame.was_stopped && known.epoch > *epoch
         };
-        if let Says::Message(counter) = frame.says {
+        if let Says::Message { chat, counter } = frame.says {
             state.messages += 1;
             let known = state.accounts.entry(account.clone()).or_default();
-            if let Some(before) = known.used.insert(counter, *epoch) {
+            if let Some(before) = known.used.insert((chat, counter), *epoch) {
                 record.violation(
                     "S1 no key twice",
-                    format!("{worker} sent {account} counter {counter} under epoch {epoch}, used under {before}"),
+                    format!("{worker} sent {account} counter {counter} of chat {chat} under epoch {epoch}, used under {before}"),
                 );
             }
         }

@@ -216,7 +216,8 @@ impl Engine {
             } else if self.unflushed >= flush_every {
                 self.flush(self.ratchet.reserved).await?;
             }
-            self.send(Says::Message(self.next)).await?;
+            let (chat, counter) = (0, self.next);
+            self.send(Says::Message { chat, counter }).await?;
             self.unflushed += 1;
         }
     }
@@ -298,7 +299,7 @@ impl Engine {
 
     /// Sends a frame. The pass is held until it has arrived.
     async fn send(&mut self, says: Says) -> Result<(), End> {
-        let (gap, travel) = self.times(says);
+        let (gap, travel) = times(&self.tools.rng, self.tools.has_long_frames, says);
         let pass = self.gates.wire.pass().await;
         let pass = pass.map_err(|closed| End::Closed(closed.reason))?;
         let process = Arc::clone(&self.tools.process);
@@ -306,7 +307,7 @@ impl Engine {
         let stops = process.stops();
         // Between the check and the wire: encryption, a queue.
         self.tools.clock.sleep(gap).await;
-        if let Says::Message(counter) = says {
+        if let Says::Message { counter, .. } = says {
             self.next = counter + 1;
         }
         let frame = Frame {
@@ -329,24 +330,23 @@ impl Engine {
         drop(pass);
         Ok(())
     }
+}
 
-    /// How long a frame takes to the wire, and on it. Together less than the
-    /// watchdog's patience, which would end the process.
-    fn times(&self, says: Says) -> (Duration, Duration) {
-        let rng = &self.tools.rng;
-        let micros = |range| Duration::from_micros(rng.range(range));
-        let gap = match rng.range(0..10) {
-            0 => micros(3_000..50_000),
-            _ => micros(100..3_000),
-        };
-        let travel = match rng.range(0..12) {
-            // Gates that let everything through would keep the watchdog awake.
-            _ if mutation::is_on(Mutation::SkipGate) => micros(5_000..60_000),
-            _ if says == Says::Login => micros(5_000..30_000),
-            0..6 if self.tools.has_long_frames => micros(1_400_000..1_900_000),
-            0 => micros(60_000..1_900_000),
-            _ => micros(5_000..60_000),
-        };
-        (gap, travel)
-    }
+/// How long a frame takes to the wire, and on it. Together less than the
+/// watchdog's patience, which would end the process.
+pub(crate) fn times(rng: &SharedRng, has_long_frames: bool, says: Says) -> (Duration, Duration) {
+    let micros = |range| Duration::from_micros(rng.range(range));
+    let gap = match rng.range(0..10) {
+        0 => micros(3_000..50_000),
+        _ => micros(100..3_000),
+    };
+    let travel = match rng.range(0..12) {
+        // Gates that let everything through would keep the watchdog awake.
+        _ if mutation::is_on(Mutation::SkipGate) => micros(5_000..60_000),
+        _ if says == Says::Login => micros(5_000..30_000),
+        0..6 if has_long_frames => micros(1_400_000..1_900_000),
+        0 => micros(60_000..1_900_000),
+        _ => micros(5_000..60_000),
+    };
+    (gap, travel)
 }

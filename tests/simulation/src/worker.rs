@@ -15,8 +15,15 @@ use coordinator_lib::rng::SeededRng;
 use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
+use worker::account::AccountConfig;
+use worker::media::MediaFolder;
+use worker::messages::inbox::InboxConfig;
+use worker::outbox::OutboxConfig;
+use worker::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts};
 
 use crate::clock::VirtualClock;
+use crate::desk::Desk;
+use crate::engine::{EngineMaker, Engines};
 use crate::link::Link;
 use crate::plan::DRAIN_LIMIT;
 use crate::port::Port;
@@ -24,9 +31,14 @@ use crate::process::{Domain, Process, Running};
 use crate::sea::Sea;
 use crate::server::Server;
 use crate::work::{self, Prefetched, Tools};
+use crate::world::Cast;
 
 /// Before a worker that could not begin a session is started again.
 const RESTART: Duration = Duration::from_secs(2);
+
+/// So often a message is tried: here none is given up, for every one that was
+/// accepted shall arrive.
+const ATTEMPTS_MAX: u32 = 1_000;
 
 /// What all workers of a run have in common.
 pub(crate) struct Fleet {
@@ -36,6 +48,8 @@ pub(crate) struct Fleet {
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) pace: Arc<BTreeMap<AccountId, Duration>>,
     pub(crate) has_long_frames: bool,
+    /// Where the worker itself runs.
+    pub(crate) cast: Option<Arc<Cast>>,
 }
 
 /// What one worker is made with.
@@ -59,7 +73,11 @@ pub struct Worker {
     pub links: [Arc<Link>; 2],
     /// Its clock.
     pub clock: Arc<VirtualClock>,
+    /// Its API, where the worker itself runs.
+    pub(crate) desk: Option<Arc<Desk>>,
+    store: Store,
     coordinator: Arc<Mutex<Option<Coordinator>>>,
+    supervisor: Arc<Mutex<Option<SupervisorHandle>>>,
     tracker: TaskTracker,
     draining: Mutex<bool>,
 }
@@ -78,35 +96,59 @@ impl Worker {
         for link in &links {
             link.set_trouble(boot.trouble_permille);
         }
+        let tracker = TaskTracker::new();
+        let prefetched = Arc::new(Prefetched::default());
+        let store: Store = Arc::new(Port::new(
+            Arc::clone(sea),
+            Arc::clone(&process),
+            Domain::Work,
+            Arc::clone(&links[0]),
+            boot.seed,
+            Arc::clone(&prefetched),
+        ));
+        let desk = fleet.cast.as_ref().map(|cast| {
+            Arc::new(Desk {
+                process: Arc::clone(&process),
+                store: Arc::clone(&store),
+                keys: Arc::clone(&cast.keys),
+                clock: Arc::clone(&clock) as SharedClock,
+                rng: SeededRng::shared(boot.seed ^ 0x6465_736b),
+                tracker: tracker.clone(),
+            })
+        });
         let worker = Arc::new(Self {
             process,
             capacity: boot.capacity,
             links,
             clock,
+            desk,
+            store,
             coordinator: Arc::default(),
-            tracker: TaskTracker::new(),
+            supervisor: Arc::default(),
+            tracker,
             draining: Mutex::new(false),
         });
         sea.record.reached("worker started");
         sea.record.note(&boot.name, format_args!("starts"));
-        worker.run(fleet, boot);
+        worker.run(fleet, boot, prefetched);
         worker
     }
 
-    fn run(&self, fleet: &Fleet, boot: Boot) {
-        let prefetched = Arc::new(Prefetched::default());
-        let port = |domain, link: &Arc<Link>, seed| -> Store {
-            Arc::new(Port::new(
-                Arc::clone(&fleet.sea),
-                Arc::clone(&self.process),
-                domain,
-                Arc::clone(link),
-                seed,
-                Arc::clone(&prefetched),
-            ))
+    fn run(&self, fleet: &Fleet, boot: Boot, prefetched: Arc<Prefetched>) {
+        let store = Arc::clone(&self.store);
+        let beats: Store = Arc::new(Port::new(
+            Arc::clone(&fleet.sea),
+            Arc::clone(&self.process),
+            Domain::Heartbeat,
+            Arc::clone(&self.links[1]),
+            boot.seed + 1,
+            Arc::clone(&prefetched),
+        ));
+        let wanted = if fleet.cast.is_some() {
+            worker::supervisor::wanted::is_wanted_document
+        } else {
+            claim::is_wanted
         };
-        let store = port(Domain::Work, &self.links[0], boot.seed);
-        let beats = port(Domain::Heartbeat, &self.links[1], boot.seed + 1);
         let tools = Arc::new(Tools {
             sea: Arc::clone(&fleet.sea),
             server: Arc::clone(&fleet.server),
@@ -147,14 +189,25 @@ impl Worker {
                     capacity: boot.capacity,
                     version: "simulated".to_owned(),
                     address: None,
-                    wanted: claim::is_wanted,
+                    wanted,
                     presence: None,
                     tracker,
                 }
             }
         };
         let shown = Arc::clone(&self.coordinator);
-        let main = serve(parts, shown, tools);
+        let supervisor = Arc::clone(&self.supervisor);
+        let cast = fleet.cast.clone();
+        let main = async move {
+            let coordinator = begin(parts, &tools).await;
+            *shown.lock() = Some(coordinator.clone());
+            match cast {
+                Some(cast) => {
+                    *supervisor.lock() = Some(supervise(&tools, &cast, coordinator, boot.seed));
+                }
+                None => stand_in(tools, coordinator).await,
+            }
+        };
         self.tracker
             .spawn(Running::new(&self.process, Domain::Work, main));
     }
@@ -180,8 +233,12 @@ impl Worker {
             return;
         };
         let (process, sea) = (Arc::clone(&self.process), Arc::clone(sea));
+        let supervisor = self.supervisor.lock().clone();
         let drain = async move {
-            let orderly = coordinator.drain(DRAIN_LIMIT).await;
+            let orderly = match supervisor {
+                Some(supervisor) => supervisor.shutdown(DRAIN_LIMIT).await,
+                None => coordinator.drain(DRAIN_LIMIT).await,
+            };
             sea.record.reached(if orderly {
                 "drained"
             } else {
@@ -196,16 +253,12 @@ impl Worker {
     }
 }
 
-/// What a worker does from its start.
-async fn serve(
-    parts: impl Fn(u64) -> CoordinatorParts,
-    shown: Arc<Mutex<Option<Coordinator>>>,
-    tools: Arc<Tools>,
-) {
+/// Starts the coordinator, again and again if it has to.
+async fn begin(parts: impl Fn(u64) -> CoordinatorParts, tools: &Tools) -> Coordinator {
     let mut attempt = 0;
-    let coordinator = loop {
+    loop {
         match Coordinator::start(parts(attempt)).await {
-            Ok(coordinator) => break coordinator,
+            Ok(coordinator) => return coordinator,
             Err(error) => {
                 tools.sea.record.note(
                     tools.process.name(),
@@ -215,12 +268,47 @@ async fn serve(
                 attempt += 1;
             }
         }
-    };
-    *shown.lock() = Some(coordinator.clone());
+    }
+}
+
+/// Works for what is claimed, in the place of the worker.
+async fn stand_in(tools: Arc<Tools>, coordinator: Coordinator) {
     while let Some(ownership) = coordinator.next().await {
         let work = Box::pin(work::run(Arc::clone(&tools), ownership));
         tools
             .tracker
             .spawn(Running::new(&tools.process, Domain::Work, work));
     }
+}
+
+/// Starts the worker's own supervisor.
+fn supervise(tools: &Tools, cast: &Cast, coordinator: Coordinator, seed: u64) -> SupervisorHandle {
+    let engines = Engines {
+        sea: Arc::clone(&tools.sea),
+        server: Arc::clone(&tools.server),
+        post: Arc::clone(&cast.post),
+        process: Arc::clone(&tools.process),
+        clock: Arc::clone(&tools.clock),
+        rng: Arc::clone(&tools.rng),
+        tracker: tools.tracker.clone(),
+        connections: Arc::clone(&tools.connections),
+        coordinator: coordinator.clone(),
+        has_long_frames: tools.has_long_frames,
+    };
+    Supervisor::spawn(SupervisorParts {
+        store: Arc::clone(&tools.store),
+        keys: Arc::clone(&cast.keys),
+        links: Arc::new(EngineMaker(Arc::new(engines))),
+        clock: Arc::clone(&tools.clock),
+        rng: SeededRng::shared(seed ^ 0x7375_7065),
+        coordinator,
+        account: AccountConfig::default(),
+        outbox: OutboxConfig {
+            attempts_max: ATTEMPTS_MAX,
+            ..OutboxConfig::default()
+        },
+        inbox: InboxConfig::default(),
+        media: MediaFolder::default(),
+        config: SupervisorConfig::default(),
+    })
 }

@@ -15,10 +15,15 @@ use coordinator_lib::lease;
 use coordinator_lib::rng::{Rng, SeededRng};
 use coordinator_lib::store::{Fields, Precondition, Value, Write};
 use parking_lot::Mutex;
+use session::KeyRing;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::VirtualClock;
 use crate::link::Way;
-use crate::plan::{BACK_AFTER, BACK_AFTER_MAX, Edit, Fault, Plan, Planned, STOPPED, SWELL, Theme};
+use crate::plan::{
+    BACK_AFTER, BACK_AFTER_MAX, Edit, Fault, Plan, Planned, STOPPED, SWELL, Theme, Work,
+};
+use crate::post::Post;
 use crate::process::Domain;
 use crate::record::{Record, Violation};
 use crate::sea::Sea;
@@ -26,7 +31,10 @@ use crate::server::Server;
 use crate::timeline::Timeline;
 use crate::worker::{Boot, Fleet, Worker};
 
+mod messages;
 mod recovery;
+
+pub(crate) use messages::Cast;
 
 /// How a run went.
 #[derive(Clone, Debug)]
@@ -39,6 +47,8 @@ pub struct Outcome {
     pub accounts: u32,
     /// What befell it most.
     pub theme: &'static str,
+    /// What worked for the accounts.
+    pub work: &'static str,
     /// The hash over all events.
     pub hash: u64,
     /// What did not hold.
@@ -65,6 +75,8 @@ struct World {
     plan: Plan,
     fleet: Fleet,
     accounts: Vec<AccountId>,
+    /// Clients.
+    tracker: TaskTracker,
     state: Mutex<State>,
 }
 
@@ -74,16 +86,22 @@ struct State {
     booted: u64,
     wiped: bool,
     mended: bool,
+    /// Requests of clients that were not accepted yet.
+    unanswered: u64,
 }
 
 /// Runs a seed; with `trace` its events are printed.
-pub fn run(seed: u64, theme: Option<Theme>, trace: bool) -> Outcome {
+pub fn run(seed: u64, theme: Option<Theme>, work: Option<Work>, trace: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing of the machine");
-    runtime.block_on(Box::pin(run_plan(seed, Plan::draw(seed, theme), trace)))
+    runtime.block_on(Box::pin(run_plan(
+        seed,
+        Plan::draw(seed, theme, work),
+        trace,
+    )))
 }
 
 async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
@@ -103,6 +121,13 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
     let mut config = CoordinatorConfig::default();
     config.lease.drift = plan.drift;
     let server = Server::new(Arc::clone(&sea));
+    let own = SeededRng::new(seed ^ 0x6361_7374);
+    let cast = (plan.work == Work::Worker).then(|| {
+        Arc::new(Cast {
+            post: Post::new(Arc::clone(&sea), own.u64()),
+            keys: Arc::new(KeyRing::generate(&own)),
+        })
+    });
     let world = Arc::new(World {
         fleet: Fleet {
             sea: Arc::clone(&sea),
@@ -111,31 +136,42 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
             connections: Arc::new(AtomicU64::new(1)),
             pace: Arc::new(pace),
             has_long_frames: plan.theme == Theme::Partitions,
+            cast: cast.clone(),
         },
         accounts,
+        tracker: TaskTracker::new(),
         state: Mutex::new(State {
             workers: Vec::new(),
             rng,
             booted: 0,
             wiped: false,
             mended: false,
+            unanswered: 0,
         }),
         plan,
     });
     for account in &world.accounts {
-        let writes = lease::create_account(account, Fields::new(), Fields::new());
-        let _ = sea.commit_as_operator(writes.to_vec());
+        let writes = match &cast {
+            Some(cast) => cast.account(&own, account),
+            None => lease::create_account(account, Fields::new(), Fields::new()).to_vec(),
+        };
+        let _ = sea.commit_as_operator(writes);
     }
     world.begin();
+    world.begin_messages(own.u64());
     timeline.run_for(world.plan.mended_at).await;
     world.mend();
     let (owned_after, even_after) = world.recover().await;
     let closest = world.check_histories();
+    if even_after.is_some() {
+        world.check_messages();
+    }
     Outcome {
         seed,
         workers: world.plan.workers,
         accounts: world.plan.accounts,
         theme: world.plan.theme.name(),
+        work: world.plan.work.name(),
         hash: record.hash(),
         violations: record.violations(),
         faults: record.faults(),
@@ -394,6 +430,9 @@ impl World {
     /// From now on nothing goes wrong any more.
     fn mend(self: &Arc<Self>) {
         self.state.lock().mended = true;
+        if let Some(cast) = &self.fleet.cast {
+            cast.post.mend();
+        }
         self.fleet
             .sea
             .record

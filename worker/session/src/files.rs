@@ -160,6 +160,11 @@ impl SessionFiles {
         &self.shared.parts.account
     }
 
+    /// The epoch that they were loaded under.
+    pub fn epoch(&self) -> i64 {
+        self.shared.parts.writer.epoch()
+    }
+
     /// A record's value.
     pub fn get(&self, kind: Kind, key: impl AsRef<[u8]>) -> Option<Bytes> {
         self.get_record(kind, key).map(|record| record.value)

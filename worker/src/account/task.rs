@@ -240,10 +240,7 @@ impl Driver {
                 .map_err(|error| Exit::Failed(with_sources(&error)))?;
         }
         let wall = StoreTime::from_datetime(self.term.clock().wall());
-        let wait_left = doc
-            .retry_at
-            .filter(|at| *at > wall)
-            .map(|at| at.since(wall));
+        let wait_left = wait_left(doc.retry_at, doc.status_at, wall);
         let asked = doc.start_request > doc.start_obeyed;
         self.record
             .change_status("claimed", |doc| doc.start_obeyed = doc.start_request);
@@ -434,6 +431,18 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// What is left of a wait. Its end was noted by another worker's clock, and this
+/// one's may be hours behind it: it is no longer than it was when it began.
+fn wait_left(
+    retry_at: Option<StoreTime>,
+    begun: Option<StoreTime>,
+    wall: StoreTime,
+) -> Option<Duration> {
+    let until = retry_at.filter(|at| *at > wall)?;
+    let whole = begun.map_or(Duration::MAX, |begun| until.since(begun));
+    Some(until.since(wall).min(whole))
 }
 
 /// Whether the owner before this epoch never gave the account back.

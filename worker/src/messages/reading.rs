@@ -92,6 +92,7 @@ impl Reading {
                 continue;
             }
             tokio::select! {
+                biased;
                 change = watch.next() => match change {
                     Some(Change::Snapshot(documents)) => {
                         waiting = documents.iter().filter_map(ThreadDoc::read_or_skip).map(pending).collect();

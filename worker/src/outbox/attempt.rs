@@ -12,7 +12,7 @@ use std::time::Duration;
 use coordinator_lib::clock::Boottime;
 use whatsapp::{OutboundMessage, SendError};
 
-use super::pump::{PumpParts, STORE_WAIT};
+use super::pump::{PumpParts, STORE_WAIT, WAIT_SPREAD};
 use super::rule::{self, Step};
 use super::schedule::Done;
 use super::settle::{Begun, Places, Ready};
@@ -111,7 +111,7 @@ impl Attempt<'_> {
                 pause,
             } => {
                 outcome.pause = pause;
-                let wait = rng.jitter(wait, 0.2);
+                let wait = rng.jitter(wait, WAIT_SPREAD);
                 let done = again(wait);
                 self.places.again(journal, &reason, wait).await?;
                 Ok(done)

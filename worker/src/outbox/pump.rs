@@ -44,6 +44,9 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The wait after the store failed.
 pub(super) const STORE_WAIT: Duration = Duration::from_secs(2);
 
+/// By how much of itself a wait before the next attempt varies.
+pub(super) const WAIT_SPREAD: f64 = 0.2;
+
 /// What a pump works with.
 pub struct PumpParts {
     /// Who sends.
@@ -143,6 +146,7 @@ impl Pump {
                 }
             };
             tokio::select! {
+                biased;
                 Some(outcome) = work.in_flight.next() => self.finish(work, outcome),
                 change = changes.next() => match change {
                     Some(change) => self.learn(work, change),
@@ -230,10 +234,13 @@ impl Pump {
         });
     }
 
-    /// When a time that a document carries will be, by the monotonic clock.
+    /// When a time that a document carries will be, by the monotonic clock. It was
+    /// noted by another worker's clock, which may have been hours ahead of this
+    /// one's: no wait is longer than the longest.
     fn boottime_of(&self, time: StoreTime) -> Boottime {
         let clock = &self.parts.clock;
-        clock.boottime() + time.since(StoreTime::from_datetime(clock.wall()))
+        let left = time.since(StoreTime::from_datetime(clock.wall()));
+        clock.boottime() + left.min(self.parts.config.retry_max.mul_f64(1.0 + WAIT_SPREAD))
     }
 
     /// Starts what may be sent now; says when to look again.

@@ -10,6 +10,7 @@ use crate::balance::Given;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
 use crate::coordinator::ownership::Ask;
+use crate::coordinator::uneven::{LOOK_AGAIN, SHOWN_AFTER};
 use crate::history::ReleaseReason;
 use crate::identity::{AccountId, WorkerSessionId};
 use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD};
@@ -262,30 +263,26 @@ impl Steward {
         self.shed_at = now;
         if self.to_shed.is_empty() {
             // See soon what came of it: after everybody has beaten again.
-            self.roster_at = now + self.parts.config.lease.heartbeat.mul_f64(2.0);
+            self.roster_at = now + self.parts.config.lease.heartbeat.mul_f64(LOOK_AGAIN);
         }
     }
 
     /// Plans anew from a fresh roster, unless moves are still to show in it.
     pub(super) fn plan_shedding(&mut self, asked_at: Boottime) {
-        let shown_after = self.parts.config.lease.heartbeat.mul_f64(1.5);
-        if asked_at - self.shed_at < shown_after {
+        let heartbeat = self.parts.config.lease.heartbeat;
+        if asked_at - self.shed_at < heartbeat.mul_f64(SHOWN_AFTER) {
             return;
         }
         let members = self.roster.members(&self.me.session_id, self.owned());
         let moves = balance::moves_of(&self.me.session_id, members);
         if moves.is_empty() {
-            self.uneven_since = None;
+            self.uneven.is_over();
             self.to_shed.clear();
             return;
         }
-        // Others' counts are as old as their heartbeats: only what a later
-        // reading still shows is acted on.
-        let since = *self.uneven_since.get_or_insert(asked_at);
-        if asked_at - since < shown_after {
-            self.roster_at = self
-                .roster_at
-                .min(asked_at + self.parts.config.lease.heartbeat.mul_f64(2.0));
+        if !self.uneven.seen(asked_at, heartbeat) {
+            let again = asked_at + heartbeat.mul_f64(LOOK_AGAIN);
+            self.roster_at = self.roster_at.min(again);
             return;
         }
         self.planned_at = asked_at;

@@ -87,7 +87,7 @@ impl World {
     }
 
     /// How many accounts each worker that runs holds and works for.
-    fn counts(&self) -> BTreeMap<String, usize> {
+    pub(super) fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for worker in self.there() {
             if let Some(session) = worker.session() {
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// The session that holds an account and has logged in for it.
-    fn owner(&self, account: &AccountId) -> Option<String> {
+    pub(super) fn owner(&self, account: &AccountId) -> Option<String> {
         let sea = &self.fleet.sea;
         let document = sea.look(&account.account_path())?;
         let session = document.fields.get("leaseSession")?.as_text()?;

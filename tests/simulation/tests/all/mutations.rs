@@ -53,8 +53,8 @@ fn a_missing_lock_delay_is_found() {
     caught(
         "no-lock-delay",
         "partitions",
-        106,
-        1,
+        138,
+        2,
         "S2 one running owner",
     );
 }

@@ -1,14 +1,20 @@
 //! Short forms of what the program does with thousands of seeds.
 
-use simulation::plan::Theme;
+use std::collections::BTreeMap;
+
+use simulation::plan::{Theme, Work};
 use simulation::world;
 
 use crate::program::simulate;
 
 #[test]
 fn the_same_seed_gives_the_same_events() {
-    for theme in [Theme::Mixed, Theme::Stops] {
-        let [first, second, other] = [7, 7, 8].map(|seed| world::run(seed, Some(theme), false));
+    let stand_in = [Theme::Mixed, Theme::Stops].map(|theme| (theme, Work::StandIn, 8));
+    // Seed 8 is a cluster of some size, which takes the worker long.
+    let worker = [Theme::Mixed, Theme::Partitions].map(|theme| (theme, Work::Worker, 4));
+    for (theme, work, other) in stand_in.into_iter().chain(worker) {
+        let [first, second, other] =
+            [7, 7, other].map(|seed| world::run(seed, Some(theme), Some(work), false));
         assert_eq!(first.hash, second.hash);
         assert_eq!(first.faults, second.faults);
         assert_eq!(first.transitions, second.transitions);
@@ -34,13 +40,47 @@ fn no_seed_breaks_safety() {
     }
 }
 
+/// The worker's own supervisor and account tasks: everything holds, messages
+/// among it, and what this is about has happened.
+#[test]
+fn no_seed_of_the_worker_breaks_anything() {
+    let mut reached = BTreeMap::<String, u64>::new();
+    for (theme, first, seeds) in [
+        ("mixed", "21", "4"),
+        ("partitions", "21", "3"),
+        ("stops", "21", "2"),
+        ("long-cuts", "27", "1"),
+        ("outages", "27", "1"),
+    ] {
+        let report = simulate(&[
+            "--work", "worker", "--theme", theme, "--first", first, "--seeds", seeds,
+        ]);
+        assert_eq!(report["violations"], 0, "{report}");
+        for counts in [&report["faults"], &report["transitions"]] {
+            for (kind, count) in counts.as_object().expect("counts by kind") {
+                *reached.entry(kind.clone()).or_default() += count.as_u64().unwrap_or_default();
+            }
+        }
+    }
+    for kind in [
+        "connection lost under a message, taken",
+        "connection replaced",
+        "engine closed: the worker session was sealed",
+        "ledger checked",
+        "message came again under its id",
+        "request without an answer",
+    ] {
+        assert!(reached[kind] > 0, "{kind}: {reached:?}");
+    }
+}
+
 // What seeds have found. Each is named after what it was, and runs the seed
 // that showed it.
 
-/// Runs one seed, all checks on.
+/// Runs one seed under the stand-in, as it was found; all checks on.
 fn holds(theme: Option<&str>, seed: u64) {
     let seed = seed.to_string();
-    let mut arguments = vec!["--seeds", "1", "--first", &seed];
+    let mut arguments = vec!["--work", "stand-in", "--seeds", "1", "--first", &seed];
     arguments.extend(theme.into_iter().flat_map(|theme| ["--theme", theme]));
     let report = simulate(&arguments);
     assert_eq!(report["violations"], 0, "{report}");
@@ -79,4 +119,12 @@ fn the_last_free_account_of_a_full_cluster_is_seen_by_who_has_room() {
 #[test]
 fn a_worker_that_was_cut_off_keeps_room_for_its_own() {
     holds(None, 217);
+}
+
+/// A worker whose wall clock was two hours ahead noted when to connect again, and
+/// its successor waited until then.
+#[test]
+fn a_wait_that_a_wrong_clock_noted_ends_in_time() {
+    let report = simulate(&["--first", "13", "--seeds", "1", "--work", "worker"]);
+    assert_eq!(report["violations"], 0, "{report}");
 }

@@ -858,3 +858,15 @@ async fn a_call_is_an_event_and_is_refused_where_that_is_wanted() {
     );
     assert!(link.rejected.lock().is_empty(), "not asked for");
 }
+
+#[test]
+fn a_wait_is_no_longer_than_it_was_whatever_the_clock_says() {
+    let at = |seconds: i64| StoreTime::from_micros(seconds * 1_000_000);
+    let left = |retry, begun, wall| wait_left(Some(at(retry)), Some(at(begun)), at(wall));
+    let seconds = Duration::from_secs;
+    assert_eq!(left(160, 100, 120), Some(seconds(40)));
+    assert_eq!(left(160, 100, 160), None);
+    // The last owner's clock is two hours ahead.
+    assert_eq!(left(7_360, 7_300, 100), Some(seconds(60)));
+    assert_eq!(wait_left(Some(at(50)), None, at(20)), Some(seconds(30)));
+}
