@@ -14,14 +14,14 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
 use whatsapp::content::Target;
-use whatsapp::{Content, Inbound, Inbox, InboxError};
+use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
 
-use super::arrival::{Arrival, Kept};
+use super::arrival::{Arrival, Kept, UNDECRYPTABLE};
 use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
 use crate::killpoint::{self, KillPoint};
-use crate::model::{AccountDoc, Stored, ThreadKind, collections, ids};
+use crate::model::{AccountDoc, MessageDoc, Stored, ThreadKind, collections, ids};
 use crate::outbox::marks::InboundMarks;
 
 /// What is kept of what arrives.
@@ -136,6 +136,25 @@ impl AccountInbox {
         })
     }
 
+    /// Whether a message of this name is stored, and not as a placeholder.
+    async fn known(&self, key: MessageKey<'_>) -> Result<bool, StoreError> {
+        let peer = Peer::new(key.chat, []);
+        let thread = self.parts.threads.thread_of(&peer).await?;
+        let kind = ThreadKind::of(&peer.chat);
+        let sender = identity::sender_key(kind, key.sender, key.sender_alt, false);
+        let paths = [ME, sender.as_str()]
+            .map(|sender| collections::message(&thread, &ids::message(&thread, sender, key.id)));
+        let [mine, theirs] = paths;
+        let found = self.parts.store.get(&[mine?, theirs?]).await?;
+        let wire_sender = Some(identity::bare(key.sender));
+        let mut messages = found.documents.iter().flatten();
+        Ok(messages.any(|document| {
+            MessageDoc::read_or_skip(document).is_some_and(|message| {
+                message.value.kind != UNDECRYPTABLE && message.value.wire_sender == wire_sender
+            })
+        }))
+    }
+
     async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {
         let path: Path = collections::account(&self.parts.account_id)?;
         let snapshot = self.parts.store.get(&[path]).await?;
@@ -203,6 +222,11 @@ impl Inbox for AccountInbox {
         }
         killpoint::reach(KillPoint::AfterHook);
         Ok(())
+    }
+
+    async fn holds(&self, key: MessageKey<'_>) -> Result<bool, InboxError> {
+        let known = self.known(key).await;
+        known.map_err(|error| InboxError::Store(error.into()))
     }
 }
 

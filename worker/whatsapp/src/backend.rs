@@ -33,7 +33,6 @@ mod signal;
 mod tc_token;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use coordinator_lib::clock::SharedClock;
@@ -42,13 +41,7 @@ use prost::Message;
 use session::{Kind, Record, RecordError, SessionError, SessionFiles};
 use whatsapp_rust::store::error::StoreError;
 
-use crate::monitor::Monitor;
-
-/// For a message that is being decrypted to be handed over.
-const HAND_OVER_WAIT: Duration = Duration::from_millis(50);
-
-/// Whatever came in longer ago than this is not being decrypted any more.
-const HAND_OVER_WORTH: Duration = Duration::from_secs(1);
+use crate::redelivery::{Redelivery, RedeliveryError};
 
 /// Seconds of a day.
 const DAY_SECONDS: i64 = 24 * 60 * 60;
@@ -59,8 +52,8 @@ pub(crate) struct Backend {
     files: SessionFiles,
     gate: Gate,
     clock: SharedClock,
-    /// Tells when something last came in.
-    monitor: Option<Arc<Monitor>>,
+    /// Decides about what was decrypted before.
+    redelivery: Option<Arc<Redelivery>>,
 }
 
 /// Why a write or a read failed.
@@ -81,6 +74,9 @@ pub(crate) enum BackendError {
     /// A part of a key holds a 0 byte, which separates parts.
     #[error("a key of {0:?} holds a 0 byte")]
     Key(Kind),
+    /// A message must not be acknowledged.
+    #[error(transparent)]
+    Redelivery(#[from] RedeliveryError),
 }
 
 type Result<T> = std::result::Result<T, BackendError>;
@@ -97,33 +93,15 @@ impl Backend {
             files,
             gate,
             clock,
-            monitor: None,
+            redelivery: None,
         }
     }
 
-    /// The same for an engine that is watched by this monitor.
-    pub(crate) fn watched(self, monitor: Arc<Monitor>) -> Self {
+    /// The same for an engine whose messages end in an inbox.
+    pub(crate) fn with(self, redelivery: Arc<Redelivery>) -> Self {
         Self {
-            monitor: Some(monitor),
+            redelivery: Some(redelivery),
             ..self
-        }
-    }
-
-    /// Waits until messages that are being decrypted have been handed over.
-    ///
-    /// The engine advances a ratchet, then hands the message over as pending.
-    /// A flush between the two, as for a send, would make the ratchet durable
-    /// without the message: after a crash there and then, what WhatsApp delivers
-    /// again is taken for a duplicate, acknowledged, and lost. The engine does
-    /// not say that it is between the two, but it is there for less than this.
-    async fn hand_over(&self) {
-        let last = self
-            .monitor
-            .as_ref()
-            .and_then(|monitor| monitor.last_frame_in());
-        let is_recent = |last| self.clock.boottime() - last < HAND_OVER_WORTH;
-        if last.is_some_and(is_recent) {
-            self.clock.sleep(HAND_OVER_WAIT).await;
         }
     }
 

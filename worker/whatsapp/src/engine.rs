@@ -47,6 +47,7 @@ use crate::listener::Listener;
 use crate::media::host::MediaHost;
 use crate::media::{self, MEDIA_KEY_BYTES};
 use crate::monitor::{Monitor, Phase};
+use crate::redelivery::Redelivery;
 use crate::runtime::TaskRuntime;
 use crate::send_error::SendError;
 use crate::transport::{DialConfig, GatedTransports};
@@ -182,8 +183,9 @@ impl Engine {
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
 
+        let redelivery = Arc::new(Redelivery::new(inbox.clone(), runtime.clone()));
         let backend = Backend::new(files.clone(), gates.store.clone(), clock.clone())
-            .watched(monitor.clone());
+            .with(redelivery.clone());
         let manager = PersistenceManager::new(Arc::new(backend.clone()))
             .await
             .map_err(|error| EngineError::Session(error.into()))?;
@@ -226,6 +228,7 @@ impl Engine {
                 return Err(EngineError::Build(error.into()));
             }
         };
+        redelivery.serve(&client);
         client
             .subscribe_handler(Arc::new(Listener::new(
                 monitor.clone(),

@@ -27,6 +27,26 @@ pub trait Inbox: Send + Sync + 'static {
     /// Any error leaves the batch unacknowledged; WhatsApp sends it again on
     /// the next connection.
     async fn commit(&self, batch: Vec<Inbound>) -> Result<(), InboxError>;
+
+    /// Whether it has the message as one of its own. False as well for one that
+    /// only changed another, or could not be decrypted.
+    ///
+    /// # Errors
+    /// [`InboxError`]; the message comes again.
+    async fn holds(&self, key: MessageKey<'_>) -> Result<bool, InboxError>;
+}
+
+/// What names a message: (chat, sender, id), as the stanza has them.
+#[derive(Clone, Copy)]
+pub struct MessageKey<'a> {
+    /// The conversation's address.
+    pub chat: &'a str,
+    /// The sender's, with the device.
+    pub sender: &'a str,
+    /// The sender's other address, if it is known.
+    pub sender_alt: Option<&'a str>,
+    /// The WhatsApp id.
+    pub id: &'a str,
 }
 
 /// Why a batch could not be stored.

@@ -52,6 +52,9 @@
 //! for the simulated WhatsApp: [`assert_chain_is_verified`] keeps a strict build
 //! strict, [`assert_endpoint_is_allowed`] a simulation build on this machine.
 
+// The engine's futures lie deep within one another.
+#![recursion_limit = "256"]
+
 mod backend;
 mod barrier;
 mod clues;
@@ -70,6 +73,7 @@ pub mod media;
 mod message;
 mod monitor;
 mod proxy;
+mod redelivery;
 mod runtime;
 mod send_error;
 #[cfg(test)]
@@ -86,7 +90,7 @@ pub use content::{Content, Extras};
 pub use disconnect::{DisconnectReason, UnreachableReason};
 pub use engine::{Engine, EngineError, EngineStats, OutboundMessage, OwnIdentity, ShutdownReport};
 pub use events::{EngineEvent, QrCode, ReceiptKind, Stage};
-pub use inbox::{Inbound, Inbox, InboxError};
+pub use inbox::{Inbound, Inbox, InboxError, MessageKey};
 pub use linking::{LinkingError, PairingCode, PasskeyStep};
 pub use message::{
     InvalidRecipient, MESSAGE_SECRET_BYTES, MessageSecret, TEXT_BYTES_MAX, encode_text,

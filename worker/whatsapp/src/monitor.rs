@@ -128,11 +128,6 @@ impl Monitor {
         self.clues.lock().frame_in(now);
     }
 
-    /// When a frame last came.
-    pub(crate) fn last_frame_in(&self) -> Option<Boottime> {
-        *self.counters.last_frame_in.lock()
-    }
-
     /// Counts messages that the inbox has stored.
     pub(crate) fn inbound(&self, messages: usize) {
         self.counters

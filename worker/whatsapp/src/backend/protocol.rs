@@ -14,13 +14,27 @@ use wacore::store::traits::{
 };
 use whatsapp_rust::store::error::Result;
 
-use super::{Backend, DAY_SECONDS, decode, key};
+use super::{Backend, BackendError, DAY_SECONDS, decode, key};
+use crate::inbox::MessageKey;
 
 /// The engine sweeps sent messages after two hours, while it is connected.
 const SENT_KEPT_FOR: i64 = 7 * DAY_SECONDS;
 
 /// A base key is compared when a retry follows, within minutes.
 const BASE_KEY_KEPT_FOR: i64 = DAY_SECONDS;
+
+impl Backend {
+    /// The phone number's address of whoever is known by this alias.
+    fn number_of(&self, address: &str) -> Result<Option<String>> {
+        let Some(alias) = address.strip_suffix("@lid") else {
+            return Ok(None);
+        };
+        let alias = alias.split(':').next().unwrap_or(alias);
+        let mapping: Option<LidMapping> = self.get_message(Kind::LidMappings, alias.as_bytes())?;
+        let number = mapping.map(|mapping| format!("{}@s.whatsapp.net", mapping.phone_number));
+        Ok(number)
+    }
+}
 
 #[async_trait]
 impl ProtocolStore for Backend {
@@ -284,7 +298,18 @@ impl ProtocolStore for Backend {
         sender: &str,
         id: &str,
     ) -> Result<Option<Vec<u8>>> {
-        Ok(self.pending(chat, sender, id)?)
+        let pending = self.pending(chat, sender, id)?;
+        if let (None, Some(redelivery)) = (&pending, &self.redelivery) {
+            let number = self.number_of(sender)?;
+            let key = MessageKey {
+                chat,
+                sender,
+                sender_alt: number.as_deref(),
+                id,
+            };
+            redelivery.check(key).await.map_err(BackendError::from)?;
+        }
+        Ok(pending)
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {

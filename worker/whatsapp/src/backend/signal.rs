@@ -52,7 +52,6 @@ impl SignalStore for Backend {
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
-        self.hand_over().await;
         self.write_durably(|files| {
             Ok(files.put(Kind::Sessions, address.as_bytes(), session.to_vec())?)
         })
@@ -61,7 +60,6 @@ impl SignalStore for Backend {
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
-        self.hand_over().await;
         self.write_durably(|files| {
             files.edit(|edit| {
                 for (address, session) in sessions {
@@ -196,7 +194,6 @@ impl SignalStore for Backend {
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Result<()> {
-        self.hand_over().await;
         self.write_durably(|files| {
             files.edit(|edit| {
                 for (address, record) in sender_keys {

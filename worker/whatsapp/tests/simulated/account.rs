@@ -13,12 +13,12 @@ use coordinator_lib::store::{
     CommitOutcome, DocumentStore, Fields, MemoryStore, Precondition, Store, Value, Write,
 };
 use parking_lot::Mutex;
-use session::{DataKey, FLUSH_DELAY, Flusher, SessionFiles, SessionParts};
+use session::{DataKey, FLUSH_DELAY, Flusher, Kind, SessionFiles, SessionParts};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use wa_sim::{Phone, Sim, SimConfig};
 use whatsapp::{
-    DisconnectReason, Engine, EngineConfig, EngineEvent, Inbound, Inbox, InboxError,
+    DisconnectReason, Engine, EngineConfig, EngineEvent, Inbound, Inbox, InboxError, MessageKey,
     OutboundMessage, ShutdownReport, encode_text, generate_message_id, generate_message_secret,
 };
 
@@ -46,6 +46,10 @@ impl Inbox for Shelf {
         self.messages.lock().extend(batch);
         self.stored.notify_waiters();
         Ok(())
+    }
+
+    async fn holds(&self, key: MessageKey<'_>) -> Result<bool, InboxError> {
+        Ok(self.messages.lock().iter().any(|known| known.id == key.id))
     }
 }
 
@@ -86,6 +90,8 @@ pub(crate) struct World {
     data_key: DataKey,
     tracker: TaskTracker,
     epoch: i64,
+    /// Whatever was decrypted and not stored is gone at the next start.
+    pub(crate) forgets_pending: bool,
 }
 
 /// The account under one claim, with its engine running.
@@ -112,6 +118,7 @@ impl World {
             rng,
             tracker: TaskTracker::new(),
             epoch: 0,
+            forgets_pending: false,
         }
     }
 
@@ -176,6 +183,9 @@ impl World {
         })
         .await
         .unwrap();
+        if self.forgets_pending {
+            files.retain(Kind::Pending, |_, _| false);
+        }
         let flusher = files.spawn_flusher(&self.tracker, FLUSH_DELAY);
         let (sender, events) = mpsc::channel(16);
         let engine = Engine::start(

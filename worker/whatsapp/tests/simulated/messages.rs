@@ -140,6 +140,46 @@ async fn a_message_that_was_not_stored_comes_again() {
     world.assert_clean();
 }
 
+/// A crash after a flush of the ratchet and before the message was handed over
+/// leaves this: decrypted before, and nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_was_decrypted_and_lost_is_asked_for_again() {
+    let mut world = World::new().await;
+    let mut run = world.pair().await;
+    world.peer.send_text(OWN, "before").unwrap();
+    world.shelf.holds(1).await;
+    world.shelf.refuses.store(true, Ordering::SeqCst);
+    let id = world.peer.send_text(OWN, "not lost").unwrap();
+    let queued = || world.sim.state().accounts[OWN].devices[0].waiting > 0;
+    world
+        .sim
+        .wait("the message waits", LIMIT, queued)
+        .await
+        .unwrap();
+    run.stop().await;
+    assert_eq!(world.shelf.messages().len(), 1);
+
+    world.shelf.refuses.store(false, Ordering::SeqCst);
+    world.forgets_pending = true;
+    run = world.start().await;
+    run.until(|event| matches!(event, EngineEvent::Connected))
+        .await;
+    let stored = world.shelf.holds(2).await;
+    assert_eq!(
+        (stored[1].id.as_str(), text_of(&stored[1])),
+        (id.as_str(), "not lost")
+    );
+    let nothing_waits = || world.sim.state().accounts[OWN].devices[0].waiting == 0;
+    world
+        .sim
+        .wait("all is acknowledged", LIMIT, nothing_waits)
+        .await
+        .unwrap();
+    run.stop().await;
+    assert_eq!(world.shelf.messages().len(), 2);
+    world.assert_clean();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_monologue_and_restarts_reuse_no_counter() {
     let mut world = World::new().await;
