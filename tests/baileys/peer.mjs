@@ -154,7 +154,9 @@ const connect = async () => {
 		for (const { key, message, messageStubType, status } of messages) {
 			const text = textOf(message)
 			const common = { id: key.id, from: key.remoteJid, fromMe: !!key.fromMe }
-			if (text !== null) say({ event: 'message', ...common, text, live: type === 'notify' })
+			// In a group: by number, where Baileys knows it.
+			const by = key.participant ? (key.participantAlt ?? key.participant) : undefined
+			if (text !== null) say({ event: 'message', ...common, by, text, live: type === 'notify' })
 			// As protobuf's own JSON: what a message holds, field by field.
 			if (message) say({ event: 'content', ...common, content: JSON.stringify(message) })
 			if (message?.pollUpdateMessage) tellVote(key, message.pollUpdateMessage)
@@ -166,6 +168,18 @@ const connect = async () => {
 	})
 	current.ev.on('messages.update', (updates) => {
 		for (const { key, update: { status } } of updates) tellStatus(key, status)
+	})
+	current.ev.on('groups.upsert', (groups) => {
+		for (const { id } of groups) say({ event: 'group', group: id, change: 'create' })
+	})
+	current.ev.on('groups.update', (groups) => {
+		for (const { id } of groups) say({ event: 'group', group: id, change: 'update' })
+	})
+	current.ev.on('group-participants.update', ({ id, action }) => say({ event: 'group', group: id, change: action }))
+	current.ev.on('presence.update', ({ id, presences }) => {
+		for (const [by, { lastKnownPresence }] of Object.entries(presences)) {
+			say({ event: 'presence', chat: id, by, state: lastKnownPresence })
+		}
 	})
 	current.ev.on('message-receipt.update', (receipts) => {
 		for (const { key, receipt } of receipts) {
@@ -199,8 +213,8 @@ const commands = {
 		return { id: message.key.id }
 	},
 	// Anything that Baileys can send; `content` and `quoted` are its own shapes.
-	sendContent: async ({ jid, content, quoted }) => {
-		const message = await connected().sendMessage(jid, content, quoted ? { quoted } : {})
+	sendContent: async ({ jid, content, quoted, options }) => {
+		const message = await connected().sendMessage(jid, content, { ...(quoted ? { quoted } : {}), ...options })
 		remember(sent, message.key.id, message.message)
 		return { id: message.key.id }
 	},
@@ -233,8 +247,19 @@ const commands = {
 		const id = await connected().relayMessage(jid, { pollUpdateMessage: { pollCreationMessageKey, vote } }, {})
 		return { id }
 	},
-	read: async ({ jid, ids }) => {
-		await connected().readMessages(ids.map((id) => ({ remoteJid: jid, id, fromMe: false })))
+	read: async ({ jid, ids, participant }) => {
+		await connected().readMessages(ids.map((id) => ({ remoteJid: jid, id, fromMe: false, participant })))
+	},
+	// One of Baileys' own functions for groups, by name.
+	group: async ({ call, args }) => {
+		if (!/^group[A-Z][A-Za-z]*$/.test(call)) throw new Error('not a function for groups')
+		return { result: (await connected()[call](...args)) ?? null }
+	},
+	presence: async ({ state, jid }) => {
+		await connected().sendPresenceUpdate(state, jid ?? undefined)
+	},
+	presenceSubscribe: async ({ jid }) => {
+		await connected().presenceSubscribe(jid)
 	},
 	state: async () => ({ open: isOpen, jid: socket?.user?.id ?? null, lid: socket?.user?.lid ?? null }),
 	quit: async () => {

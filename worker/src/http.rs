@@ -7,9 +7,11 @@
 
 mod account_qr;
 mod accounts;
+mod broadcasts;
 mod debug;
 mod do_not_contact;
 mod extract;
+mod groups;
 mod history;
 pub mod limits;
 mod linking;

@@ -11,6 +11,7 @@
 //! | [`model`] | the documents as they are stored |
 //! | [`supervisor`] | accounts owned against accounts running |
 //! | [`account`] | one account: its state machine and its task |
+//! | [`groups`] | groups as documents, and what is asked of them |
 //! | [`media`] | files that are to be sent |
 //! | [`messages`] | what arrives, threads, receipts |
 //! | [`outbox`] | what is to be sent: accepted, pumped, settled |
@@ -26,6 +27,7 @@ pub mod commands;
 pub mod config;
 pub mod events;
 pub mod exit;
+pub mod groups;
 pub mod health;
 pub mod http;
 pub mod killpoint;

@@ -8,6 +8,9 @@
 //! | [`arrival`] | one message, or a change to another one |
 //! | [`undecryptable`] | what could not be read yet |
 //! | [`calls`] | that somebody calls |
+//! | [`expiry`] | messages that disappear |
+//! | [`presence`] | that somebody is there, or writes |
+//! | [`merge`] | two threads of one person become one |
 //! | [`order`] | where a message stands in its thread; pure |
 //! | [`receipts`] | receipts move messages through their states |
 //! | [`refusals`] | people who are not written to |
@@ -18,9 +21,12 @@
 
 pub mod arrival;
 pub mod calls;
+pub mod expiry;
 pub mod identity;
 pub mod inbox;
+pub mod merge;
 pub mod order;
+pub mod presence;
 pub mod reading;
 pub mod receipts;
 pub mod refusals;

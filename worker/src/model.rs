@@ -9,6 +9,10 @@
 //! | `accounts` | [`AccountDoc`] | `account_…`, random |
 //! | `threads` | [`ThreadDoc`] | `thr_…`, from account and peer |
 //! | `threads/{id}/messages` | [`MessageDoc`] | `wam_…`, from thread, sender and WhatsApp id |
+//! | `groups` | [`GroupDoc`] | the id of its thread |
+//! | `receipts` | [`group::ReceiptsDoc`] | the id of its message |
+//! | `merged_threads` | [`thread::MergedThreadDoc`] | the thread's id |
+//! | `expiries` | [`expiry::ExpiryDoc`] | the id of its message |
 //! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
@@ -25,6 +29,8 @@ pub mod account;
 pub mod collections;
 pub mod command;
 pub mod event;
+pub mod expiry;
+pub mod group;
 pub mod ids;
 pub mod media;
 pub mod message;
@@ -36,6 +42,7 @@ pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use event::{EventDoc, EventKind};
+pub use group::{GroupDoc, ReceiptsDoc};
 pub use media::MediaDoc;
 pub use message::{Change, Details, Direction, MessageDoc, MessageState};
 pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};

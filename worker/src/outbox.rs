@@ -22,6 +22,7 @@
 pub mod accept;
 pub mod acks;
 mod attempt;
+pub mod broadcast;
 pub mod bucket;
 pub mod config;
 pub mod held;

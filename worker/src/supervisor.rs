@@ -129,6 +129,7 @@ pub struct SupervisorHandle {
     tracker: TaskTracker,
     clock: SharedClock,
     rng: SharedRng,
+    store: Store,
 }
 
 /// What the handle and the task share.
@@ -148,6 +149,7 @@ impl Supervisor {
             tracker: tracker.clone(),
             clock: Arc::clone(&parts.clock),
             rng: Arc::clone(&parts.rng),
+            store: Arc::clone(&parts.store),
         };
         let config = parts.config;
         let (connects, dispenser) = Connects::new(ConnectsParts {

@@ -29,6 +29,9 @@ pub enum Event {
         id: String,
         from: String,
         from_me: bool,
+        /// Who wrote it, in a group: by number, where Baileys knows it.
+        #[serde(default)]
+        by: Option<String>,
         text: String,
         /// False for what was kept while the account was offline.
         live: bool,
@@ -61,6 +64,14 @@ pub enum Event {
         chat: String,
         by: String,
         status: Status,
+    },
+    /// A group is new, or another than before: Baileys' word for what happened.
+    Group { group: String, change: String },
+    /// Somebody came, left, or writes: Baileys' word for it.
+    Presence {
+        chat: String,
+        by: String,
+        state: String,
     },
     /// A promise was rejected somewhere inside Baileys.
     Trouble { error: String },
@@ -98,6 +109,8 @@ impl fmt::Debug for Event {
             Event::Undecryptable { id, .. } => write!(f, "undecryptable {id}"),
             Event::Update { id, status, .. } => write!(f, "update {id} {status:?}"),
             Event::Receipt { id, status, .. } => write!(f, "receipt {id} {status:?}"),
+            Event::Group { change, .. } => write!(f, "group {change}"),
+            Event::Presence { state, .. } => write!(f, "presence {state}"),
             Event::Trouble { error } => write!(f, "trouble: {error}"),
         }
     }

@@ -267,6 +267,26 @@ impl Peer {
         Ok(sent.id)
     }
 
+    /// Sends a text that disappears so many seconds later.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_for(
+        &mut self,
+        jid: &str,
+        text: &str,
+        seconds: u32,
+    ) -> Result<String, PeerError> {
+        #[derive(Deserialize)]
+        struct Sent {
+            id: String,
+        }
+        let options = json!({ "ephemeralExpiration": seconds });
+        let command = json!({ "jid": jid, "content": { "text": text }, "options": options });
+        let sent: Sent = answer("sendContent", self.command("sendContent", command).await?)?;
+        Ok(sent.id)
+    }
+
     /// Says where the media host is.
     ///
     /// # Errors
@@ -370,6 +390,67 @@ impl Peer {
         self.command("read", json!({ "jid": jid, "ids": ids }))
             .await
             .map(drop)
+    }
+
+    /// Marks messages of one member of a group as read.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn read_in_group(
+        &mut self,
+        group: &str,
+        participant: &str,
+        ids: &[&str],
+    ) -> Result<(), PeerError> {
+        let command = json!({ "jid": group, "participant": participant, "ids": ids });
+        self.command("read", command).await.map(drop)
+    }
+
+    /// Calls one of Baileys' own functions for groups, such as
+    /// `groupUpdateSubject`, and returns what it returns.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn group(
+        &mut self,
+        function: &str,
+        arguments: serde_json::Value,
+    ) -> Result<serde_json::Value, PeerError> {
+        let command = json!({ "call": function, "args": arguments });
+        let mut reply = self.command("group", command).await?;
+        Ok(reply["result"].take())
+    }
+
+    /// Waits until a group has changed in this way, in Baileys' word.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn group_changed(&self, since: Mark, wanted: &str) -> Result<String, PeerError> {
+        self.wait(since, "a change of a group", |event| {
+            let Event::Group { group, change } = event else {
+                return None;
+            };
+            (change == wanted).then(|| group.clone())
+        })
+        .await
+    }
+
+    /// Shows its presence, or what it does in a chat, in Baileys' word.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn presence(&mut self, state: &str, chat: Option<&str>) -> Result<(), PeerError> {
+        let command = json!({ "state": state, "jid": chat });
+        self.command("presence", command).await.map(drop)
+    }
+
+    /// Asks to be told of somebody's presence.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn watch_presence(&mut self, jid: &str) -> Result<(), PeerError> {
+        let command = json!({ "jid": jid });
+        self.command("presenceSubscribe", command).await.map(drop)
     }
 
     /// Whether it is logged in, and as whom.

@@ -30,6 +30,8 @@ mod desired;
 #[cfg(test)]
 mod disconnects;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod handoff;
 #[cfg(test)]
 mod idempotency;
@@ -51,6 +53,8 @@ mod outage;
 mod pairing;
 #[cfg(test)]
 mod pause;
+#[cfg(test)]
+mod people;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]

@@ -87,9 +87,10 @@ impl From<PhoneError> for Refusal {
             }
             PhoneError::NumberTaken => StatusCode::CONFLICT,
             PhoneError::BadNumber | PhoneError::Qr(_) => StatusCode::BAD_REQUEST,
-            PhoneError::Pair(_) | PhoneError::Signal(_) | PhoneError::Refused(_) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            PhoneError::Pair(_)
+            | PhoneError::Signal(_)
+            | PhoneError::Refused(_)
+            | PhoneError::Group(_) => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, &error)
     }

@@ -1,7 +1,7 @@
 //! The oracle: sees everything that passes the server and notes what no
 //! correct client does.
 //!
-//! - [`ratchets`]: no message key twice, no one-time prekey twice
+//! - [`ratchets`]: no message key twice (of pairs and of groups), no one-time prekey twice
 //! - [`connections`]: who was connected when, and whether an older connection of
 //!   a device went on sending after a newer one had logged in
 //! - ciphertexts that a phone could not read
@@ -21,7 +21,7 @@ use self::{
     connections::{Connection, Connections},
     ratchets::{Finding, Ratchets, Sighting},
 };
-use crate::server::DeviceId;
+use crate::{server::DeviceId, signal::GroupHeader};
 
 /// What a client did that it must not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +73,8 @@ pub struct Counts {
     pub retry_receipts: u64,
     /// One-time prekeys of this account that were given away.
     pub prekeys_taken: u64,
+    /// Messages to groups whose sender knew other devices than there are.
+    pub group_hashes_refused: u64,
 }
 
 /// Everything the oracle knows, for tests and for `GET /oracle`.
@@ -131,6 +133,26 @@ impl Oracle {
         }
     }
 
+    /// Looks at a group's ciphertext on its way.
+    pub(crate) fn see_group_ciphertext(
+        &mut self,
+        from: &DeviceId,
+        group: &str,
+        message: &str,
+        header: GroupHeader,
+        bytes: &[u8],
+        at_ms: u64,
+    ) {
+        if let Some(finding) = self.ratchets.see_group(from, group, header, bytes) {
+            let kind = match finding {
+                Finding::CiphertextRepeated => ViolationKind::CiphertextRepeated,
+                Finding::CounterReused | Finding::PrekeyReused(_) => ViolationKind::CounterReused,
+            };
+            let detail = format!("message {message} to a group, iteration {}", header.iteration);
+            self.accuse(kind, from.clone(), None, detail, at_ms);
+        }
+    }
+
     /// Notes a violation.
     pub(crate) fn accuse(
         &mut self,
@@ -164,6 +186,7 @@ impl Oracle {
                 messages_resent,
                 retry_receipts,
                 prekeys_taken,
+                group_hashes_refused,
             } = *account;
             counts.qr_scans += qr_scans;
             counts.pairings += pairings;
@@ -174,6 +197,7 @@ impl Oracle {
             counts.messages_resent += messages_resent;
             counts.retry_receipts += retry_receipts;
             counts.prekeys_taken += prekeys_taken;
+            counts.group_hashes_refused += group_hashes_refused;
         }
         Report {
             violations: self.violations.clone(),

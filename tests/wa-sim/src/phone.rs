@@ -9,6 +9,7 @@
 //! to and from the server's world. Its task is the only one that takes its mail;
 //! everyone else goes through the lock. Locks: phone before world.
 
+mod groups;
 mod ledger;
 mod outbox;
 mod reader;
@@ -31,8 +32,9 @@ use crate::{
         code::{Exchange, open_bundle, unwrap_key, wrap_key},
     },
     keys::KeyPair,
-    server::{Device, DeviceId, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching, World},
-    signal::{PreKeyBundle, SignalDevice, SignalError},
+    server::{Device, DeviceId, GroupRefusal, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching, World},
+    signal::{PreKeyBundle, SenderKeys, SignalDevice, SignalError},
+    wire::{Jid, Node},
 };
 
 /// One-time prekeys that a phone puts on the server at a time.
@@ -65,6 +67,8 @@ pub enum PhoneError {
     Signal(#[from] SignalError),
     #[error("the server refused the message: {0}")]
     Refused(String),
+    #[error(transparent)]
+    Group(#[from] GroupRefusal),
 }
 
 /// A handle to a phone; clones are the same phone.
@@ -84,12 +88,15 @@ struct Inner {
 /// What changes.
 struct State {
     signal: SignalDevice,
+    sender_keys: SenderKeys,
+    /// By group, the devices that have this phone's key of it.
+    holders: HashMap<String, HashSet<DeviceId>>,
     rng: StdRng,
     /// Of the account's device list; the same for all its devices.
     raw_id: u32,
     app_state_key: AppStateKey,
     ledger: Ledger,
-    /// Texts by message id, to send them again.
+    /// Chats and texts by message id, to send them again.
     texts: HashMap<String, (Arc<str>, String)>,
     /// Devices that have got the app-state keys.
     greeted: HashSet<u16>,
@@ -140,6 +147,8 @@ impl Phone {
         };
         let state = State {
             signal,
+            sender_keys: SenderKeys::default(),
+            holders: HashMap::new(),
             raw_id: rng.random(),
             app_state_key: AppStateKey {
                 id: rng.random(),
@@ -299,6 +308,24 @@ impl Phone {
             true => Ok(()),
             false => Err(PhoneError::UnknownDevice),
         }
+    }
+
+    /// Comes online, or goes: whoever asked for it is told.
+    pub fn set_online(&self, is_online: bool) {
+        let mut world = self.inner.world.lock();
+        world.set_online(self.number(), is_online);
+    }
+
+    /// Writes to a number or in a group, without sending, or no longer does.
+    pub fn set_typing(&self, to: &str, is_typing: bool) {
+        let to = match to.contains('@') {
+            true => to.to_owned(),
+            false => Jid::pn(to).to_string(),
+        };
+        let state = if is_typing { "composing" } else { "paused" };
+        let node = Node::new("chatstate").attr("to", to).child(Node::new(state));
+        let mut world = self.inner.world.lock();
+        world.take_chat_state(&self.inner.id, &node);
     }
 
     /// From now on, answers every text with the same text and `prefix` before

@@ -18,11 +18,15 @@ mod account;
 mod clock;
 mod connection;
 mod delivery;
+mod group_queries;
+mod group_routing;
+mod groups;
 mod listener;
 mod login;
 mod mailbox;
 mod pairing;
 mod prekeys;
+mod presence;
 mod queries;
 mod routing;
 mod session;
@@ -34,6 +38,7 @@ mod world;
 
 pub use self::{
     account::DeviceId,
+    groups::{GROUP_MEMBERS_MAX, GroupRefusal, Overheard, Rank},
     pairing::PairError,
     session::SessionId,
     view::{AccountView, DeviceView},
@@ -43,6 +48,7 @@ pub(crate) use self::{
     account::{Device, PreKey, SignedPreKey},
     clock::Clock,
     connection::Hub,
+    groups::GroupChange,
     listener::serve,
     pairing::Vouching,
     prekeys::{Bundle, three_bytes},

@@ -7,12 +7,13 @@
 //! - [`x3dh`]: the first shared secret
 //! - [`ratchet`]: one session
 //! - [`store`]: one device, with its keys and sessions
+//! - [`group`]: sender keys, for groups
 //! - [`message`]: the wire messages, readable without keys up to the ciphertext
 //! - [`xeddsa`][]: signatures
 //!
-//! Phones trust every identity they are shown. Group messages (sender keys)
-//! are not here.
+//! Phones trust every identity they are shown.
 
+pub mod group;
 pub mod message;
 pub mod ratchet;
 pub mod store;
@@ -24,6 +25,7 @@ pub mod xeddsa;
 use rand::{Rng, RngExt as _};
 
 pub use self::{
+    group::{GroupHeader, SenderKeys, group_header},
     message::{CiphertextHeader, CiphertextKind, PreKeyHeader, header},
     store::{Ciphertext, SignalDevice},
     x3dh::PreKeyBundle,

@@ -258,6 +258,11 @@ impl Sim {
         self.inner.world.lock().disconnect(number, device, how)
     }
 
+    /// Whether the account is shown as online.
+    pub fn is_online(&self, number: &str) -> bool {
+        self.inner.world.lock().is_online(number)
+    }
+
     /// Waits until a linked device of the account is connected and has got what
     /// waited for it.
     ///

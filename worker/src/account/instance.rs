@@ -23,8 +23,11 @@ use super::link::{Link, LinkParts};
 use super::observed::{Observed, Running};
 use super::task::AccountParts;
 use super::term::Term;
+use crate::groups::keeper::Keeper;
+use crate::groups::shelf::Shelf;
 use crate::messages::calls::{self, Call};
 use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
+use crate::messages::presence::{self, Presence};
 use crate::messages::reading::Reading;
 use crate::messages::receipts::{RECEIPTS_MAX, Receipt, Receipts};
 use crate::messages::undecryptable::{self, Undecryptable};
@@ -46,6 +49,7 @@ pub struct Instance {
     gates: Gates,
     events: mpsc::Receiver<EngineEvent>,
     connected: watch::Sender<bool>,
+    available: watch::Sender<Option<bool>>,
     acks: Arc<Acks>,
     receipts: mpsc::Sender<Receipt>,
     stop: CancellationToken,
@@ -100,6 +104,7 @@ impl Instance {
         let tracker = &parts.term.tracker;
         let stop = CancellationToken::new();
         let (connected, is_connected) = watch::channel(false);
+        let (available, is_available) = watch::channel(None);
         let acks = Arc::new(Acks::default());
         let pump = Pump::new(PumpParts {
             account_id: account_id.clone(),
@@ -125,18 +130,32 @@ impl Instance {
             threads: Arc::clone(&term.threads),
             sent: Arc::clone(&term.sent),
         };
+        let keeper = Keeper {
+            shelf: Shelf {
+                account_id: account_id.clone(),
+                store: Arc::clone(&parts.term.store),
+                journal: term.journal.clone(),
+            },
+            board: Arc::clone(&term.groups),
+            link: Arc::clone(&link),
+            connected: is_connected.clone(),
+            clock: Arc::clone(&parts.term.clock),
+        };
         let reading = Reading {
             account_id,
             store: Arc::clone(&parts.term.store),
             journal: term.journal.clone(),
             link: Arc::clone(&link),
             connected: is_connected,
+            available: is_available,
+            presences: Arc::clone(&term.presences),
             clock: Arc::clone(&parts.term.clock),
         };
         let pump = Some(tracker.spawn(pump.run(stop.clone())));
         let others = vec![
             tracker.spawn(receiving.run(queue)),
             tracker.spawn(reading.run(stop.clone())),
+            tracker.spawn(keeper.run(stop.clone())),
             tracker.spawn(follow(term.gates.clone(), gates.clone())),
         ];
         let observed = Arc::clone(observed);
@@ -145,6 +164,7 @@ impl Instance {
             gates,
             events,
             connected,
+            available,
             acks,
             receipts,
             stop,
@@ -175,13 +195,14 @@ impl Instance {
         match event {
             EngineEvent::Receipt {
                 chat,
-                sender: _,
+                sender,
                 ids,
                 kind,
                 at,
             } => {
                 let receipt = Receipt {
                     chat,
+                    sender,
                     ids,
                     kind,
                     at: StoreTime::from_datetime(at),
@@ -251,6 +272,32 @@ impl Instance {
                 });
                 None
             }
+            EngineEvent::Group { group, news } => {
+                term.groups.note(group, news);
+                None
+            }
+            EngineEvent::Presence {
+                chat,
+                person,
+                state,
+                last_seen,
+            } => {
+                let presence = Presence {
+                    chat,
+                    person,
+                    state,
+                    last_seen,
+                };
+                let (journal, account) = (term.journal.clone(), term.account.clone());
+                let threads = Arc::clone(&term.threads);
+                let seen = Arc::clone(&term.presences);
+                term.track(async move {
+                    if let Err(error) = presence::note(&journal, &threads, &seen, presence).await {
+                        tracing::warn!(account.id = %account, %error, "presence was not noted");
+                    }
+                });
+                None
+            }
             EngineEvent::Disconnected(_) | EngineEvent::Stopped => {
                 self.connected.send_replace(false);
                 Some(event)
@@ -262,6 +309,15 @@ impl Instance {
             | EngineEvent::Paired { .. }
             | EngineEvent::Connected => Some(event),
         }
+    }
+
+    /// The account is to be shown as online, or not to be.
+    pub fn show(&self, available: Option<bool>) {
+        self.available.send_if_modified(|known| {
+            let is_news = *known != available;
+            *known = available;
+            is_news
+        });
     }
 
     /// Messages can be sent from now on.

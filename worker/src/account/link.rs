@@ -13,7 +13,8 @@ use coordinator_lib::rng::SharedRng;
 use session::SessionFiles;
 use tokio::sync::mpsc;
 use whatsapp::{
-    Engine, EngineConfig, EngineError, EngineEvent, EngineStats, Inbox, LinkingError,
+    Engine, EngineConfig, EngineError, EngineEvent, EngineStats, GroupAnswer, GroupError,
+    GroupRequest, Inbox, LinkingError,
     OutboundMessage, OwnIdentity, PairingCode, Proxy, SendError, ShutdownReport,
 };
 
@@ -64,6 +65,38 @@ pub trait Link: Send + Sync + 'static {
     /// A person has compared the passkey step's code.
     async fn passkey_confirm(&self) -> Result<(), LinkingError> {
         Err(LinkingError::NotLinking)
+    }
+
+    /// Asks WhatsApp something about a group, or changes one.
+    /// By default there are none.
+    async fn group(&self, request: &GroupRequest) -> Result<GroupAnswer, GroupError> {
+        match request {
+            GroupRequest::List => Ok(GroupAnswer::Groups {
+                groups: Vec::new(),
+                more: false,
+            }),
+            GroupRequest::Create { .. }
+            | GroupRequest::Read { .. }
+            | GroupRequest::Members { .. }
+            | GroupRequest::Subject { .. }
+            | GroupRequest::Description { .. }
+            | GroupRequest::Announcement { .. }
+            | GroupRequest::Locked { .. }
+            | GroupRequest::Timer { .. }
+            | GroupRequest::Invitation { .. }
+            | GroupRequest::Join { .. }
+            | GroupRequest::Leave { .. } => Err(GroupError::NotConnected),
+        }
+    }
+
+    /// Shows the account as online, or no longer.
+    async fn show_available(&self, _is_available: bool) -> Result<(), SendError> {
+        Err(SendError::NotConnected)
+    }
+
+    /// Asks to be told of a person's presence while this connection lasts.
+    async fn watch_presence(&self, _person: &str) -> Result<(), SendError> {
+        Err(SendError::NotConnected)
     }
 
     /// An estimate of the bytes that it holds in memory.
@@ -166,6 +199,18 @@ impl Link for Engine {
 
     fn own_jid(&self) -> Option<OwnIdentity> {
         Engine::own_jid(self)
+    }
+
+    async fn group(&self, request: &GroupRequest) -> Result<GroupAnswer, GroupError> {
+        Engine::group(self, request).await
+    }
+
+    async fn show_available(&self, is_available: bool) -> Result<(), SendError> {
+        Engine::show_available(self, is_available).await
+    }
+
+    async fn watch_presence(&self, person: &str) -> Result<(), SendError> {
+        Engine::watch_presence(self, person).await
     }
 
     async fn memory_bytes(&self) -> Option<u64> {

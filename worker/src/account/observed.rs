@@ -30,13 +30,15 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 13] = [
+pub const HANDLERS: [&str; 15] = [
     "call",
     "connected",
     "disconnected",
+    "group",
     "message",
     "paired",
     "passkey",
+    "presence",
     "qr",
     "qr_exhausted",
     "receipt",
@@ -188,6 +190,12 @@ impl Observed {
         let view = self.view.lock();
         let (running, term) = (view.running.as_ref()?, view.term.as_ref()?);
         Some((Arc::clone(&running.link), Arc::clone(&term.data_key)))
+    }
+
+    /// Through what the claim writes, while it lasts.
+    pub fn journal(&self) -> Option<Journal> {
+        let view = self.view.lock();
+        view.term.as_ref().map(|term| term.journal.clone())
     }
 
     /// The claim is over.
@@ -355,6 +363,16 @@ mod tests {
                 id: String::new(),
                 video: false,
                 offline: false,
+            },
+            EngineEvent::Group {
+                group: String::new(),
+                news: whatsapp::GroupNews::Added,
+            },
+            EngineEvent::Presence {
+                chat: String::new(),
+                person: String::new(),
+                state: whatsapp::PresenceState::Available,
+                last_seen: None,
             },
             EngineEvent::Stopped,
         ];

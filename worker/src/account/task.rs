@@ -35,7 +35,9 @@ use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::media::MediaFolder;
+use crate::messages::expiry::Sweeper;
 use crate::messages::inbox::InboxConfig;
+use crate::messages::merge::Merger;
 use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
 use crate::supervisor::connects::{Connects, Turn};
@@ -119,6 +121,23 @@ impl AccountTask {
             data_key: Arc::clone(&term.data_key),
         };
         observed.claimed(view);
+        let sweeper = Sweeper {
+            account_id: term.account.to_string(),
+            store: Arc::clone(&parts.term.store),
+            journal: term.journal.clone(),
+            clock: Arc::clone(&parts.term.clock),
+            interval: parts.inbox.expiry_interval,
+        };
+        term.track(sweeper.run(term.gates.store.clone()));
+        let merger = Merger {
+            account_id: term.account.to_string(),
+            store: Arc::clone(&parts.term.store),
+            journal: term.journal.clone(),
+            threads: Arc::clone(&term.threads),
+            sent: Arc::clone(&term.sent),
+            clock: Arc::clone(&parts.term.clock),
+        };
+        term.track(merger.run(term.gates.store.clone()));
         let end = match Driver::new(parts, term, wishes, Arc::clone(&observed)) {
             Ok(driver) => Box::pin(driver.run()).await,
             Err(error) => TaskEnd::Failed(with_sources(&error)),
@@ -375,7 +394,9 @@ impl Driver {
             EngineEvent::Receipt { .. }
             | EngineEvent::ServerAck { .. }
             | EngineEvent::Undecryptable { .. }
-            | EngineEvent::Call { .. } => {
+            | EngineEvent::Call { .. }
+            | EngineEvent::Group { .. }
+            | EngineEvent::Presence { .. } => {
                 // Handed on by the instance.
                 Ok(())
             }

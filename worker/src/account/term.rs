@@ -23,6 +23,8 @@ use session::{
 use tokio_util::task::TaskTracker;
 
 use crate::events::{Journal, JournalParts};
+use crate::groups::keeper::GroupNewsBoard;
+use crate::messages::presence::Presences;
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
@@ -66,6 +68,10 @@ pub struct Term {
     pub threads: Arc<ThreadBook>,
     /// What was sent lately.
     pub sent: Arc<SentIndex>,
+    /// Who was last seen doing what.
+    pub presences: Arc<Presences>,
+    /// What is to be asked about groups.
+    pub groups: Arc<GroupNewsBoard>,
     /// Who has just written here.
     pub marks: Arc<InboundMarks>,
     /// The right to act for the account.
@@ -165,6 +171,8 @@ impl Term {
             data_key: Arc::new(read.data_key),
             threads: Arc::new(threads),
             sent: Arc::default(),
+            presences: Arc::default(),
+            groups: Arc::default(),
             marks: Arc::default(),
             ownership,
             writer,

@@ -1,11 +1,17 @@
 //! Options of what arrives.
 
+use std::time::Duration;
+
 use clap::Args;
 
+use super::duration::parse_duration;
 use crate::messages::inbox::InboxConfig;
 
 /// WhatsApp's clients take files of 64 MiB in most kinds, documents up to 2 GiB.
 const MEDIA_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A message may be seen for so long after its time.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is kept of what arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -24,6 +30,16 @@ pub struct InboxOptions {
     )]
     pub media_bytes_max: u64,
 
+    /// How often messages that disappear are looked for
+    #[arg(
+        long,
+        env = "LEASEHOLD_EXPIRY_INTERVAL",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = parse_duration
+    )]
+    pub expiry_interval: Duration,
+
     /// Refuses calls at once; they are events in any case
     #[arg(long, env = "LEASEHOLD_REJECT_CALLS")]
     pub reject_calls: bool,
@@ -34,6 +50,7 @@ impl Default for InboxOptions {
         Self {
             status_updates: false,
             media_bytes_max: MEDIA_BYTES_MAX,
+            expiry_interval: EXPIRY_INTERVAL,
             reject_calls: false,
         }
     }
@@ -44,6 +61,7 @@ impl InboxOptions {
     pub fn inbox(&self) -> InboxConfig {
         InboxConfig {
             status_updates: self.status_updates,
+            expiry_interval: self.expiry_interval,
             reject_calls: self.reject_calls,
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! Pure: reads come from what was fetched before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use coordinator_lib::store::{
     Document, Fields, Path, Precondition, StoreError, StoreTime, Write, limits,
@@ -59,6 +59,7 @@ pub enum DraftError {
 struct Layer {
     sets: BTreeMap<Path, Fields>,
     updates: BTreeMap<Path, Fields>,
+    deletes: BTreeSet<Path>,
     events: Vec<EventDoc>,
 }
 
@@ -93,13 +94,13 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// [`DraftError`]; a path that the change did not announce is `Invalid`.
     pub fn get<T: Stored>(&self, path: &Path) -> Result<Option<T>, DraftError> {
-        let changed = self
-            .current
-            .sets
-            .get(path)
-            .or_else(|| self.done.sets.get(path));
-        if let Some(fields) = changed {
-            return Ok(Some(coordinator_lib::store::from_fields(fields)?));
+        for layer in [&self.current, &self.done] {
+            if let Some(fields) = layer.sets.get(path) {
+                return Ok(Some(coordinator_lib::store::from_fields(fields)?));
+            }
+            if layer.deletes.contains(path) {
+                return Ok(None);
+            }
         }
         let Some(read) = self.base.get(path) else {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
@@ -120,7 +121,22 @@ impl<'a> Draft<'a> {
         if !self.base.contains_key(&path) {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
         }
+        self.current.deletes.remove(&path);
         self.current.sets.insert(path, document.to_document()?);
+        Ok(())
+    }
+
+    /// Removes a document, on the condition that it is as it was read. One that
+    /// does not exist stays away.
+    ///
+    /// # Errors
+    /// [`DraftError::Document`] when its path was not announced.
+    pub fn delete(&mut self, path: Path) -> Result<(), DraftError> {
+        if !self.base.contains_key(&path) {
+            return Err(StoreError::invalid(format!("{path} was not announced")).into());
+        }
+        self.current.sets.remove(&path);
+        self.current.deletes.insert(path);
         Ok(())
     }
 
@@ -149,7 +165,15 @@ impl<'a> Draft<'a> {
     /// Keeps the changes since the last time.
     pub(super) fn keep(&mut self) {
         let current = std::mem::take(&mut self.current);
-        self.done.sets.extend(current.sets);
+        for path in current.deletes {
+            self.done.sets.remove(&path);
+            self.done.updates.remove(&path);
+            self.done.deletes.insert(path);
+        }
+        for (path, fields) in current.sets {
+            self.done.deletes.remove(&path);
+            self.done.sets.insert(path, fields);
+        }
         for (path, fields) in current.updates {
             self.done.updates.entry(path).or_default().extend(fields);
         }
@@ -163,7 +187,13 @@ impl<'a> Draft<'a> {
 
     /// Whether another change would be too much for one commit.
     pub(super) fn is_full(&self) -> bool {
-        let writes = self.done.sets.len() + self.done.updates.len() + self.done.events.len();
+        let Layer {
+            sets,
+            updates,
+            deletes,
+            events,
+        } = &self.done;
+        let writes = sets.len() + updates.len() + deletes.len() + events.len();
         let bytes: usize = self
             .done
             .sets
@@ -192,6 +222,15 @@ impl<'a> Draft<'a> {
                 fields,
                 precondition,
             });
+        }
+        for path in self.done.deletes {
+            // What was not there was made and removed within this commit.
+            if let Some(Some(document)) = self.base.get(&path) {
+                writes.push(Write::Delete {
+                    precondition: Precondition::Unchanged(document.update_time),
+                    path,
+                });
+            }
         }
         for (path, fields) in self.done.updates {
             writes.push(Write::Update {

@@ -37,6 +37,8 @@ pub(super) struct AccountView {
     phone: Option<String>,
     /// Without its credentials.
     proxy: Option<String>,
+    /// Whether it is to be shown as online; null where nobody has said.
+    available: Option<bool>,
     status: Status,
     status_at: Option<StoreTime>,
     stage: Option<String>,
@@ -89,6 +91,7 @@ impl AccountView {
             name: doc.name,
             phone: doc.phone,
             proxy: doc.proxy.map(|proxy| proxy.address),
+            available: doc.available,
             status: doc.status,
             status_at: doc.status_at,
             stage: doc.stage,
@@ -203,6 +206,9 @@ pub(super) struct AccountChange {
     /// Null takes it away.
     #[serde(default, deserialize_with = "given")]
     proxy: Option<Option<String>>,
+    /// Shown as online while it is connected, or not.
+    #[serde(default)]
+    available: Option<bool>,
 }
 
 /// Tells null from absent.
@@ -210,8 +216,9 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Str
     Option::deserialize(value).map(Some)
 }
 
-/// `PATCH /v1/accounts/{id}`: renames, or changes the proxy: in force from the
-/// next connection, which a restart makes at once.
+/// `PATCH /v1/accounts/{id}`: renames; changes the proxy, in force from the next
+/// connection, which a restart makes at once; or says whether the account is
+/// shown as online while it is connected (`available`), in force at once.
 ///
 /// # Errors
 /// `unknown_account`; `invalid_body`.
@@ -232,13 +239,16 @@ pub(super) async fn rename(
             Some(Some(proxy.seal(&data_key, api.rng().as_ref(), &id)))
         }
     };
-    if name.is_none() && proxy.is_none() {
+    if name.is_none() && proxy.is_none() && body.available.is_none() {
         return Err(Problem::new(
             ProblemKind::InvalidBody,
-            "give `name`, `proxy` or both",
+            "give `name`, `proxy`, `available` or several",
         ));
     }
-    let account = change(&api, &id, &["name", "proxy"], |account| {
+    let account = change(&api, &id, &["name", "proxy", "available"], |account| {
+        if body.available.is_some() {
+            account.available = body.available;
+        }
         if let Some(name) = &name {
             account.name.clone_from(name);
         }

@@ -104,7 +104,7 @@ pub(super) async fn send(
 }
 
 /// The table of refusals.
-fn refusal(error: AcceptError) -> Problem {
+pub(super) fn refusal(error: AcceptError) -> Problem {
     let text = error.to_string();
     match error {
         AcceptError::UnknownAccount => Problem::new(
@@ -123,6 +123,10 @@ fn refusal(error: AcceptError) -> Problem {
         AcceptError::Recipient(_) => {
             Problem::new(ProblemKind::InvalidBody, format!("`to`: {text}"))
         }
+        AcceptError::NotInGroup => Problem::new(
+            ProblemKind::NotInGroup,
+            "the account has left this group, or was taken out of it",
+        ),
         AcceptError::Refused => Problem::new(
             ProblemKind::DoNotContact,
             "DELETE /v1/do-not-contact/{address} takes an entry off, if the person agrees",
@@ -278,7 +282,7 @@ fn known<T: Stored>(document: &Document) -> Result<T, Problem> {
 }
 
 /// The key that the client sent, if it sent one.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };

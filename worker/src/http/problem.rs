@@ -37,6 +37,10 @@ pub enum ProblemKind {
     UnknownMessage,
     /// No such thread.
     UnknownThread,
+    /// No such group.
+    UnknownGroup,
+    /// The account is not in the group any more.
+    NotInGroup,
     /// The route exists, but not with this method.
     MethodNotAllowed,
     /// None of the accepted formats is available.
@@ -122,6 +126,12 @@ impl ProblemKind {
             Self::UnknownAccount => (S::NOT_FOUND, "unknown_account", "There is no such account"),
             Self::UnknownMessage => (S::NOT_FOUND, "unknown_message", "There is no such message"),
             Self::UnknownThread => (S::NOT_FOUND, "unknown_thread", "There is no such thread"),
+            Self::UnknownGroup => (S::NOT_FOUND, "unknown_group", "There is no such group"),
+            Self::NotInGroup => (
+                S::CONFLICT,
+                "not_in_group",
+                "The account is not in the group",
+            ),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -245,6 +255,12 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
+    }
+
+    /// Code and detail, where it is one of several answers.
+    pub(super) fn summary(&self) -> Value {
+        let (_, code, _) = self.kind.parts();
+        json!({ "code": code, "detail": self.detail })
     }
 
     /// What kind it is.

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, do_not_contact, history, limits, linking, media, messages,
+    account_qr, accounts, broadcasts, debug, do_not_contact, groups, history, limits, linking, media, messages,
     start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
@@ -45,7 +45,20 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             get(linking::passkey).post(linking::answer_passkey),
         )
         .route("/v1/accounts/{id}/messages", post(messages::send))
+        .route("/v1/accounts/{id}/broadcasts", post(broadcasts::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))
+        .route(
+            "/v1/accounts/{id}/groups",
+            get(groups::list).post(groups::create),
+        )
+        .route("/v1/accounts/{id}/groups/join", post(groups::join))
+        .route("/v1/groups/{id}", get(groups::read).patch(groups::change))
+        .route("/v1/groups/{id}/members", post(groups::members))
+        .route(
+            "/v1/groups/{id}/invitation",
+            get(groups::invitation).post(groups::renew_invitation),
+        )
+        .route("/v1/groups/{id}/leave", post(groups::leave))
         .route(
             "/v1/messages/{id}",
             get(messages::read).delete(messages::cancel),
@@ -57,12 +70,17 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         )
         .route("/v1/threads/{id}/messages", get(threads::messages))
         .route(
+            "/v1/threads/{id}/messages/{message}/receipts",
+            get(threads::receipts),
+        )
+        .route(
             "/v1/threads/{id}/messages/{message}/media",
             get(media::download),
         )
         .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
         .route("/v1/threads/{id}/typing", post(threads::typing))
+        .route("/v1/threads/{id}/presence", post(threads::watch_presence))
         .route("/debug/accounts/{id}", get(debug::account))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)

@@ -10,15 +10,16 @@ use serde_json::json;
 use whatsapp::Extras;
 
 use super::accounts;
-use super::extract::{Body, Id, Parameters};
+use super::extract::{Body, Id, Ids, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
-use crate::model::thread::{ThreadKind, title_key};
+use crate::model::thread::{MergedThreadDoc, ThreadKind, title_key};
 use crate::model::{
-    Direction, MessageDoc, MessageState, Read, Stored, ThreadDoc, collections, queries,
+    Direction, MessageDoc, MessageState, Read, ReceiptsDoc, Stored, ThreadDoc, collections,
+    queries,
 };
 
 /// A thread as clients see it.
@@ -211,9 +212,10 @@ pub(super) async fn messages(
     Id(thread_id): Id,
     Parameters(page): Parameters<PageParameters>,
 ) -> Result<impl IntoResponse, Problem> {
-    find(&api, &thread_id).await?;
+    let thread = find(&api, &thread_id).await?;
+    let query = queries::messages_of(thread.path.id())?;
     let page = page
-        .read(api.store().as_ref(), queries::messages_of(&thread_id)?)
+        .read(api.store().as_ref(), query)
         .await?;
     let messages: Vec<ThreadMessageView> = page
         .documents
@@ -224,6 +226,31 @@ pub(super) async fn messages(
     Ok(Json(
         json!({ "messages": messages, "next": next_page(&page) }),
     ))
+}
+
+/// `GET /v1/threads/{id}/messages/{message}/receipts`: who has got a message to
+/// a group, and who has read it; nobody, as long as nobody has.
+///
+/// # Errors
+/// `unknown_thread`; `unknown_message`.
+pub(super) async fn receipts(
+    State(api): State<Api>,
+    Ids((thread_id, message_id)): Ids,
+) -> Result<impl IntoResponse, Problem> {
+    let paths = [
+        collections::message(&thread_id, &message_id)?,
+        collections::receipts(&message_id)?,
+    ];
+    let snapshot = api.store().get(&paths).await?;
+    let [Some(_), receipts] = &snapshot.documents[..] else {
+        return Err(Problem::new(
+            ProblemKind::UnknownMessage,
+            "GET /v1/threads/{id}/messages lists the messages of a thread",
+        ));
+    };
+    let known = receipts.as_ref().and_then(ReceiptsDoc::read_or_skip);
+    let people = known.map(|record| record.value.people).unwrap_or_default();
+    Ok(Json(json!({ "people": people })))
 }
 
 /// `POST /v1/threads/{id}/read`: asks the owner to mark what came in as read.
@@ -283,6 +310,36 @@ pub(super) async fn typing(
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
+/// `POST /v1/threads/{id}/presence`: asks the owner to be told of the peer's
+/// presence, as events `presence`, for as long as this owner has the account.
+/// WhatsApp tells only accounts that are shown as online.
+///
+/// # Errors
+/// `unknown_thread`; `invalid_body` if the thread is not with one person.
+pub(super) async fn watch_presence(
+    State(api): State<Api>,
+    Id(thread_id): Id,
+) -> Result<Response, Problem> {
+    let record = find(&api, &thread_id).await?;
+    if record.value.kind != ThreadKind::Direct {
+        return Err(Problem::new(
+            ProblemKind::InvalidBody,
+            "people have a presence, groups have none",
+        ));
+    }
+    let write = Write::Update {
+        path: record.path,
+        fields: [
+            ("presencePending".to_owned(), Value::Bool(true)),
+            ("pending".to_owned(), Value::Bool(true)),
+        ]
+        .into(),
+        precondition: Precondition::Exists,
+    };
+    commit(&api, write).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
 /// Body of `PATCH /v1/threads/{id}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -317,14 +374,24 @@ async fn commit(api: &Api, write: Write) -> Result<(), Problem> {
     }
 }
 
+/// A thread; where it was merged into another one, that one.
 async fn find(api: &Api, id: &str) -> Result<Record<ThreadDoc>, Problem> {
-    let snapshot = api.store().get(&[collections::thread(id)?]).await?;
-    let document = snapshot
-        .documents
-        .into_iter()
-        .flatten()
-        .next()
-        .ok_or_else(unknown)?;
+    let paths = [collections::thread(id)?, collections::merged_thread(id)?];
+    let snapshot = api.store().get(&paths).await?;
+    let [found, merged] = &snapshot.documents[..] else {
+        return Err(unknown());
+    };
+    let merged = merged.as_ref().and_then(MergedThreadDoc::read_or_skip);
+    let document = match (found, merged) {
+        (Some(document), _) => document.clone(),
+        (None, Some(merged)) => {
+            let path = collections::thread(&merged.value.into)?;
+            let snapshot = api.store().get(&[path]).await?;
+            let target = snapshot.documents.into_iter().flatten().next();
+            target.ok_or_else(unknown)?
+        }
+        (None, None) => return Err(unknown()),
+    };
     match ThreadDoc::read(&document)? {
         Read::Known(record) => Ok(record),
         Read::Newer(_) => Err(Problem::new(

@@ -10,12 +10,16 @@ use whatsapp::content::votes::{self, Ballot};
 use whatsapp::media::MediaRef;
 use whatsapp::{Content, Extras, Inbound};
 
+use super::expiry;
 use super::identity::{self, Peer, Preview};
 use super::order::Moment;
 use crate::events::{Draft, DraftError};
+use crate::groups::shelf;
 use crate::model::message::Details;
 use crate::model::thread::title_key;
-use crate::model::{Change, Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind};
+use crate::model::{
+    Change, Direction, EventKind, GroupDoc, MessageDoc, MessageState, ThreadDoc, ThreadKind,
+};
 
 /// The kind of a message that could not be decrypted yet.
 pub const UNDECRYPTABLE: &str = "undecryptable";
@@ -47,6 +51,10 @@ pub struct Arrival {
     pub account_id: String,
     /// When the engine instance began.
     pub connected_at: StoreTime,
+    /// Where it is noted when it is to be gone, if it disappears.
+    pub expiry_path: Option<Path>,
+    /// Where its group is, if it came in one.
+    pub group_path: Option<Path>,
     /// Where its thread is.
     pub thread_path: Path,
     /// Where it is to be.
@@ -103,11 +111,14 @@ impl Arrival {
         };
         let mut thread = match known {
             Some(thread) => thread,
-            None => identity::new_thread(&self.account_id, self.peer.preferred(), sort_at),
+            None => self.new_thread(draft, sort_at)?,
         };
         self.update_thread(&mut thread, sort_at, placeholder.is_none());
         draft.put(self.thread_path.clone(), &thread)?;
         draft.put(self.message_path.clone(), &self.document(sort_at, now))?;
+        if let (Some(path), Some(at)) = (&self.expiry_path, self.expires_at()) {
+            expiry::note(draft, path, self.thread_path.id(), at)?;
+        }
         draft.event(
             EventKind::MessageReceived,
             [
@@ -120,6 +131,23 @@ impl Arrival {
             ],
         );
         Ok(Kept::Stored)
+    }
+
+    /// A thread for it, with the group's name if that is known.
+    fn new_thread(&self, draft: &Draft<'_>, at: StoreTime) -> Result<ThreadDoc, DraftError> {
+        let mut thread = identity::new_thread(&self.account_id, self.peer.preferred(), at);
+        if let Some(path) = &self.group_path
+            && let Some(group) = draft.get::<GroupDoc>(path)?
+        {
+            shelf::name(&mut thread, &group);
+        }
+        Ok(thread)
+    }
+
+    /// When it is to be gone.
+    fn expires_at(&self) -> Option<StoreTime> {
+        let written_at = StoreTime::from_datetime(self.message.timestamp);
+        expiry::expires_at(written_at, self.message.extras.expires_after_seconds)
     }
 
     /// Who wrote it.
@@ -180,6 +208,7 @@ impl Arrival {
             },
             state_at: now,
             error: None,
+            expires_at: self.expires_at(),
             stored_at: now,
             offline: message.offline,
         }

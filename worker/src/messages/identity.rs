@@ -148,9 +148,12 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         answered: false,
         timer_seconds: None,
         archived: false,
+        merging: false,
+        merging_into: None,
         pending: false,
         read_pending: false,
         typing_pending: None,
+        presence_pending: false,
         typing_at: None,
         created_at: now,
     }

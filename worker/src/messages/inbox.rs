@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use coordinator_lib::rng::SharedRng;
@@ -21,16 +22,28 @@ use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
 use crate::killpoint::{self, KillPoint};
-use crate::model::{AccountDoc, MessageDoc, Stored, ThreadKind, collections, ids};
+use crate::model::{AccountDoc, GroupDoc, MessageDoc, Stored, ThreadKind, collections, ids};
 use crate::outbox::marks::InboundMarks;
 
 /// What is kept of what arrives.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxConfig {
     /// Status updates of contacts, which nobody wrote to the account.
     pub status_updates: bool,
     /// Calls are refused at once.
     pub reject_calls: bool,
+    /// Between two looks for messages that are to be gone.
+    pub expiry_interval: Duration,
+}
+
+impl Default for InboxConfig {
+    fn default() -> Self {
+        Self {
+            status_updates: false,
+            reject_calls: false,
+            expiry_interval: Duration::from_secs(60),
+        }
+    }
 }
 
 /// What an inbox works with.
@@ -89,6 +102,8 @@ impl AccountInbox {
             Need::New(arrival.message_path.clone()),
         ];
         needs.extend(arrival.targets.iter().cloned().map(Need::Read));
+        needs.extend(arrival.group_path.iter().cloned().map(Need::Read));
+        needs.extend(arrival.expiry_path.iter().cloned().map(Need::New));
         self.parts
             .journal
             .submit(needs, move |draft| arrival.store(draft))
@@ -111,7 +126,9 @@ impl AccountInbox {
         );
         let mut targets = Vec::new();
         if let Some(target) = message.content.target() {
-            for author in authors(kind, &sender, &message.content, target) {
+            let number = self.number_in_group(kind, &thread_id, target).await?;
+            let authors = authors(kind, &sender, &message.content, target);
+            for author in authors.into_iter().chain(number) {
                 let id = ids::message(&thread_id, &author, &target.id);
                 targets.push(collections::message(&thread_id, &id)?);
             }
@@ -123,6 +140,14 @@ impl AccountInbox {
         };
         let id = ids::message(&thread_id, &sender, &message.id);
         Ok(Arrival {
+            expiry_path: match message.extras.expires_after_seconds {
+                Some(_) => Some(collections::expiry(&id)?),
+                None => None,
+            },
+            group_path: match kind {
+                ThreadKind::Group => Some(collections::group(&thread_id)?),
+                ThreadKind::Direct | ThreadKind::Status | ThreadKind::Other => None,
+            },
             thread_path: collections::thread(&thread_id)?,
             message_path: collections::message(&thread_id, &id)?,
             targets,
@@ -153,6 +178,25 @@ impl AccountInbox {
                 message.value.kind != UNDECRYPTABLE && message.value.wire_sender == wire_sender
             })
         }))
+    }
+
+    /// The number of whoever wrote the message that another one changes, where
+    /// that names them by LID: messages are stored under the number.
+    async fn number_in_group(
+        &self,
+        kind: ThreadKind,
+        thread_id: &str,
+        target: &Target,
+    ) -> Result<Option<String>, StoreError> {
+        let participant = target.participant.as_deref().map(identity::bare);
+        let lid = participant.filter(|address| identity::is_lid(address));
+        let (ThreadKind::Group, Some(lid)) = (kind, lid) else {
+            return Ok(None);
+        };
+        let snapshot = self.parts.store.get(&[collections::group(thread_id)?]).await?;
+        let group = snapshot.documents.iter().flatten().next();
+        let group = group.and_then(GroupDoc::read_or_skip);
+        Ok(group.and_then(|group| group.value.number_of(&lid).map(str::to_owned)))
     }
 
     async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {

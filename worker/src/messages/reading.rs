@@ -14,6 +14,7 @@ use coordinator_lib::store::{Change, Path, Store, StoreError, StoreTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::presence::Presences;
 use super::receipts::move_message;
 use crate::account::link::Link;
 use crate::events::{Journal, JournalError, Need};
@@ -41,6 +42,10 @@ pub struct Reading {
     pub link: Arc<dyn Link>,
     /// Whether messages can be sent.
     pub connected: watch::Receiver<bool>,
+    /// Whether the account is to be shown as online.
+    pub available: watch::Receiver<Option<bool>>,
+    /// Of whose presence to be told.
+    pub presences: Arc<Presences>,
     /// Time.
     pub clock: SharedClock,
 }
@@ -81,8 +86,21 @@ impl Reading {
                 }
             }
         };
+        let mut shown = None;
+        let mut asked = false;
         loop {
             let connected = *self.connected.borrow_and_update();
+            let available = *self.available.borrow_and_update();
+            if connected && (shown != available || !asked) {
+                match self.show_presence(available.filter(|_| shown != available), !asked).await {
+                    Ok(()) => (shown, asked) = (available, true),
+                    Err(error) => {
+                        tracing::warn!(account.id = %self.account_id, %error, "presence was not shown or asked for");
+                        self.clock.sleep(RETRY_WAIT).await;
+                    }
+                }
+                continue;
+            }
             if connected && let Some((path, thread)) = waiting.pop_first() {
                 if let Err(error) = self.do_in(&path, &thread).await {
                     tracing::warn!(account.id = %self.account_id, thread.id = path.id(), %error, "what was asked in a thread was not done");
@@ -110,8 +128,28 @@ impl Reading {
                         return;
                     }
                 }
+                changed = self.available.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    /// Shows the account as wanted, and asks for those of whom to be told.
+    async fn show_presence(
+        &self,
+        available: Option<bool>,
+        ask: bool,
+    ) -> Result<(), whatsapp::SendError> {
+        if let Some(is_available) = available {
+            self.link.show_available(is_available).await?;
+        }
+        for person in self.presences.watched().iter().filter(|_| ask) {
+            self.link.watch_presence(person).await?;
+        }
+        Ok(())
     }
 
     /// Everything that is asked in one thread.
@@ -119,10 +157,36 @@ impl Reading {
         if let Some(is_typing) = thread.typing_pending {
             self.show_typing(path, thread, is_typing).await?;
         }
+        if thread.presence_pending {
+            self.watch_presence(path, thread).await?;
+        }
         match thread.read_pending {
             true => self.mark(path, thread).await,
             false => Ok(()),
         }
+    }
+
+    /// Asks to be told of the peer's presence, now and on later connections.
+    async fn watch_presence(&self, path: &Path, thread: &ThreadDoc) -> Result<(), ReadingError> {
+        let person = thread.pn.as_ref().or(thread.lid.as_ref());
+        if let Some(person) = person
+            && self.presences.watch(person)
+        {
+            self.link.watch_presence(person).await?;
+        }
+        let path = path.clone();
+        let asked = self
+            .journal
+            .apply(vec![Need::Read(path.clone())], move |draft| {
+                let Some(mut thread) = draft.get::<ThreadDoc>(&path)? else {
+                    return Ok(());
+                };
+                thread.presence_pending = false;
+                thread.pending = thread.read_pending || thread.typing_pending.is_some();
+                // As below: written in any case.
+                draft.put(path.clone(), &thread)
+            });
+        Ok(asked.await?)
     }
 
     /// Shows the peer that somebody is writing; not if that was long ago.
@@ -148,7 +212,7 @@ impl Reading {
                 };
                 if thread.typing_at == asked_at {
                     thread.typing_pending = None;
-                    thread.pending = thread.read_pending;
+                    thread.pending = thread.read_pending || thread.presence_pending;
                 }
                 // Written in any case: what is known here may be older than the
                 // request, and the write's condition finds that out.
@@ -195,7 +259,8 @@ impl Reading {
                 let count = i64::try_from(paths.len()).unwrap_or(i64::MAX);
                 thread.unread = (thread.unread - count).max(0);
                 thread.read_pending = more;
-                thread.pending = more || thread.typing_pending.is_some();
+                thread.pending =
+                    more || thread.typing_pending.is_some() || thread.presence_pending;
                 draft.put(thread_path.clone(), &thread)?;
             }
             Ok(())

@@ -3,6 +3,9 @@
 //! They come late, twice, out of order and in batches; a state never goes back
 //! ([`MessageState::moves_to`]). A message that was sent from here has two
 //! documents to move, in one commit: as it was sent and as the thread shows it.
+//!
+//! In a group the state is that of whoever came furthest; who has got and read
+//! it is a document beside the message, [`ReceiptsDoc`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +15,13 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use whatsapp::ReceiptKind;
 
-use super::identity::{ME, Peer};
+use super::identity::{ME, Peer, bare};
 use super::threads::ThreadBook;
 use crate::events::{Draft, DraftError, Journal, JournalError, Need, Submitted};
+use crate::model::group::Seen;
 use crate::model::{
-    EventKind, MessageDoc, MessageState, Stored, WaOutboxDoc, collections, ids, queries,
+    EventKind, MessageDoc, MessageState, ReceiptsDoc, Stored, ThreadKind, WaOutboxDoc, collections,
+    ids, queries,
 };
 
 /// Receipts that wait for the store; more are dropped and counted, for a state
@@ -33,6 +38,8 @@ const GENERATION_MAX: usize = 1_024;
 pub struct Receipt {
     /// The conversation.
     pub chat: String,
+    /// Who says it, by address.
+    pub sender: String,
     /// WhatsApp's ids of the messages.
     pub ids: Vec<String>,
     /// What it says.
@@ -115,12 +122,21 @@ impl Receipts {
             let Some(state) = state_of(receipt.kind) else {
                 continue;
             };
+            let by = match ThreadKind::of(&receipt.chat) {
+                ThreadKind::Group => seen_of(state).map(|seen| (bare(&receipt.sender), seen)),
+                ThreadKind::Direct | ThreadKind::Status | ThreadKind::Other => None,
+            };
             for wa_message_id in &receipt.ids {
                 let target = self
                     .target(&receipt.chat, wa_message_id)
                     .await
                     .map_err(JournalError::Store)?;
-                moves.push(self.advance(target, state, receipt.at).await?);
+                let step = Step {
+                    state,
+                    at: receipt.at,
+                    by: by.clone(),
+                };
+                moves.push(self.advance(target, step).await?);
             }
         }
         for advance in moves {
@@ -159,16 +175,27 @@ impl Receipts {
     async fn advance(
         &self,
         target: Target,
-        state: MessageState,
-        at: StoreTime,
+        step: Step,
     ) -> Result<Submitted<()>, JournalError> {
         let (message, outbox) = target.paths().map_err(JournalError::Store)?;
+        let Step { state, at, by } = step;
+        let people = match by {
+            Some((by, seen)) => {
+                let path = collections::receipts(&target.stored_message_id);
+                Some((path.map_err(JournalError::Store)?, by, seen))
+            }
+            None => None,
+        };
         let needs = std::iter::once(&message)
             .chain(&outbox)
+            .chain(people.as_ref().map(|(path, ..)| path))
             .cloned()
             .map(Need::Read)
             .collect();
         let change = move |draft: &mut Draft<'_>| {
+            if let Some((path, by, seen)) = &people {
+                note_person(draft, &message, path, (by, *seen, at))?;
+            }
             if let Some(outbox) = &outbox
                 && let Some(mut document) = draft.get::<WaOutboxDoc>(outbox)?
                 && advance_outbox(&mut document, state, at)
@@ -178,6 +205,36 @@ impl Receipts {
             move_message(draft, &message, state, None)
         };
         self.journal.submit(needs, change).await
+    }
+}
+
+/// What one receipt does to one message.
+struct Step {
+    state: MessageState,
+    at: StoreTime,
+    /// In a group, who says what.
+    by: Option<(String, Seen)>,
+}
+
+/// Notes who has got or read a message to a group.
+fn note_person(
+    draft: &mut Draft<'_>,
+    message: &Path,
+    path: &Path,
+    (by, seen, at): (&str, Seen, StoreTime),
+) -> Result<(), DraftError> {
+    let Some(message) = draft.get::<MessageDoc>(message)? else {
+        return Ok(());
+    };
+    let known = draft.get::<ReceiptsDoc>(path)?;
+    let mut receipts = known.unwrap_or_else(|| ReceiptsDoc {
+        account_id: message.account_id,
+        thread_id: message.thread_id,
+        people: Vec::new(),
+    });
+    match receipts.note(by, seen, at) {
+        true => draft.put(path.clone(), &receipts),
+        false => Ok(()),
     }
 }
 
@@ -247,6 +304,22 @@ fn advance_outbox(document: &mut WaOutboxDoc, state: MessageState, at: StoreTime
         | MessageState::Cancelled => {}
     }
     *document != before
+}
+
+/// What a state says of the person whose receipt proves it.
+fn seen_of(state: MessageState) -> Option<Seen> {
+    match state {
+        MessageState::Delivered => Some(Seen::Delivered),
+        MessageState::Read => Some(Seen::Read),
+        MessageState::Played => Some(Seen::Played),
+        MessageState::Queued
+        | MessageState::Sending
+        | MessageState::Sent
+        | MessageState::Received
+        | MessageState::Failed
+        | MessageState::Expired
+        | MessageState::Cancelled => None,
+    }
 }
 
 /// The state that a receipt proves, if it proves one.

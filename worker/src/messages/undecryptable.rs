@@ -94,6 +94,7 @@ pub async fn note(
             state: MessageState::Received,
             state_at: now,
             error: None,
+            expires_at: None,
             stored_at: now,
             offline: false,
         };

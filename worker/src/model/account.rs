@@ -32,6 +32,9 @@ pub struct AccountDoc {
     pub release_request: i64,
     /// Its own proxy.
     pub proxy: Option<SealedProxy>,
+    /// It is to be shown as online while it is connected, or not to be; where
+    /// nothing is said the engine's own ways hold.
+    pub available: Option<bool>,
     /// When it was created.
     pub created_at: StoreTime,
 
@@ -100,6 +103,7 @@ impl Default for AccountDoc {
             start_obeyed: 0,
             release_request: 0,
             proxy: None,
+            available: None,
             created_at: StoreTime::from_micros(0),
             status: Status::Idle,
             status_at: None,

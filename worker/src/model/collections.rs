@@ -13,6 +13,14 @@ pub const WA_SESSIONS: &str = "wa_sessions";
 pub const THREADS: &str = "threads";
 /// Messages, below a thread.
 pub const MESSAGES: &str = "messages";
+/// Groups that accounts are in.
+pub const GROUPS: &str = "groups";
+/// Who has got and read messages to groups.
+pub const RECEIPTS: &str = "receipts";
+/// Where threads went that are one with another.
+pub const MERGED_THREADS: &str = "merged_threads";
+/// When messages disappear.
+pub const EXPIRIES: &str = "expiries";
 /// What clients asked to send.
 pub const OUTBOX: &str = "outbox";
 /// The WhatsApp side of what is sent.
@@ -62,6 +70,26 @@ pub fn messages(thread: &str) -> Result<Collection, StoreError> {
 /// `threads/{thread}/messages/{message}`.
 pub fn message(thread: &str, message: &str) -> Result<Path, StoreError> {
     messages(thread)?.doc(message)
+}
+
+/// `groups/{thread}`.
+pub fn group(thread: &str) -> Result<Path, StoreError> {
+    Collection::new(GROUPS)?.doc(thread)
+}
+
+/// `receipts/{message}`.
+pub fn receipts(message: &str) -> Result<Path, StoreError> {
+    Collection::new(RECEIPTS)?.doc(message)
+}
+
+/// `merged_threads/{thread}`.
+pub fn merged_thread(thread: &str) -> Result<Path, StoreError> {
+    Collection::new(MERGED_THREADS)?.doc(thread)
+}
+
+/// `expiries/{message}`.
+pub fn expiry(message: &str) -> Result<Path, StoreError> {
+    Collection::new(EXPIRIES)?.doc(message)
 }
 
 /// `outbox/{message}`.

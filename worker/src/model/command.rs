@@ -72,4 +72,6 @@ pub enum CommandKind {
     PasskeyAnswer,
     /// A person has compared a passkey's code.
     PasskeyConfirm,
+    /// Something about a group.
+    Group,
 }

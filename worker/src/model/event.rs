@@ -53,6 +53,20 @@ pub enum EventKind {
     /// `data`: `threadId`, `messageId`, `waMessageId`.
     #[serde(rename = "message.undecryptable")]
     MessageUndecryptable,
+    /// A group is another than before: `data`: `groupId`, `change` (`joined`,
+    /// `left`, `added`, `removed`, `promoted`, `demoted`, `subject`,
+    /// `description`, `settings`, …).
+    #[serde(rename = "group.changed")]
+    GroupChanged,
+    /// Two threads turned out to be one person's: `data`: `threadId`, which has
+    /// the messages of both, and `mergedThreadId`, which is no more.
+    #[serde(rename = "thread.merged")]
+    ThreadMerged,
+    /// Somebody came, left, writes or speaks, told while the account asks for
+    /// it: `data`: `threadId`, `state` (`available`, `unavailable`, `typing`,
+    /// `recording`, `paused`), `lastSeen?`.
+    #[serde(rename = "presence")]
+    Presence,
     /// `data`: `from`, `to`, `reason`.
     #[serde(rename = "account.status")]
     AccountStatus,
@@ -67,6 +81,9 @@ impl EventKind {
             EventKind::MessageChanged => "message.changed",
             EventKind::CallReceived => "call.received",
             EventKind::MessageUndecryptable => "message.undecryptable",
+            EventKind::GroupChanged => "group.changed",
+            EventKind::ThreadMerged => "thread.merged",
+            EventKind::Presence => "presence",
             EventKind::AccountStatus => "account.status",
         }
     }

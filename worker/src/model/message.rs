@@ -78,6 +78,9 @@ pub struct MessageDoc {
     /// Why it failed, if it did.
     #[serde(default)]
     pub error: Option<String>,
+    /// When it is to be gone, if it disappears.
+    #[serde(default)]
+    pub expires_at: Option<StoreTime>,
     /// When it was committed here.
     pub stored_at: StoreTime,
     /// It waited at the server while this account was offline.

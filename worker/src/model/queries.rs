@@ -4,7 +4,7 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages,
+    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS, OUTBOX, THREADS, WA_OUTBOX, messages,
 };
 use super::{Desired, EventKind, Status};
 
@@ -77,6 +77,18 @@ pub fn thread_by_lid(account: &str, lid: &str) -> Result<Query, StoreError> {
         .limit(1))
 }
 
+/// Threads of an account whose messages are moving into another one.
+pub fn threads_merging(account: &str) -> Result<Query, StoreError> {
+    Ok(threads_of(account)?.filter("merging", Op::Eq, Value::Bool(true)))
+}
+
+/// Groups that an account is in, by id.
+pub fn groups(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(GROUPS)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("joined", Op::Eq, Value::Bool(true)))
+}
+
 /// Messages of a thread, the latest first.
 pub fn messages_of(thread: &str) -> Result<Query, StoreError> {
     Ok(Query::new(messages(thread)?).order("sortAt", Direction::Descending))
@@ -85,6 +97,14 @@ pub fn messages_of(thread: &str) -> Result<Query, StoreError> {
 /// Messages of a thread that came in and are not marked as read.
 pub fn messages_unread(thread: &str) -> Result<Query, StoreError> {
     Ok(Query::new(messages(thread)?).filter("state", Op::Eq, text("received")))
+}
+
+/// Messages of an account that are to be gone by a time, in its order.
+pub fn expiries_due(account: &str, now: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EXPIRIES)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("expiresAt", Op::Le, Value::Time(now))
+        .order("expiresAt", Direction::Ascending))
 }
 
 /// Outgoing messages of an account that its owner still has to do something
@@ -202,8 +222,11 @@ mod tests {
             ("threads_pending", threads_pending("a")),
             ("thread_by_pn", thread_by_pn("a", "p")),
             ("thread_by_lid", thread_by_lid("a", "l")),
+            ("threads_merging", threads_merging("a")),
+            ("groups", groups("a")),
             ("messages_of", messages_of("t")),
             ("messages_unread", messages_unread("t")),
+            ("expiries_due", expiries_due("a", StoreTime::from_micros(0))),
             ("wa_outbox_open", wa_outbox_open("a")),
             ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
             ("outbox", outbox("a")),

@@ -47,6 +47,12 @@ pub struct ThreadDoc {
     /// It was put away; the next message brings it back.
     #[serde(default)]
     pub archived: bool,
+    /// It is one with another thread, and its messages move there.
+    #[serde(default)]
+    pub merging: bool,
+    /// Which one.
+    #[serde(default)]
+    pub merging_into: Option<String>,
     /// A client has asked for something that the owner is to do here, and that
     /// it clears: what the owner watches.
     #[serde(default)]
@@ -57,7 +63,10 @@ pub struct ThreadDoc {
     /// Asked: show the peer that somebody is writing, or no longer is.
     #[serde(default)]
     pub typing_pending: Option<bool>,
-    /// When that was asked: it is worth nothing soon after.
+    /// Asked: to be told of the peer's presence.
+    #[serde(default)]
+    pub presence_pending: bool,
+    /// When typing was asked: it is worth nothing soon after.
     #[serde(default)]
     pub typing_at: Option<StoreTime>,
     /// When the first message came or went.
@@ -65,6 +74,18 @@ pub struct ThreadDoc {
 }
 
 impl Stored for ThreadDoc {}
+
+/// `merged_threads/{id}`: where a thread went that is one with another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MergedThreadDoc {
+    /// Whose conversation.
+    pub account_id: String,
+    /// The thread that it is now.
+    pub into: String,
+}
+
+impl Stored for MergedThreadDoc {}
 
 /// What a name is searched by.
 pub fn title_key(title: &str) -> String {

@@ -22,15 +22,18 @@ use whatsapp::media::MEDIA_KEY_BYTES;
 use whatsapp::{Content, Extras, InvalidRecipient};
 
 use super::request::{Context, NewMessage, Prepared};
+use crate::groups::shelf;
 use crate::killpoint::{self, KillPoint};
 use crate::messages::arrival::poll_purpose;
+use crate::messages::expiry;
 use crate::messages::identity::{self, ME, Preview};
 use crate::messages::refusals;
+use crate::model::expiry::ExpiryDoc;
 use crate::model::message::Details;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
-    AccountDoc, Direction, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read, Status,
+    AccountDoc, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read, Status,
     Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
 };
 
@@ -109,6 +112,9 @@ pub enum AcceptError {
     /// The recipient is none.
     #[error(transparent)]
     Recipient(#[from] InvalidRecipient),
+    /// The account is not in the group any more.
+    #[error("the account is not in this group")]
+    NotInGroup,
     /// The recipient is on the do-not-contact list.
     #[error("the recipient is on the do-not-contact list")]
     Refused,
@@ -167,7 +173,12 @@ pub async fn accept(
         if is_refused(parts.store, &to, thread.as_ref()).await? {
             return Err(AcceptError::Refused);
         }
+        let group = find_group(parts.store, &request.account_id, &to).await?;
+        if group.as_ref().is_some_and(|group| !group.joined) {
+            return Err(AcceptError::NotInGroup);
+        }
         let context = Context {
+            group: group.as_ref(),
             store: parts.store,
             account_id: &request.account_id,
             data_key: &data_key,
@@ -176,7 +187,8 @@ pub async fn accept(
             to: &to,
         };
         let prepared = request.message.prepare(&context).await?;
-        let (writes, accepted) = writes(parts, request, &to, &data_key, prepared, thread, key)?;
+        let place = Place { thread, group };
+        let (writes, accepted) = writes(parts, request, &to, &data_key, prepared, place, key)?;
         match parts.store.commit(writes).await? {
             CommitOutcome::Committed(_) => {
                 killpoint::reach(KillPoint::AfterAccept);
@@ -319,8 +331,38 @@ async fn find_thread(
         };
         found = store.query(&query).await?.documents.into_iter().next();
     }
+    if let Some(into) = merging_into(found.as_ref())? {
+        let snapshot = store.get(&[collections::thread(&into)?]).await?;
+        found = snapshot.documents.into_iter().flatten().next();
+    }
     match found.as_ref().map(ThreadDoc::read).transpose()? {
         Some(Read::Known(record)) => Ok(Some(record)),
+        Some(Read::Newer(_)) => Err(AcceptError::Newer),
+        None => Ok(None),
+    }
+}
+
+/// The thread that a thread's messages move into, if they do.
+fn merging_into(found: Option<&Document>) -> Result<Option<String>, StoreError> {
+    let thread = found.map(ThreadDoc::read).transpose()?;
+    let thread = thread.and_then(Read::known);
+    Ok(thread.and_then(|thread| thread.value.merging_into))
+}
+
+/// The group of this address, if it is one's and known.
+async fn find_group(
+    store: &dyn DocumentStore,
+    account_id: &str,
+    to: &str,
+) -> Result<Option<GroupDoc>, AcceptError> {
+    if ThreadKind::of(to) != ThreadKind::Group {
+        return Ok(None);
+    }
+    let path = collections::group(&ids::thread(account_id, to))?;
+    let snapshot = store.get(&[path]).await?;
+    let found = snapshot.documents.iter().flatten().next();
+    match found.map(GroupDoc::read).transpose()? {
+        Some(Read::Known(record)) => Ok(Some(record.value)),
         Some(Read::Newer(_)) => Err(AcceptError::Newer),
         None => Ok(None),
     }
@@ -332,7 +374,7 @@ fn writes(
     to: &str,
     data_key: &DataKey,
     prepared: Prepared,
-    thread: Option<Record<ThreadDoc>>,
+    Place { thread, group }: Place,
     key: KeyState,
 ) -> Result<(Vec<Write>, Accepted), AcceptError> {
     let AcceptParts { clock, rng, .. } = parts;
@@ -352,6 +394,11 @@ fn writes(
             key
         }),
     };
+    let mut prepared = prepared;
+    if prepared.amends.is_none() {
+        prepared.extras.expires_after_seconds = timer(thread.as_ref(), group.as_ref());
+    }
+    let expires_at = expiry::expires_at(now, prepared.extras.expires_after_seconds);
     let payload = encode(&prepared.content, &prepared.extras, around);
     let sealed = data_key.seal_secret(rng, &account_id, &payload_purpose(&message_id), &payload);
 
@@ -370,7 +417,10 @@ fn writes(
             now,
             Preview::of_content(&prepared.content),
             &stored_message_id,
-            thread.is_some(),
+            match thread.is_some() {
+                true => Before::Exists,
+                false => Before::New(group.as_ref()),
+            },
         )?);
         let poll_secret = matches!(prepared.content, Content::Poll(_)).then(|| {
             let purpose = poll_purpose(&wa_message_id);
@@ -403,11 +453,21 @@ fn writes(
             state: MessageState::Queued,
             state_at: now,
             error: None,
+            expires_at,
             stored_at: now,
             offline: false,
         };
         let path = collections::message(&thread_id, &stored_message_id)?;
         writes.push(create(path, message.to_document()?));
+        if let Some(expires_at) = expires_at {
+            let expiry = ExpiryDoc {
+                account_id: account_id.clone(),
+                thread_id: thread_id.clone(),
+                expires_at,
+            };
+            let path = collections::expiry(&stored_message_id)?;
+            writes.push(create(path, expiry.to_document()?));
+        }
     }
     let mut outbox = OutboxDoc {
         account_id: account_id.clone(),
@@ -476,6 +536,15 @@ fn writes(
     ))
 }
 
+/// After how many seconds messages of a conversation disappear.
+fn timer(thread: Option<&Record<ThreadDoc>>, group: Option<&GroupDoc>) -> Option<u32> {
+    let seconds = match group {
+        Some(group) => group.timer_seconds,
+        None => thread.and_then(|thread| thread.value.timer_seconds),
+    };
+    seconds.and_then(|seconds| u32::try_from(seconds).ok())
+}
+
 /// Creates the thread, or moves the one that exists to the top. The owner
 /// writes it too, conditionally, and looks again after this.
 fn thread_write(
@@ -485,11 +554,13 @@ fn thread_write(
     now: StoreTime,
     preview: Preview,
     message_id: &str,
-    exists: bool,
+    before: Before<'_>,
 ) -> Result<Write, StoreError> {
     let path = collections::thread(thread_id)?;
-    if exists {
-        let fields = Fields::from([
+    let group = match before {
+        Before::New(group) => group,
+        Before::Exists => {
+            let fields = Fields::from([
             ("lastMessageAt".to_owned(), Value::Time(now)),
             ("lastMessagePreview".to_owned(), Value::Text(preview.into())),
             (
@@ -497,16 +568,34 @@ fn thread_write(
                 Value::Text(message_id.to_owned()),
             ),
         ]);
-        return Ok(Write::Update {
-            path,
-            fields,
-            precondition: Precondition::Exists,
-        });
-    }
+            return Ok(Write::Update {
+                path,
+                fields,
+                precondition: Precondition::Exists,
+            });
+        }
+    };
     let mut thread = identity::new_thread(account_id, to, now);
+    if let Some(group) = group {
+        shelf::name(&mut thread, group);
+    }
     thread.last_message_preview = Some(preview.into());
     thread.last_message_id = Some(message_id.to_owned());
     Ok(create(path, thread.to_document()?))
+}
+
+/// Where a message belongs, as far as there is something of it yet.
+struct Place {
+    thread: Option<Record<ThreadDoc>>,
+    group: Option<GroupDoc>,
+}
+
+/// A thread before a message is accepted for it.
+enum Before<'a> {
+    /// It is there.
+    Exists,
+    /// It is not; this is its group, if it is one's.
+    New(Option<&'a GroupDoc>),
 }
 
 fn create(path: Path, fields: Fields) -> Write {

@@ -13,7 +13,7 @@ use crate::messages::arrival::poll_purpose;
 use crate::messages::identity;
 use crate::model::message::Details;
 use crate::model::{
-    AmendsDoc, Change, MediaDoc, MessageDoc, Read, Stored, ThreadKind, collections,
+    AmendsDoc, Change, GroupDoc, MediaDoc, MessageDoc, Read, Stored, ThreadKind, collections,
 };
 
 /// Characters of a name, a title, an address, a poll's option.
@@ -88,6 +88,8 @@ pub(super) struct Context<'a> {
     pub(super) thread_id: Option<&'a str>,
     /// The recipient's address.
     pub(super) to: &'a str,
+    /// The recipient, if it is a group that is known.
+    pub(super) group: Option<&'a GroupDoc>,
 }
 
 impl NewMessage {
@@ -215,21 +217,23 @@ impl NewMessage {
                 preview,
                 quote,
             } => {
-                let mentions = mentions
+                let mentions: Vec<String> = mentions
                     .iter()
-                    .map(|who| whatsapp::normalise_recipient(who));
+                    .map(|who| whatsapp::normalise_recipient(who))
+                    .collect::<Result<_, _>>()?;
+                let (text, mentions) = named_in_group(text, mentions, context.group);
                 let quote = match quote {
                     Some(id) => Some(quoted(&context.find(id).await?, context)),
                     None => None,
                 };
                 Ok(Prepared {
                     extras: Extras {
-                        mentions: mentions.collect::<Result<_, _>>()?,
+                        mentions,
                         quote,
                         preview: preview.clone(),
                         ..Extras::default()
                     },
-                    ..plain(Content::Text(text.clone()))
+                    ..plain(Content::Text(text))
                 })
             }
             NewMessage::Location(place) => Ok(plain(Content::Location(place.clone()))),
@@ -305,9 +309,11 @@ impl Context<'_> {
         }
     }
 
-    /// The account's own address of the same kind as another one.
+    /// The account's own address of the same kind as another one; in a group,
+    /// whose members know one another by it, the LID.
     fn own_like(&self, other: &str) -> String {
-        let is_alike = |own: &&String| identity::is_lid(own) == identity::is_lid(other);
+        let is_by_lid = identity::is_lid(other) || ThreadKind::of(other) == ThreadKind::Group;
+        let is_alike = |own: &&String| identity::is_lid(own) == is_by_lid;
         let own = self.own.iter().find(is_alike).or(self.own.first());
         own.cloned().unwrap_or_default()
     }
@@ -321,6 +327,26 @@ impl Context<'_> {
                 .unwrap_or_else(|| message.sender.clone()),
         }
     }
+}
+
+/// Names people as the members of a group know them: by LID, also where the
+/// text says `@number`.
+fn named_in_group(
+    text: &str,
+    mentions: Vec<String>,
+    group: Option<&GroupDoc>,
+) -> (String, Vec<String>) {
+    let mut text = text.to_owned();
+    let user = |address: &str| address.split('@').next().unwrap_or_default().to_owned();
+    let mentions = mentions.into_iter().map(|who| {
+        let Some(lid) = group.and_then(|group| group.lid_of(&who)) else {
+            return who;
+        };
+        text = text.replace(&format!("@{}", user(&who)), &format!("@{}", user(lid)));
+        lid.to_owned()
+    });
+    let mentions = mentions.collect();
+    (text, mentions)
 }
 
 fn quoted(message: &MessageDoc, context: &Context<'_>) -> Quote {

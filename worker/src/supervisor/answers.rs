@@ -12,11 +12,14 @@ use coordinator_lib::identity::AccountId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use session::DataKey;
-use whatsapp::LinkingError;
+use whatsapp::{GroupError, LinkingError};
 
 use super::SupervisorHandle;
 use crate::account::link::Link;
+use crate::account::observed::Observed;
 use crate::commands::Answering;
+use crate::groups::answers::{Answers, GroupReply};
+use crate::groups::shelf::Shelf;
 use crate::http::WorkerView;
 use crate::model::command::{COMMAND_PURPOSE, CommandDoc, CommandKind};
 
@@ -87,6 +90,10 @@ impl Answering for SupervisorHandle {
         let observed = Arc::clone(self.shared.observed.lock().get(&account)?);
         let reply = match command.kind {
             CommandKind::Inspect => return Some(observed.snapshot().debug.to_string()),
+            CommandKind::Group => {
+                let reply = self.group(command, &observed).await;
+                return serde_json::to_string(&reply).ok();
+            }
             CommandKind::PairingCode | CommandKind::PasskeyAnswer | CommandKind::PasskeyConfirm => {
                 match observed.running() {
                     Some((link, data_key)) => self.linking(command, &link, &data_key).await,
@@ -99,6 +106,28 @@ impl Answering for SupervisorHandle {
 }
 
 impl SupervisorHandle {
+    /// Carries out what is asked about a group.
+    async fn group(&self, command: &CommandDoc, observed: &Observed) -> GroupReply {
+        let (Some((link, data_key)), Some(journal)) = (observed.running(), observed.journal())
+        else {
+            return GroupReply::Failed {
+                error: GroupError::NotConnected,
+            };
+        };
+        let shelf = Shelf {
+            account_id: command.account_id.clone(),
+            store: Arc::clone(&self.store),
+            journal,
+        };
+        let answers = Answers {
+            link: &link,
+            data_key: &data_key,
+            rng: self.rng.as_ref(),
+            shelf: &shelf,
+        };
+        answers.answer(command).await
+    }
+
     async fn linking(
         &self,
         command: &CommandDoc,
@@ -144,7 +173,7 @@ impl SupervisorHandle {
                     .await
             }
             CommandKind::PasskeyConfirm => link.passkey_confirm().await,
-            CommandKind::Inspect => Ok(()), // answered by whoever called
+            CommandKind::Inspect | CommandKind::Group => Ok(()), // answered by whoever called
         };
         match done {
             Ok(()) => LinkingReply::Done,

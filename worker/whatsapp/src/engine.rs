@@ -8,8 +8,10 @@
 //! Everything an instance does runs in its own [`TaskRuntime`], so that
 //! [`Engine::shutdown`], and in an emergency the drop, leave nothing behind.
 
+mod groups;
 mod linking;
 mod memory;
+mod presence;
 
 use std::collections::BTreeMap;
 use std::fmt;

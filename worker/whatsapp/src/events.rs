@@ -11,7 +11,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::disconnect::DisconnectReason;
+use crate::groups::GroupNews;
 use crate::linking::PasskeyStep;
+use crate::presence::PresenceState;
 
 /// How far a connection attempt has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +127,7 @@ pub enum EngineEvent {
     Receipt {
         /// The conversation's JID.
         chat: String,
-        /// Who sent the receipt.
+        /// Who sent the receipt: by number where it is known.
         sender: String,
         /// The WhatsApp ids of the messages.
         ids: Vec<String>,
@@ -169,13 +171,32 @@ pub enum EngineEvent {
         /// It rang while the account was offline.
         offline: bool,
     },
+    /// Something happened in a group. The engine has acknowledged it already, so
+    /// it is not told again.
+    Group {
+        /// The group's address.
+        group: String,
+        /// What happened.
+        news: GroupNews,
+    },
+    /// Somebody came, left, writes or speaks.
+    Presence {
+        /// The chat, where it is about one; the person's own address otherwise.
+        chat: String,
+        /// Who.
+        person: String,
+        /// What they do.
+        state: PresenceState,
+        /// When they were last online, if they let others see it.
+        last_seen: Option<DateTime<Utc>>,
+    },
     /// The run loop has ended; the instance is of no more use. Always the last.
     Stopped,
 }
 
 impl EngineEvent {
     /// Every name that [`EngineEvent::name`] gives.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 14] = [
         "stage",
         "qr",
         "qr_exhausted",
@@ -187,6 +208,8 @@ impl EngineEvent {
         "server_ack",
         "undecryptable",
         "call",
+        "group",
+        "presence",
         "stopped",
     ];
 
@@ -204,6 +227,8 @@ impl EngineEvent {
             Self::ServerAck { .. } => "server_ack",
             Self::Undecryptable { .. } => "undecryptable",
             Self::Call { .. } => "call",
+            Self::Group { .. } => "group",
+            Self::Presence { .. } => "presence",
             Self::Stopped => "stopped",
         }
     }
@@ -214,7 +239,9 @@ impl EngineEvent {
             Self::Receipt { .. }
             | Self::ServerAck { .. }
             | Self::Undecryptable { .. }
-            | Self::Call { .. } => true,
+            | Self::Call { .. }
+            | Self::Group { .. }
+            | Self::Presence { .. } => true,
             Self::Stage(_)
             | Self::Qr { .. }
             | Self::QrExhausted

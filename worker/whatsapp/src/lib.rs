@@ -64,6 +64,7 @@ pub mod content;
 mod disconnect;
 mod engine;
 mod events;
+pub mod groups;
 mod hook;
 mod http;
 mod inbox;
@@ -72,6 +73,7 @@ mod listener;
 pub mod media;
 mod message;
 mod monitor;
+mod presence;
 mod proxy;
 mod redelivery;
 mod runtime;
@@ -90,12 +92,14 @@ pub use content::{Content, Extras};
 pub use disconnect::{DisconnectReason, UnreachableReason};
 pub use engine::{Engine, EngineError, EngineStats, OutboundMessage, OwnIdentity, ShutdownReport};
 pub use events::{EngineEvent, QrCode, ReceiptKind, Stage};
+pub use groups::{GroupAnswer, GroupError, GroupNews, GroupRequest};
 pub use inbox::{Inbound, Inbox, InboxError, MessageKey};
 pub use linking::{LinkingError, PairingCode, PasskeyStep};
 pub use message::{
     InvalidRecipient, MESSAGE_SECRET_BYTES, MessageSecret, TEXT_BYTES_MAX, encode_text,
     generate_message_id, generate_message_secret, normalise_recipient,
 };
+pub use presence::PresenceState;
 pub use proxy::{InvalidProxy, Proxy, ProxyKind};
 pub use send_error::SendError;
 pub use verification::{

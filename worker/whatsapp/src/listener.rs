@@ -8,17 +8,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wacore::stanza::groups::GroupNotificationAction;
 use wacore::types::call::{CallAction, IncomingCall};
 use wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, InboundMessage, Receipt,
     ServerAck,
 };
-use wacore::types::presence::ReceiptType;
+use wacore::types::message::MessageSource;
+use wacore::types::presence::{ChatPresence, ChatPresenceMedia, ReceiptType};
 
 use crate::disconnect::DisconnectReason;
 use crate::events::{EngineEvent, QrCode, ReceiptKind};
+use crate::groups::GroupNews;
 use crate::linking::PasskeyStep;
 use crate::monitor::{Monitor, Phase};
+use crate::presence::PresenceState;
 
 /// What is done with messages that did not come by the hook.
 pub(crate) type Stray = Box<dyn Fn(Vec<InboundMessage>) + Send + Sync>;
@@ -108,6 +112,39 @@ impl Listener {
                 });
             }
             Event::IncomingCall(call) => self.call(call),
+            Event::GroupUpdate(update) => {
+                if let Some(news) = group_news(&update.action) {
+                    self.monitor.emit(EngineEvent::Group {
+                        group: update.group_jid.to_string(),
+                        news,
+                    });
+                }
+            }
+            Event::Presence(update) => {
+                let person = update.from.to_non_ad().to_string();
+                self.monitor.emit(EngineEvent::Presence {
+                    chat: person.clone(),
+                    person,
+                    state: match update.unavailable {
+                        true => PresenceState::Unavailable,
+                        false => PresenceState::Available,
+                    },
+                    last_seen: update.last_seen,
+                });
+            }
+            Event::ChatPresence(update) => {
+                let state = match (update.state, update.media) {
+                    (ChatPresence::Paused, _) => PresenceState::Paused,
+                    (ChatPresence::Composing, ChatPresenceMedia::Audio) => PresenceState::Recording,
+                    (ChatPresence::Composing, ChatPresenceMedia::Text) => PresenceState::Typing,
+                };
+                self.monitor.emit(EngineEvent::Presence {
+                    chat: update.source.chat.to_non_ad().to_string(),
+                    person: number_of(&update.source),
+                    state,
+                    last_seen: None,
+                });
+            }
             Event::Messages(batch) if !batch.hook_committed => {
                 (self.stray)(batch.messages.to_vec());
             }
@@ -136,7 +173,7 @@ impl Listener {
         };
         self.monitor.emit(EngineEvent::Receipt {
             chat: receipt.source.chat.to_non_ad().to_string(),
-            sender: receipt.source.sender.to_non_ad().to_string(),
+            sender: number_of(&receipt.source),
             ids: receipt.message_ids.clone(),
             kind,
             at: receipt.timestamp,
@@ -201,8 +238,42 @@ impl EventHandler for Listener {
             EventKind::UndecryptableMessage,
             EventKind::Messages,
             EventKind::IncomingCall,
+            EventKind::GroupUpdate,
+            EventKind::Presence,
+            EventKind::ChatPresence,
         ])
     }
+}
+
+/// Who sent something: by phone number, where that is known.
+fn number_of(source: &MessageSource) -> String {
+    let number = source.sender_alt.as_ref().filter(|alt| alt.is_pn());
+    number.unwrap_or(&source.sender).to_non_ad().to_string()
+}
+
+/// What happened in a group, if it changes what is kept of it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's enum, which grows"
+)]
+fn group_news(action: &GroupNotificationAction) -> Option<GroupNews> {
+    Some(match action {
+        GroupNotificationAction::Create { .. } => GroupNews::Created,
+        GroupNotificationAction::Add { .. } => GroupNews::Added,
+        GroupNotificationAction::Remove { .. } => GroupNews::Removed,
+        GroupNotificationAction::Promote { .. } => GroupNews::Promoted,
+        GroupNotificationAction::Demote { .. } => GroupNews::Demoted,
+        GroupNotificationAction::Subject { .. } => GroupNews::Subject,
+        GroupNotificationAction::Description { .. } => GroupNews::Description,
+        GroupNotificationAction::Modify { .. }
+        | GroupNotificationAction::Locked { .. }
+        | GroupNotificationAction::Unlocked
+        | GroupNotificationAction::Announce
+        | GroupNotificationAction::NotAnnounce
+        | GroupNotificationAction::Ephemeral { .. } => GroupNews::Settings,
+        GroupNotificationAction::Delete { .. } => GroupNews::Deleted,
+        _ => return None,
+    })
 }
 
 /// The reason for a refused login.

@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use crate::server::DeviceId;
+use crate::{server::DeviceId, signal::GroupHeader};
 
 /// What a ciphertext's header says, and a fingerprint of the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ type Chain = HashMap<u32, u64>;
 #[derive(Debug, Default)]
 pub struct Ratchets {
     chains: HashMap<(DeviceId, DeviceId), HashMap<[u8; 32], Chain>>,
+    /// By sender, group and the sender's chain.
+    groups: HashMap<(DeviceId, String, u32), Chain>,
     /// Which base key a recipient's one-time prekey was used with.
     prekeys: HashMap<(DeviceId, u32), [u8; 32]>,
     seen: u64,
@@ -72,6 +74,25 @@ impl Ratchets {
             }
         }
         findings
+    }
+
+    /// Notes a group's ciphertext and says what is wrong with it.
+    pub fn see_group(
+        &mut self,
+        from: &DeviceId,
+        group: &str,
+        header: GroupHeader,
+        bytes: &[u8],
+    ) -> Option<Finding> {
+        self.seen += 1;
+        let fingerprint = self.fingerprints.hash_one(bytes);
+        let chain = (from.clone(), group.to_owned(), header.chain);
+        let known = self.groups.entry(chain).or_default();
+        let before = known.insert(header.iteration, fingerprint)?;
+        Some(match before == fingerprint {
+            true => Finding::CiphertextRepeated,
+            false => Finding::CounterReused,
+        })
     }
 
     /// How many ciphertexts passed.
@@ -117,6 +138,19 @@ mod tests {
             ratchets.see(&a, &b, &sighting(1, 0, "w")),
             [Finding::CounterReused]
         );
+    }
+
+    #[test]
+    fn a_groups_key_encrypts_one_thing_once() {
+        let mut ratchets = Ratchets::default();
+        let ada = device("1");
+        let header = |chain, iteration| GroupHeader { chain, iteration };
+        let mut see = |header, bytes: &str| ratchets.see_group(&ada, "g", header, bytes.as_bytes());
+        assert_eq!(see(header(1, 0), "x"), None);
+        assert_eq!(see(header(1, 1), "y"), None);
+        assert_eq!(see(header(2, 0), "z"), None);
+        assert_eq!(see(header(1, 1), "y"), Some(Finding::CiphertextRepeated));
+        assert_eq!(see(header(1, 0), "w"), Some(Finding::CounterReused));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::server::DeviceId;
 #[derive(Clone, Debug, Serialize)]
 pub struct Sent {
     pub id: String,
-    /// The other's number.
+    /// The other's number, or a group's address.
     pub to: Arc<str>,
     pub text: String,
     pub at_ms: u64,
@@ -35,6 +35,8 @@ pub struct Received {
     pub id: String,
     /// The sender's number and device.
     pub from: DeviceId,
+    /// The group's address, if it came in one.
+    pub group: Option<String>,
     pub text: String,
     /// Its place among all that this phone received, from 0.
     pub seq: u64,
@@ -83,6 +85,7 @@ impl Ledger {
         &mut self,
         id: &str,
         from: &DeviceId,
+        group: Option<&str>,
         text: &str,
         at_ms: u64,
     ) -> bool {
@@ -94,6 +97,7 @@ impl Ledger {
         self.received.push(Received {
             id: id.to_owned(),
             from: from.clone(),
+            group: group.map(str::to_owned),
             text: text.to_owned(),
             seq: self.received.len() as u64,
             at_ms,
@@ -157,10 +161,10 @@ mod tests {
             device,
         };
         let mut ledger = Ledger::default();
-        assert!(ledger.note_received("a", &device("1", 1), "x", 0));
-        assert!(!ledger.note_received("a", &device("1", 1), "x", 1));
+        assert!(ledger.note_received("a", &device("1", 1), None, "x", 0));
+        assert!(!ledger.note_received("a", &device("1", 1), None, "x", 1));
         // The same id from another sender is another message.
-        assert!(ledger.note_received("a", &device("2", 0), "y", 2));
+        assert!(ledger.note_received("a", &device("2", 0), None, "y", 2));
         assert_eq!(ledger.received.len(), 2);
         assert_eq!((ledger.received[0].repeats, ledger.received[1].seq), (1, 1));
     }

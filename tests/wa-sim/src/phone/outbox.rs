@@ -122,6 +122,9 @@ impl Phone {
             .get(id)
             .cloned()
             .ok_or(PhoneError::UnknownMessage)?;
+        if chat.contains('@') {
+            return self.send_group_again(state, to, (&chat, &text), (id, count));
+        }
         state.signal.forget(&to.to_string());
         let content = text_message(state, &text);
         let mut encrypted = self.encrypt(state, to, &content)?;
@@ -223,7 +226,7 @@ impl Phone {
     }
 
     /// `<enc>` for one device; begins a session if there is none.
-    fn encrypt(
+    pub(super) fn encrypt(
         &self,
         state: &mut State,
         to: &DeviceId,
@@ -261,7 +264,7 @@ impl Phone {
         Ok((number, all))
     }
 
-    fn hand_in(&self, message: &Node) -> Result<(), PhoneError> {
+    pub(super) fn hand_in(&self, message: &Node) -> Result<(), PhoneError> {
         match self
             .inner
             .world
@@ -274,7 +277,7 @@ impl Phone {
     }
 }
 
-fn text_message(state: &mut State, text: &str) -> Message {
+pub(super) fn text_message(state: &mut State, text: &str) -> Message {
     let secret: [u8; 32] = state.rng.random();
     Message {
         conversation: Some(text.to_owned()),

@@ -10,7 +10,7 @@ use crate::{
     oracle::ViolationKind,
     server::{DeviceId, three_bytes},
     signal::{CiphertextKind, PreKeyBundle, SignalError, unpad},
-    wire::{Jid, Node},
+    wire::{Jid, Node, jid::SERVER_GROUP},
 };
 
 /// What became of a message's ciphertext.
@@ -38,9 +38,11 @@ impl Phone {
         };
         let mut state = self.inner.state.lock();
         let mut echo = None;
+        let group = group_of(node);
         for ciphertext in node.find_all("enc") {
-            match open(&mut state, &from, ciphertext) {
+            match open(&mut state, &from, group, ciphertext) {
                 Ok(Opened::Message(message)) => {
+                    learn_group_key(&mut state, &from, &message);
                     echo = self.note(&mut state, node, &from, &message);
                 }
                 Ok(Opened::Repeated) => {
@@ -69,11 +71,25 @@ impl Phone {
     ) -> Option<String> {
         let id = node.get("id").unwrap_or_default();
         let now = self.inner.world.lock().clock.now_ms();
+        let group = group_of(node);
         if from.account != *self.number() {
             let text = text_of(message)?;
-            let is_new = state.ledger.note_received(id, from, text, now);
+            let is_new = state.ledger.note_received(id, from, group, text, now);
+            if group.is_some() {
+                return None;
+            }
             let echo = state.echo.as_ref().filter(|_| is_new)?;
             return Some(format!("{echo}{text}"));
+        }
+        if let (Some(group), Some(text)) = (group, text_of(message)) {
+            state.ledger.note_copy(Copied {
+                id: id.to_owned(),
+                device: from.device,
+                to: group.to_owned(),
+                text: text.to_owned(),
+                at_ms: now,
+                repeats: 0,
+            });
         }
         if let Some(copy) = &message.device_sent_message {
             let text = copy.message.as_deref().and_then(text_of)?;
@@ -105,6 +121,9 @@ impl Phone {
         let mut receipt = Node::new("receipt")
             .attr("id", node.get("id").unwrap_or_default())
             .attr("to", node.get("from").unwrap_or_default());
+        if group_of(node).is_some() {
+            receipt = receipt.attr("participant", self.lid_of(from));
+        }
         if from.account == *self.number() {
             receipt = match (node.get("category"), node.get("recipient")) {
                 (None, Some(chat)) => receipt.attr("type", "sender").attr("recipient", chat),
@@ -121,6 +140,7 @@ impl Phone {
         let id = node.get("id").unwrap_or_default();
         let sender = node.get("from").unwrap_or_default();
         let bundle = state.signal.bundle();
+        let participant = group_of(node).map(|_| self.lid_of(from));
         let mut world = self.inner.world.lock();
         let now = world.clock.now_ms();
         let stamp = world.clock.stamp().to_string();
@@ -131,9 +151,11 @@ impl Phone {
             format!("message {id}: {error}"),
             now,
         );
-        let receipt = Node::new("receipt")
-            .attr("id", id)
-            .attr("to", sender)
+        let addressed = |node: Node| match &participant {
+            Some(participant) => node.attr("to", sender).attr("participant", participant),
+            None => node.attr("to", sender),
+        };
+        let receipt = addressed(Node::new("receipt").attr("id", id))
             .attr("type", "retry")
             .attr("t", &stamp)
             .child(
@@ -146,10 +168,8 @@ impl Phone {
             .child(Node::new("registration").bytes(bundle.registration_id.to_be_bytes()))
             .child(keys_node(&bundle));
         world.accept_receipt(&self.inner.id, &receipt);
-        let ack = Node::new("ack")
-            .attr("class", "message")
-            .attr("id", id)
-            .attr("to", sender);
+        let ack = Node::new("ack").attr("class", "message").attr("id", id);
+        let ack = addressed(ack);
         world.accept_ack(&self.inner.id, &ack);
     }
 
@@ -193,6 +213,9 @@ impl Phone {
                 self.inner.world.lock().replenish(&self.inner.id, keys);
             }
             Some("devices") => self.take_device_change(node),
+            Some("w:gp2") if node.find("remove").is_some() => {
+                self.forget_group_key(node.get("from").unwrap_or_default());
+            }
             Some(_) | None => {}
         }
         self.acknowledge(node);
@@ -218,14 +241,20 @@ impl Phone {
             .attr("class", &node.tag)
             .attr("id", node.get("id").unwrap_or_default())
             .attr("to", node.get("from").unwrap_or_default());
-        if let Some(kind) = node.get("type") {
-            ack = ack.attr("type", kind);
+        for name in ["type", "participant"] {
+            if let Some(value) = node.get(name) {
+                ack = ack.attr(name, value);
+            }
         }
         self.inner.world.lock().accept_ack(&self.inner.id, &ack);
     }
 
     fn sender(&self, node: &Node) -> Option<DeviceId> {
-        let jid: Jid = node.get("from")?.parse().ok()?;
+        let address = match group_of(node) {
+            Some(_) => node.get("participant"),
+            None => node.get("from"),
+        };
+        let jid: Jid = address?.parse().ok()?;
         self.inner.world.lock().device_id(&jid)
     }
 
@@ -235,10 +264,46 @@ impl Phone {
     }
 }
 
-fn open(state: &mut State, from: &DeviceId, ciphertext: &Node) -> Result<Opened, SignalError> {
-    let kind: CiphertextKind = ciphertext.get("type").unwrap_or_default().parse()?;
-    let address = from.to_string();
-    let padded = match state.signal.decrypt(&address, kind, ciphertext.data()) {
+/// The group that a stanza comes from, if it does.
+fn group_of(node: &Node) -> Option<&str> {
+    let from = node.get("from")?;
+    let (_, server) = from.split_once('@')?;
+    (server == SERVER_GROUP).then_some(from)
+}
+
+/// Takes the key of a group that a message brings.
+fn learn_group_key(state: &mut State, from: &DeviceId, message: &Message) {
+    let Some(distribution) = &message.sender_key_distribution_message else {
+        return;
+    };
+    let (Some(group), Some(bytes)) = (
+        &distribution.group_id,
+        &distribution.axolotl_sender_key_distribution_message,
+    ) else {
+        return;
+    };
+    if let Err(error) = state.sender_keys.learn(group, &from.to_string(), bytes) {
+        tracing::warn!(%error, "a group's key is not one");
+    }
+}
+
+fn open(
+    state: &mut State,
+    from: &DeviceId,
+    group: Option<&str>,
+    ciphertext: &Node,
+) -> Result<Opened, SignalError> {
+    let kind = ciphertext.get("type").unwrap_or_default();
+    let (address, bytes) = (from.to_string(), ciphertext.data());
+    let padded = match (kind, group) {
+        ("skmsg", Some(group)) => state.sender_keys.decrypt(group, &address, bytes),
+        ("skmsg", None) => Err(SignalError::Malformed),
+        (kind, _) => {
+            let kind: CiphertextKind = kind.parse()?;
+            state.signal.decrypt(&address, kind, bytes)
+        }
+    };
+    let padded = match padded {
         Ok(padded) => padded,
         Err(SignalError::Duplicate(_)) => return Ok(Opened::Repeated),
         Err(error) => return Err(error),

@@ -33,6 +33,7 @@ impl World {
         let answer = match query.get("xmlns").unwrap_or_default() {
             "encrypt" => self.answer_encrypt(from, query),
             "usync" => self.answer_usync(from, query),
+            "w:g2" => self.answer_group(from, query),
             "passive" => {
                 if query.find("active").is_some() {
                     self.activate(id);

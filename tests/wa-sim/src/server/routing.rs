@@ -20,7 +20,7 @@ use crate::{
     signal::{self, CiphertextKind},
     wire::{
         Content, Jid, Node,
-        jid::{SERVER_LID, SERVER_PN},
+        jid::{SERVER_GROUP, SERVER_LID, SERVER_PN},
     },
 };
 
@@ -37,9 +37,9 @@ fn settles(kind: Option<&str>) -> bool {
 }
 
 /// One recipient's part of a message.
-struct Part<'a> {
-    to: DeviceId,
-    ciphertexts: Vec<&'a Node>,
+pub(super) struct Part<'a> {
+    pub(super) to: DeviceId,
+    pub(super) ciphertexts: Vec<&'a Node>,
 }
 
 impl World {
@@ -59,16 +59,27 @@ impl World {
         if id.is_empty() {
             return refused("400");
         }
-        if self.account_of(&chat).is_none() {
+        let is_group = chat.server == SERVER_GROUP;
+        let parts = if is_group {
+            match self.group_parts(from, &chat, message) {
+                Ok(parts) => parts,
+                Err(refusal) => return refused(&refusal.code().to_string()),
+            }
+        } else if self.account_of(&chat).is_none() {
             return refused("404");
-        }
+        } else {
+            self.parts(&chat, message)
+        };
         let drop_at = self.faults.drops_on_message(&from.account);
         if drop_at == Some(MessagePoint::BeforeAccept) {
             return vec![Reply::End(Disconnect::Drop)];
         }
 
+        if is_group {
+            self.watch_group(from, &chat, message);
+        }
         let mut full = false;
-        for part in self.parts(&chat, message) {
+        for part in parts {
             self.watch(from, &part, id);
             let mut node = self.delivery(from, &part, &chat, message);
             if part.to.device != 0 && self.faults.corrupts(&part.to.account) {
@@ -93,6 +104,13 @@ impl World {
         }
         let mut replies = Vec::new();
         if !self.faults.withholds_ack(&from.account) {
+            let ack = match self.group_hash_if_other(&chat, message).filter(|_| is_group) {
+                Some(hash) => {
+                    self.oracle.count(&from.account).group_hashes_refused += 1;
+                    ack.attr("phash", hash)
+                }
+                None => ack,
+            };
             replies.push(Reply::Send(ack));
         }
         if drop_at == Some(MessagePoint::AfterAck) {
@@ -170,7 +188,19 @@ impl World {
                 node = node.attr(name, value);
             }
         }
+        let ciphertexts = part.ciphertexts.iter().copied();
+        let kept = message
+            .kids()
+            .iter()
+            .filter(|child| KEPT_CHILDREN.contains(&child.tag.as_str()));
+        let children = ciphertexts.chain(kept).cloned().collect();
         let sender = self.account(&from.account);
+        if chat.server == SERVER_GROUP {
+            if let Some(sender) = sender {
+                node = node.attr("notify", &sender.name);
+            }
+            return self.with_group(node, chat, from).children(children);
+        }
         if let Some(sender) = sender {
             let jid = sender.jid(from.device, &chat.server);
             node = node
@@ -193,12 +223,7 @@ impl World {
             }
             false => with_other_jid(node, "sender", sender, chat),
         };
-        let ciphertexts = part.ciphertexts.iter().copied();
-        let kept = message
-            .kids()
-            .iter()
-            .filter(|child| KEPT_CHILDREN.contains(&child.tag.as_str()));
-        node.children(ciphertexts.chain(kept).cloned().collect())
+        node.children(children)
     }
 
     fn count_message(&mut self, from: &DeviceId, id: &str) {
@@ -231,7 +256,7 @@ impl World {
         let Some(to) = Jid::from_str(to).ok() else {
             return replies;
         };
-        let Some(target) = self.device_id(&to) else {
+        let Some(target) = self.author(receipt) else {
             return replies;
         };
 
@@ -289,6 +314,16 @@ impl World {
     }
 
     fn forwarded_receipt(&self, from: &DeviceId, to: &Jid, receipt: &Node, stamp: &str) -> Node {
+        if to.server == SERVER_GROUP {
+            let mut node = Node::new("receipt")
+                .attr("id", receipt.get("id").unwrap_or_default())
+                .attr("t", receipt.get("t").unwrap_or(stamp));
+            if let Some(kind) = receipt.get("type") {
+                node = node.attr("type", kind);
+            }
+            node.content = receipt.content.clone();
+            return self.with_group(node, to, from);
+        }
         let server = match to.server.as_str() {
             SERVER_LID => SERVER_LID,
             _ => SERVER_PN,
@@ -320,10 +355,7 @@ impl World {
         let Some(class) = ack.get("class").and_then(Class::of) else {
             return;
         };
-        let sender = ack
-            .get("to")
-            .and_then(|jid| self.account_of(&jid.parse().ok()?))
-            .map(|account| Arc::clone(&account.number));
+        let sender = self.settled_from(ack);
         let id = ack.get("id").unwrap_or_default();
         self.settle(from, class, id, sender.as_ref());
         self.changed();

@@ -3,14 +3,19 @@
 //! Invariant: a device's `live` session exists and is its only one at
 //! [`Stage::Online`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc, watch};
 
 use super::{
     account::{Account, Device, DeviceId},
     clock::Clock,
+    groups::Group,
     pairing::PairError,
+    presence::Presences,
     session::{Command, Flow, Mail, Reply, Session, SessionId, Stage},
 };
 use crate::{
@@ -27,6 +32,9 @@ use crate::{
 pub struct World {
     pub(super) accounts: HashMap<Arc<str>, Account>,
     pub(super) by_lid: HashMap<String, Arc<str>>,
+    /// By the user part of their address.
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(super) presences: Presences,
     pub(super) sessions: HashMap<SessionId, Session>,
     /// QR codes' references.
     pub(super) refs: HashMap<String, SessionId>,
@@ -42,6 +50,8 @@ impl World {
         Self {
             accounts: HashMap::new(),
             by_lid: HashMap::new(),
+            groups: BTreeMap::new(),
+            presences: Presences::default(),
             sessions: HashMap::new(),
             refs: HashMap::new(),
             session_next: 0,
@@ -105,6 +115,14 @@ impl World {
             account: Arc::clone(&self.account_of(jid)?.number),
             device: jid.device,
         })
+    }
+
+    /// A device's address at a server; without a user if nobody has the number.
+    pub(crate) fn address_of(&self, id: &DeviceId, server: &str) -> Jid {
+        match self.account(&id.account) {
+            Some(account) => account.jid(id.device, server),
+            None => Jid::new("", server),
+        }
     }
 
     pub(super) fn device(&self, id: &DeviceId) -> Option<&Device> {
@@ -222,7 +240,15 @@ impl World {
                 self.accept_ack(device, node);
                 Vec::new()
             }
-            // Presence, typing, telemetry: heard and forgotten.
+            "presence" => {
+                self.take_presence(device, node);
+                Vec::new()
+            }
+            "chatstate" => {
+                self.take_chat_state(device, node);
+                Vec::new()
+            }
+            // Telemetry: heard and forgotten.
             _ => Vec::new(),
         }
     }

@@ -105,6 +105,9 @@ impl Driver {
         };
         match started {
             Ok(instance) => {
+                let wishes = self.wishes.borrow().clone();
+                let doc = wishes.as_ref().and_then(AccountDoc::read_or_skip);
+                instance.show(doc.and_then(|record| record.value.available));
                 self.instance = Some(instance);
                 self.set_connecting(self.parts.account.connecting_timeout);
                 Ok(())

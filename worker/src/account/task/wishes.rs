@@ -16,6 +16,9 @@ impl Driver {
         else {
             return Ok(());
         };
+        if let Some(instance) = &self.instance {
+            instance.show(doc.available);
+        }
         if doc.release_request >= self.term.epoch() {
             return Err(Exit::Release(ReleaseReason::Asked));
         }

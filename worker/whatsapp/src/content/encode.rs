@@ -255,7 +255,11 @@ fn media(
 }
 
 fn context(extras: &Extras) -> MessageField<wa::ContextInfo> {
-    if extras.mentions.is_empty() && extras.quote.is_none() && !extras.forwarded {
+    let is_plain = extras.mentions.is_empty()
+        && extras.quote.is_none()
+        && !extras.forwarded
+        && extras.expires_after_seconds.is_none();
+    if is_plain {
         return MessageField::none();
     }
     let quote = extras.quote.as_ref();
@@ -272,6 +276,7 @@ fn context(extras: &Extras) -> MessageField<wa::ContextInfo> {
         },
         is_forwarded: extras.forwarded.then_some(true),
         forwarding_score: extras.forwarded.then_some(1),
+        expiration: extras.expires_after_seconds,
         ..Default::default()
     })
 }
@@ -371,6 +376,7 @@ mod tests {
                 description: None,
             }),
             forwarded: true,
+            expires_after_seconds: Some(86_400),
             ..Extras::default()
         };
         let (_, read) = there_and_back(&Content::Text("see @1".to_owned()), &extras);
