@@ -118,13 +118,17 @@ impl<'a> Group<'a> {
 
     /// Waits for a stored message with this text that is as wanted.
     async fn stored(&self, wanted: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait::until("a message of the group is stored", DELIVERY_LIMIT, async || {
-            let all = self.messages().await?;
-            let seen = format!("{} messages", all.len());
-            let found = all.into_iter().find(|message| message["text"] == wanted);
-            let seen = format!("{seen}, {found:?}");
-            Ok(Look::some(found.filter(|message| is_so(message)), seen))
-        })
+        wait::until(
+            "a message of the group is stored",
+            DELIVERY_LIMIT,
+            async || {
+                let all = self.messages().await?;
+                let seen = format!("{} messages", all.len());
+                let found = all.into_iter().find(|message| message["text"] == wanted);
+                let seen = format!("{seen}, {found:?}");
+                Ok(Look::some(found.filter(|message| is_so(message)), seen))
+            },
+        )
         .await
     }
 }
@@ -179,7 +183,10 @@ async fn groups_with_baileys_are_written_in_by_all() -> Result<()> {
         let group = Group::create(alice.api(), &account, "Team", &[&peer_phone, &ada]).await?;
         ensure!(peer.group_changed(mark, "create").await? == group.jid);
         let kept = group.read().await?;
-        ensure!(kept["members"].as_array().map(Vec::len) == Some(3), "{kept}");
+        ensure!(
+            kept["members"].as_array().map(Vec::len) == Some(3),
+            "{kept}"
+        );
         ensure!(kept["size"] == 3 && kept["subject"] == "Team", "{kept}");
 
         // From the worker to everyone.
@@ -204,7 +211,10 @@ async fn groups_with_baileys_are_written_in_by_all() -> Result<()> {
         let mark = peer.mark();
         ada.send_group_text(&group.jid, &third)?;
         let stored_third = group.stored(&third, |_| true).await?;
-        ensure!(stored_third["sender"] == jid(ada.number()), "{stored_third}");
+        ensure!(
+            stored_third["sender"] == jid(ada.number()),
+            "{stored_third}"
+        );
         ensure!(stored_third["pushName"] == "Ada", "{stored_third}");
         peer.received(mark, &third).await?;
 
@@ -235,7 +245,9 @@ async fn quote_and_react(
     theirs: &Value,
 ) -> Result<()> {
     let lid = scene.sim().state().accounts[phone.number()].lid.clone();
-    let own_lid = scene.sim().state().accounts[group.account.number()].lid.clone();
+    let own_lid = scene.sim().state().accounts[group.account.number()]
+        .lid
+        .clone();
     let mark = peer.mark();
     let answer = scene.text("an answer");
     let named = format!("{answer} @{}", phone.number());
@@ -252,7 +264,10 @@ async fn quote_and_react(
     ensure!(context["stanzaId"] == theirs["waMessageId"], "{context}");
     let by = context["participant"].as_str().unwrap_or_default();
     ensure!(by.starts_with(&lid), "{context}");
-    ensure!(context["mentionedJid"] == json!([format!("{lid}@lid")]), "{context}");
+    ensure!(
+        context["mentionedJid"] == json!([format!("{lid}@lid")]),
+        "{context}"
+    );
 
     // Baileys reacts to what the account wrote, and the account to that of
     // Baileys.
@@ -316,12 +331,15 @@ async fn receipts(
             .all(|who| all[who.as_str()]["deliveredAt"].is_string())
     })
     .await?;
-    let mine = peer.events(baileys::Mark::default()).into_iter().find_map(|event| {
-        let Event::Message { id, by, .. } = event else {
-            return None;
-        };
-        (id == sent["waMessageId"].as_str().unwrap_or_default()).then_some(by)
-    });
+    let mine = peer
+        .events(baileys::Mark::default())
+        .into_iter()
+        .find_map(|event| {
+            let Event::Message { id, by, .. } = event else {
+                return None;
+            };
+            (id == sent["waMessageId"].as_str().unwrap_or_default()).then_some(by)
+        });
     let by = mine.flatten().context("Baileys knows who wrote it")?;
     let wa_id = text(sent, "waMessageId")?;
     peer.read_in_group(&group.jid, &by, &[&wa_id]).await?;
@@ -349,8 +367,7 @@ async fn members_come_and_go_and_admins_change_the_group() -> Result<()> {
         // Not an admin: WhatsApp's refusal is a typed error.
         let path = format!("/v1/groups/{}/members", group.id);
         let body = json!({ "change": "add", "people": [&**ada.number()] });
-        let refused = alice.api().post(&path, body).await?.expect(502)?;
-        let refused: Value = refused.json()?;
+        let refused: Value = alice.api().post(&path, body).await?.expect(502)?.json()?;
         ensure!(refused["code"] == "refused_by_whatsapp", "{refused}");
         ensure!(refused["waCode"] == 403, "{refused}");
 
@@ -377,7 +394,10 @@ async fn members_come_and_go_and_admins_change_the_group() -> Result<()> {
         group.patch(json!({ "announcement": true })).await?;
         let kept = group.read().await?;
         ensure!(kept["description"] == "What we do" && kept["announcement"] == true);
-        ensure!(ada.send_group_text(&group.jid, "hush").is_err(), "admins only");
+        ensure!(
+            ada.send_group_text(&group.jid, "hush").is_err(),
+            "admins only"
+        );
         group.patch(json!({ "announcement": false })).await?;
         peer.group("groupUpdateDescription", json!([group.jid, "Other things"]))
             .await?;
@@ -387,12 +407,20 @@ async fn members_come_and_go_and_admins_change_the_group() -> Result<()> {
             })
             .await?;
         let seen = peer.group("groupMetadata", json!([group.jid])).await?;
-        ensure!(seen["desc"] == "Other things" && seen["announce"] == false, "{seen}");
+        ensure!(
+            seen["desc"] == "Other things" && seen["announce"] == false,
+            "{seen}"
+        );
 
         // By a link: another account of the worker comes in.
         let path = format!("/v1/groups/{}/invitation", group.id);
         let first: Value = alice.api().get(&path).await?.expect(200)?.json()?;
-        let renewed: Value = alice.api().post(&path, Value::Null).await?.expect(200)?.json()?;
+        let renewed: Value = alice
+            .api()
+            .post(&path, Value::Null)
+            .await?
+            .expect(200)?
+            .json()?;
         ensure!(first["link"] != renewed["link"]);
         let other = scene.link(alice.api(), "support").await?;
         let join = format!("/v1/accounts/{}/groups/join", other.id);
@@ -401,7 +429,10 @@ async fn members_come_and_go_and_admins_change_the_group() -> Result<()> {
         ensure!(old["waCode"] == 404, "{old}");
         let body = json!({ "invitation": renewed["link"] });
         let joined: Value = alice.api().post(&join, body).await?.expect(200)?.json()?;
-        ensure!(joined["jid"] == group.jid && joined["waiting"] == false, "{joined}");
+        ensure!(
+            joined["jid"] == group.jid && joined["waiting"] == false,
+            "{joined}"
+        );
         let hello = scene.text("hello from the new one");
         let body = json!({ "to": group.jid, "text": hello });
         let path = format!("/v1/accounts/{}/messages", other.id);
@@ -487,11 +518,7 @@ async fn a_group_of_200_members_and_a_new_key_when_one_leaves() -> Result<()> {
             .until("one less", |group| group["size"] == MEMBERS)
             .await?;
         let fourth = scene.text("without the one who left");
-        to_all(
-            &fourth,
-            &mut rest.iter().chain([host, &newcomer]),
-        )
-        .await?;
+        to_all(&fourth, &mut rest.iter().chain([host, &newcomer])).await?;
         let heard = host.overhear_group(&group.jid);
         let own: Vec<_> = heard
             .iter()
@@ -503,16 +530,29 @@ async fn a_group_of_200_members_and_a_new_key_when_one_leaves() -> Result<()> {
         let chains = [one, two, three, four]
             .map(|message| group_header(&message.bytes).map(|header| header.chain));
         let chains = chains.into_iter().collect::<Result<Vec<_>, _>>()?;
-        ensure!(chains[0] == chains[1] && chains[1] == chains[2], "{chains:?}");
-        ensure!(chains[2] != chains[3], "a new key after one left: {chains:?}");
+        ensure!(
+            chains[0] == chains[1] && chains[1] == chains[2],
+            "{chains:?}"
+        );
+        ensure!(
+            chains[2] != chains[3],
+            "a new key after one left: {chains:?}"
+        );
         // It reads each once: that it had the key is shown by what it got.
         let got = leaver.with_ledger(|ledger| {
             let texts = ledger.received.iter().map(|message| message.text.clone());
             texts.collect::<Vec<_>>()
         });
-        ensure!([&first, &second, &third].iter().all(|text| got.contains(text)));
+        ensure!(
+            [&first, &second, &third]
+                .iter()
+                .all(|text| got.contains(text))
+        );
         ensure!(!got.contains(&fourth), "not delivered");
-        ensure!(leaver.try_to_read(&group.jid, four).is_err(), "not readable");
+        ensure!(
+            leaver.try_to_read(&group.jid, four).is_err(),
+            "not readable"
+        );
         for early in [one, two] {
             ensure!(newcomer.try_to_read(&group.jid, early).is_err());
         }
@@ -604,7 +644,10 @@ async fn die_at(scene: &Scene, point: &str, nth: u32) -> Result<String> {
     let (traffic, ended) = tokio::join!(traffic, alice.ended());
     traffic?;
     let (status, _) = ended?;
-    ensure!(status.signal() == Some(KILLED), "{point} was not reached: {status}");
+    ensure!(
+        status.signal() == Some(KILLED),
+        "{point} was not reached: {status}"
+    );
     until_taken_over(scene, bob.api(), &account, &before, LINK_LIMIT).await?;
 
     for (_, text) in &sent {
@@ -619,22 +662,32 @@ async fn die_at(scene: &Scene, point: &str, nth: u32) -> Result<String> {
     let mut resent = 0;
     for phone in &members {
         let seen = phone.with_ledger(|ledger| {
-            let of_account = |message: &&wa_sim::phone::Received| {
-                &*message.from.account == account.number()
-            };
+            let of_account =
+                |message: &&wa_sim::phone::Received| &*message.from.account == account.number();
             let all = ledger.received.iter().filter(of_account);
             all.map(|message| (message.text.clone(), message.repeats))
                 .collect::<Vec<_>>()
         });
-        resent += seen.iter().map(|(_, repeats)| *repeats as usize).sum::<usize>();
+        resent += seen
+            .iter()
+            .map(|(_, repeats)| *repeats as usize)
+            .sum::<usize>();
         let texts: Vec<&String> = seen.iter().map(|(text, _)| text).collect();
         let wanted: Vec<&String> = sent.iter().map(|(_, text)| text).collect();
         doubled += texts.len().saturating_sub(wanted.len());
-        ensure!(texts == wanted, "each once and in order: {} of {}", texts.len(), wanted.len());
+        ensure!(
+            texts == wanted,
+            "each once and in order: {} of {}",
+            texts.len(),
+            wanted.len()
+        );
     }
     let stored = group.messages().await?;
     for text in &written {
-        let count = stored.iter().filter(|message| message["text"] == **text).count();
+        let count = stored
+            .iter()
+            .filter(|message| message["text"] == **text)
+            .count();
         ensure!(count == 1, "stored {count} times");
     }
     let incoming = stored

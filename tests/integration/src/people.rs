@@ -28,8 +28,16 @@ async fn threads_begun_under_both_addresses_become_one() -> Result<()> {
             let text = scene.text("to one of two addresses");
             let body = json!({ "to": to, "text": text });
             let accepted: Value = alice.api().post(&path, body).await?.expect(202)?.json()?;
-            threads.push(accepted["threadId"].as_str().context("threadId")?.to_owned());
-            let id = accepted["messageId"].as_str().context("messageId")?.to_owned();
+            threads.push(
+                accepted["threadId"]
+                    .as_str()
+                    .context("threadId")?
+                    .to_owned(),
+            );
+            let id = accepted["messageId"]
+                .as_str()
+                .context("messageId")?
+                .to_owned();
             alice
                 .api()
                 .until_state(&id, &["delivered", "read"], DELIVERY_LIMIT)
@@ -58,7 +66,10 @@ async fn threads_begun_under_both_addresses_become_one() -> Result<()> {
         for thread in &threads {
             let path = format!("/v1/threads/{thread}/messages");
             let page: Value = alice.api().get(&path).await?.expect(200)?.json()?;
-            ensure!(page["messages"].as_array().map(Vec::len) == Some(3), "{page}");
+            ensure!(
+                page["messages"].as_array().map(Vec::len) == Some(3),
+                "{page}"
+            );
         }
         Ok(())
     })
@@ -171,7 +182,8 @@ async fn messages_disappear_when_their_time_is_past() -> Result<()> {
 
         // A timer for the chat holds for what the account writes there.
         let timer = json!({ "disappearingMessagesInChat": 86_400 });
-        peer.send_content(&jid(account.number()), timer, None).await?;
+        peer.send_content(&jid(account.number()), timer, None)
+            .await?;
         let path = format!("/v1/accounts/{}/threads", account.id);
         wait::until("the chat has a timer", DELIVERY_LIMIT, async || {
             let page: Value = alice.api().get(&path).await?.expect(200)?.json()?;
@@ -234,12 +246,12 @@ async fn one_message_to_many_is_one_each_on_whatever_worker_and_however_often() 
             ensure!(count == 1, "{count} messages");
         }
         let another = json!({ "to": to, "text": "another" }).to_string();
-        let refused = bob
+        let refused: Value = bob
             .api()
             .request(Method::Post, &path, &headers, Some(another))
             .await?
-            .expect(422)?;
-        let refused: Value = refused.json()?;
+            .expect(422)?
+            .json()?;
         ensure!(refused["code"] == "idempotency_key_reused", "{refused}");
         Ok(())
     })

@@ -148,7 +148,10 @@ impl Oracle {
                 Finding::CiphertextRepeated => ViolationKind::CiphertextRepeated,
                 Finding::CounterReused | Finding::PrekeyReused(_) => ViolationKind::CounterReused,
             };
-            let detail = format!("message {message} to a group, iteration {}", header.iteration);
+            let detail = format!(
+                "message {message} to a group, iteration {}",
+                header.iteration
+            );
             self.accuse(kind, from.clone(), None, detail, at_ms);
         }
     }

@@ -32,7 +32,10 @@ use crate::{
         code::{Exchange, open_bundle, unwrap_key, wrap_key},
     },
     keys::KeyPair,
-    server::{Device, DeviceId, GroupRefusal, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching, World},
+    server::{
+        Device, DeviceId, GroupRefusal, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching,
+        World,
+    },
     signal::{PreKeyBundle, SenderKeys, SignalDevice, SignalError},
     wire::{Jid, Node},
 };
@@ -323,7 +326,9 @@ impl Phone {
             false => Jid::pn(to).to_string(),
         };
         let state = if is_typing { "composing" } else { "paused" };
-        let node = Node::new("chatstate").attr("to", to).child(Node::new(state));
+        let node = Node::new("chatstate")
+            .attr("to", to)
+            .child(Node::new(state));
         let mut world = self.inner.world.lock();
         world.take_chat_state(&self.inner.id, &node);
     }

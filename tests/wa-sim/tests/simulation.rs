@@ -541,3 +541,47 @@ async fn shutdown_does_not_wait_for_anyone() {
     timeout(DEADLINE, scene.sim.shutdown()).await.unwrap();
     drop((link, stalled));
 }
+
+#[tokio::test]
+async fn phones_write_in_groups_and_whoever_left_cannot_read() {
+    let sim = Sim::start(SimConfig::default()).await.unwrap();
+    let ada = sim.add_phone("15550001", "Ada").unwrap();
+    let ben = sim.add_phone("15550002", "Ben").unwrap();
+    let eve = sim.add_phone("15550003", "Eve").unwrap();
+    let group = ada
+        .create_group("Three", &["15550002", "15550003"])
+        .unwrap();
+    assert_eq!(ben.group_members(&group).unwrap().len(), 3);
+    let got = async |phone: &Phone, text: &str| {
+        let wanted = text.to_owned();
+        sim.wait_ledger(phone, "a text of the group", DEADLINE, move |ledger| {
+            ledger.received.iter().any(|one| one.text == wanted)
+        })
+        .await
+        .unwrap();
+    };
+    ada.send_group_text(&group, "one").unwrap();
+    ben.send_group_text(&group, "two").unwrap();
+    for (phone, text) in [(&ben, "one"), (&eve, "one"), (&ada, "two"), (&eve, "two")] {
+        got(phone, text).await;
+    }
+    assert!(
+        ben.remove_from_group(&group, &["15550003"]).is_err(),
+        "no admin"
+    );
+    eve.leave_group(&group).unwrap();
+    assert!(eve.send_group_text(&group, "three").is_err(), "not in it");
+    // Ada hears of it in her own time, and forgets her key.
+    sim.wait("that she has heard", DEADLINE, || {
+        !ada.has_group_key(&group)
+    })
+    .await
+    .unwrap();
+    ada.send_group_text(&group, "four").unwrap();
+    got(&ben, "four").await;
+    let heard = ada.overhear_group(&group);
+    let last = heard.last().expect("it passed");
+    assert!(eve.try_to_read(&group, last).is_err());
+    assert_eq!(sim.oracle().violations, []);
+    sim.shutdown().await;
+}

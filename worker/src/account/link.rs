@@ -14,8 +14,8 @@ use session::SessionFiles;
 use tokio::sync::mpsc;
 use whatsapp::{
     Engine, EngineConfig, EngineError, EngineEvent, EngineStats, GroupAnswer, GroupError,
-    GroupRequest, Inbox, LinkingError,
-    OutboundMessage, OwnIdentity, PairingCode, Proxy, SendError, ShutdownReport,
+    GroupRequest, Inbox, LinkingError, OutboundMessage, OwnIdentity, PairingCode, Proxy, SendError,
+    ShutdownReport,
 };
 
 /// A running connection to WhatsApp: one instance, under one epoch. See

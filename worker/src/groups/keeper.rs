@@ -151,7 +151,12 @@ impl Keeper {
     async fn ask_on(&mut self) {
         let mut changed = self.board.changed.subscribe();
         loop {
-            if self.connected.wait_for(|connected| *connected).await.is_err() {
+            if self
+                .connected
+                .wait_for(|connected| *connected)
+                .await
+                .is_err()
+            {
                 return;
             }
             let Some(question) = self.board.next() else {

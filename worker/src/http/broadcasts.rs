@@ -85,15 +85,18 @@ pub(super) async fn send(
         idempotency_ttl: api.info().idempotency_ttl,
     };
     let outcome = broadcast(parts, &request).await.map_err(refusal)?;
-    let messages = outcome.people.into_iter().map(|person| match person.outcome {
-        Ok(accepted) => json!({
-            "to": person.to,
-            "messageId": accepted.message_id,
-            "waMessageId": accepted.wa_message_id,
-            "threadId": accepted.thread_id,
-        }),
-        Err(error) => json!({ "to": person.to, "error": refusal(error).summary() }),
-    });
+    let messages = outcome
+        .people
+        .into_iter()
+        .map(|person| match person.outcome {
+            Ok(accepted) => json!({
+                "to": person.to,
+                "messageId": accepted.message_id,
+                "waMessageId": accepted.wa_message_id,
+                "threadId": accepted.thread_id,
+            }),
+            Err(error) => json!({ "to": person.to, "error": refusal(error).summary() }),
+        });
     let messages: Vec<Value> = messages.collect();
     let body = json!({ "accountId": request.account_id, "messages": messages });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();

@@ -275,10 +275,7 @@ pub(super) async fn members(
 ///
 /// # Errors
 /// As [`change`].
-pub(super) async fn invitation(
-    State(api): State<Api>,
-    Id(id): Id,
-) -> Result<Json<Value>, Problem> {
+pub(super) async fn invitation(State(api): State<Api>, Id(id): Id) -> Result<Json<Value>, Problem> {
     link(&api, &id, false).await
 }
 

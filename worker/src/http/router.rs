@@ -11,8 +11,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, broadcasts, debug, do_not_contact, groups, history, limits, linking, media, messages,
-    start_page, status, threads, workers,
+    account_qr, accounts, broadcasts, debug, do_not_contact, groups, history, limits, linking,
+    media, messages, start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
 

@@ -18,8 +18,7 @@ use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
 use crate::model::thread::{MergedThreadDoc, ThreadKind, title_key};
 use crate::model::{
-    Direction, MessageDoc, MessageState, Read, ReceiptsDoc, Stored, ThreadDoc, collections,
-    queries,
+    Direction, MessageDoc, MessageState, Read, ReceiptsDoc, Stored, ThreadDoc, collections, queries,
 };
 
 /// A thread as clients see it.
@@ -214,9 +213,7 @@ pub(super) async fn messages(
 ) -> Result<impl IntoResponse, Problem> {
     let thread = find(&api, &thread_id).await?;
     let query = queries::messages_of(thread.path.id())?;
-    let page = page
-        .read(api.store().as_ref(), query)
-        .await?;
+    let page = page.read(api.store().as_ref(), query).await?;
     let messages: Vec<ThreadMessageView> = page
         .documents
         .iter()

@@ -193,7 +193,11 @@ impl AccountInbox {
         let (ThreadKind::Group, Some(lid)) = (kind, lid) else {
             return Ok(None);
         };
-        let snapshot = self.parts.store.get(&[collections::group(thread_id)?]).await?;
+        let snapshot = self
+            .parts
+            .store
+            .get(&[collections::group(thread_id)?])
+            .await?;
         let group = snapshot.documents.iter().flatten().next();
         let group = group.and_then(GroupDoc::read_or_skip);
         Ok(group.and_then(|group| group.value.number_of(&lid).map(str::to_owned)))

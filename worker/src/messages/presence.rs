@@ -92,10 +92,7 @@ pub async fn note(
     let last_seen = presence.last_seen.map(StoreTime::from_datetime);
     let state = presence.state.as_str();
     let noted = journal.apply(Vec::new(), move |draft| {
-        let common = [
-            ("threadId", thread.clone()),
-            ("state", state.to_owned()),
-        ];
+        let common = [("threadId", thread.clone()), ("state", state.to_owned())];
         match last_seen {
             Some(at) => {
                 let [thread, state] = common;

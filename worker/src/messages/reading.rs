@@ -92,7 +92,10 @@ impl Reading {
             let connected = *self.connected.borrow_and_update();
             let available = *self.available.borrow_and_update();
             if connected && (shown != available || !asked) {
-                match self.show_presence(available.filter(|_| shown != available), !asked).await {
+                match self
+                    .show_presence(available.filter(|_| shown != available), !asked)
+                    .await
+                {
                     Ok(()) => (shown, asked) = (available, true),
                     Err(error) => {
                         tracing::warn!(account.id = %self.account_id, %error, "presence was not shown or asked for");
@@ -259,8 +262,7 @@ impl Reading {
                 let count = i64::try_from(paths.len()).unwrap_or(i64::MAX);
                 thread.unread = (thread.unread - count).max(0);
                 thread.read_pending = more;
-                thread.pending =
-                    more || thread.typing_pending.is_some() || thread.presence_pending;
+                thread.pending = more || thread.typing_pending.is_some() || thread.presence_pending;
                 draft.put(thread_path.clone(), &thread)?;
             }
             Ok(())

@@ -172,11 +172,7 @@ impl Receipts {
         Ok(target)
     }
 
-    async fn advance(
-        &self,
-        target: Target,
-        step: Step,
-    ) -> Result<Submitted<()>, JournalError> {
+    async fn advance(&self, target: Target, step: Step) -> Result<Submitted<()>, JournalError> {
         let (message, outbox) = target.paths().map_err(JournalError::Store)?;
         let Step { state, at, by } = step;
         let people = match by {

@@ -77,7 +77,10 @@ impl ThreadBook {
     /// The thread, if every address of the peer is known to lead there.
     fn remembered(&self, peer: &Peer) -> Option<String> {
         let mut found = self.found.lock();
-        let mut threads = peer.addresses().into_iter().map(|address| found.get(address));
+        let mut threads = peer
+            .addresses()
+            .into_iter()
+            .map(|address| found.get(address));
         let first = threads.next()??;
         threads
             .all(|other| other.as_ref() == Some(&first))
@@ -113,7 +116,10 @@ impl ThreadBook {
         let by_pn = by_pn.map(|pn| queries::thread_by_pn(&self.account_id, pn));
         let by_lid = peer.lid.as_deref().filter(|_| !lid_known);
         let by_lid = by_lid.map(|lid| queries::thread_by_lid(&self.account_id, lid));
-        for query in [by_pn.transpose()?, by_lid.transpose()?].into_iter().flatten() {
+        for query in [by_pn.transpose()?, by_lid.transpose()?]
+            .into_iter()
+            .flatten()
+        {
             threads.extend(self.first(&query).await?);
         }
         let mut all: Vec<Record<ThreadDoc>> = Vec::new();

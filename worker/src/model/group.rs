@@ -199,6 +199,9 @@ mod tests {
             &crate::model::collections::receipts("wam_1").unwrap(),
             &doc.to_document().unwrap(),
         );
-        assert!(bytes < coordinator_lib::store::limits::DOCUMENT_BYTES_MAX / 4, "{bytes}");
+        assert!(
+            bytes < coordinator_lib::store::limits::DOCUMENT_BYTES_MAX / 4,
+            "{bytes}"
+        );
     }
 }

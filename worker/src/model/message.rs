@@ -389,6 +389,7 @@ mod tests {
             state: MessageState::Received,
             state_at: at,
             error: None,
+            expires_at: None,
             stored_at: at,
             offline: false,
         }

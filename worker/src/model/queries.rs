@@ -4,7 +4,8 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS, OUTBOX, THREADS, WA_OUTBOX, messages,
+    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS, OUTBOX, THREADS, WA_OUTBOX,
+    messages,
 };
 use super::{Desired, EventKind, Status};
 

@@ -33,8 +33,8 @@ use crate::model::message::Details;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
-    AccountDoc, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read, Status,
-    Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
+    AccountDoc, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read,
+    Status, Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
 };
 
 /// Attempts at a commit that other commits keep getting ahead of.
@@ -561,13 +561,13 @@ fn thread_write(
         Before::New(group) => group,
         Before::Exists => {
             let fields = Fields::from([
-            ("lastMessageAt".to_owned(), Value::Time(now)),
-            ("lastMessagePreview".to_owned(), Value::Text(preview.into())),
-            (
-                "lastMessageId".to_owned(),
-                Value::Text(message_id.to_owned()),
-            ),
-        ]);
+                ("lastMessageAt".to_owned(), Value::Time(now)),
+                ("lastMessagePreview".to_owned(), Value::Text(preview.into())),
+                (
+                    "lastMessageId".to_owned(),
+                    Value::Text(message_id.to_owned()),
+                ),
+            ]);
             return Ok(Write::Update {
                 path,
                 fields,

@@ -222,7 +222,9 @@ mod tests {
         // As if the worker had died after the first of two.
         let whole = request(&[ANNA, BEN], "hello");
         let people = [ANNA.to_owned(), BEN.to_owned()];
-        take_key(bench.accept_parts(), &whole, &people).await.unwrap();
+        take_key(bench.accept_parts(), &whole, &people)
+            .await
+            .unwrap();
         let first = AcceptRequest {
             account_id: "a1".to_owned(),
             to: ANNA.to_owned(),
@@ -266,7 +268,7 @@ mod tests {
             fields: entry.to_document().unwrap(),
             precondition: Precondition::Absent,
         };
-        bench.store.commit(vec![write]).await.unwrap();
+        let _ = bench.store.commit(vec![write]).await.unwrap();
         let outcome = broadcast(bench.accept_parts(), &request(&[BEN, ANNA], "hello")).await;
         let people = outcome.unwrap().people;
         assert!(matches!(people[0].outcome, Err(AcceptError::Refused)));

@@ -167,8 +167,9 @@ impl Phone {
     ) -> Result<(), PhoneError> {
         state.signal.forget(&to.to_string());
         let mut content = text_message(state, text);
-        content.sender_key_distribution_message =
-            self.distribution(state, group).sender_key_distribution_message;
+        content.sender_key_distribution_message = self
+            .distribution(state, group)
+            .sender_key_distribution_message;
         let encrypted = self.encrypt(state, to, &content)?.attr("count", count);
         let message = Node::new("message")
             .attr("id", id)
@@ -180,10 +181,17 @@ impl Phone {
         self.hand_in(&message)
     }
 
+    /// Whether it has drawn a key for a group, and still uses it.
+    pub fn has_group_key(&self, group: &str) -> bool {
+        self.inner.state.lock().holders.contains_key(group)
+    }
+
     /// The messages of a group that passed lately, whoever may read them.
     pub fn overhear_group(&self, group: &str) -> Vec<Overheard> {
         let world = self.inner.world.lock();
-        let group = address(group).ok().and_then(|jid| world.groups.get(&jid.user));
+        let group = address(group)
+            .ok()
+            .and_then(|jid| world.groups.get(&jid.user));
         let heard = group.map(|group| group.overheard.iter().cloned().collect());
         heard.unwrap_or_default()
     }

@@ -48,7 +48,10 @@ impl World {
         }
         let all: Vec<&Node> = message.find_all("enc").collect();
         if let Some(participant) = message.get("participant") {
-            let to = participant.parse().ok().and_then(|jid| self.device_id(&jid));
+            let to = participant
+                .parse()
+                .ok()
+                .and_then(|jid| self.device_id(&jid));
             let to = to.filter(|to| group.members.contains_key(&to.account));
             let part = to.map(|to| Part {
                 to,
@@ -67,7 +70,9 @@ impl World {
             .collect();
         let own = message.find("participants").map(Node::kids);
         for part in own.unwrap_or_default() {
-            let to = part.get("jid").and_then(|jid| self.device_id(&jid.parse().ok()?));
+            let to = part
+                .get("jid")
+                .and_then(|jid| self.device_id(&jid.parse().ok()?));
             if let Some(known) = parts.iter_mut().find(|part| Some(&part.to) == to.as_ref()) {
                 known.ciphertexts.extend(part.find_all("enc"));
             }

@@ -283,16 +283,18 @@ impl World {
     ) -> Result<(Vec<Affected>, Option<Node>), GroupRefusal> {
         let now = self.clock.stamp();
         match change {
-            GroupChange::Add(people) => Ok(self.change_members(jid, "add", &people, |members, who| {
-                if members.contains_key(who) {
-                    return Some(409);
-                }
-                if members.len() >= GROUP_MEMBERS_MAX {
-                    return Some(419);
-                }
-                members.insert(Arc::clone(who), Rank::Member);
-                None
-            })),
+            GroupChange::Add(people) => {
+                Ok(self.change_members(jid, "add", &people, |members, who| {
+                    if members.contains_key(who) {
+                        return Some(409);
+                    }
+                    if members.len() >= GROUP_MEMBERS_MAX {
+                        return Some(419);
+                    }
+                    members.insert(Arc::clone(who), Rank::Member);
+                    None
+                }))
+            }
             GroupChange::Join => {
                 let me = [self.account(by).map(|account| account.jid(0, SERVER_LID))];
                 let me: Vec<Jid> = me.into_iter().flatten().collect();
@@ -321,18 +323,19 @@ impl World {
                     None
                 }))
             }
-            GroupChange::Promote(people) => {
-                Ok(self.change_members(jid, "promote", &people, |members, who| {
-                    match members.get_mut(who) {
-                        Some(rank @ Rank::Member) => {
-                            *rank = Rank::Admin;
-                            None
-                        }
-                        Some(Rank::Admin | Rank::Creator) => None,
-                        None => Some(404),
+            GroupChange::Promote(people) => Ok(self.change_members(
+                jid,
+                "promote",
+                &people,
+                |members, who| match members.get_mut(who) {
+                    Some(rank @ Rank::Member) => {
+                        *rank = Rank::Admin;
+                        None
                     }
-                }))
-            }
+                    Some(Rank::Admin | Rank::Creator) => None,
+                    None => Some(404),
+                },
+            )),
             GroupChange::Demote(people) => {
                 Ok(self.change_members(jid, "demote", &people, |members, who| {
                     match members.get_mut(who) {
@@ -385,7 +388,11 @@ impl World {
             }
             GroupChange::Announcement(is_so) => {
                 self.group_mut(jid)?.is_announcement = is_so;
-                let tag = if is_so { "announcement" } else { "not_announcement" };
+                let tag = if is_so {
+                    "announcement"
+                } else {
+                    "not_announcement"
+                };
                 Ok((Vec::new(), Some(Node::new(tag))))
             }
             GroupChange::Locked(is_so) => {
@@ -410,9 +417,7 @@ impl World {
     }
 
     fn group_mut(&mut self, jid: &Jid) -> Result<&mut Group, GroupRefusal> {
-        self.groups
-            .get_mut(&jid.user)
-            .ok_or(GroupRefusal::NotFound)
+        self.groups.get_mut(&jid.user).ok_or(GroupRefusal::NotFound)
     }
 
     /// Changes members one by one. `change` gives an error's code, or none.
@@ -458,7 +463,9 @@ impl World {
     pub(crate) fn group_node(&self, group: &Group) -> Node {
         let lid = |number: &Arc<str>| {
             let account = self.account(number);
-            account.map_or(String::new(), |account| account.jid(0, SERVER_LID).to_string())
+            account.map_or(String::new(), |account| {
+                account.jid(0, SERVER_LID).to_string()
+            })
         };
         let pn = |number: &Arc<str>| Jid::pn(&**number).to_string();
         let mut node = Node::new("group")

@@ -99,7 +99,11 @@ impl World {
                 (shown, others.cloned().collect())
             }
             server => {
-                let server = if server == SERVER_LID { SERVER_LID } else { SERVER_PN };
+                let server = if server == SERVER_LID {
+                    SERVER_LID
+                } else {
+                    SERVER_PN
+                };
                 let other = self.device_id(&to).map(|device| device.account);
                 (shown.attr("from", own(server)), other.into_iter().collect())
             }

@@ -104,7 +104,10 @@ impl World {
         }
         let mut replies = Vec::new();
         if !self.faults.withholds_ack(&from.account) {
-            let ack = match self.group_hash_if_other(&chat, message).filter(|_| is_group) {
+            let ack = match self
+                .group_hash_if_other(&chat, message)
+                .filter(|_| is_group)
+            {
                 Some(hash) => {
                     self.oracle.count(&from.account).group_hashes_refused += 1;
                     ack.attr("phash", hash)

@@ -90,7 +90,7 @@ async fn the_thread_of_a_group_has_its_name_and_timer() {
         fields: thread.to_document().unwrap(),
         precondition: coordinator_lib::store::Precondition::Absent,
     };
-    bench.store.commit(vec![create]).await.unwrap();
+    let _ = bench.store.commit(vec![create]).await.unwrap();
     let shelf = shelf(&term);
     let team = info("Großes Team", &[(ANNA, None)]);
     shelf.keep(&team, GroupNews::Subject).await.unwrap();

@@ -139,10 +139,14 @@ async fn what_is_sent_in_a_chat_with_a_timer_disappears_once_it_is_sent() {
     // Its time is past, and it still waits.
     let past = Write::Update {
         path: expiry.clone(),
-        fields: [("expiresAt".to_owned(), coordinator_lib::store::Value::Time(at(1)))].into(),
+        fields: [(
+            "expiresAt".to_owned(),
+            coordinator_lib::store::Value::Time(at(1)),
+        )]
+        .into(),
         precondition: Precondition::Exists,
     };
-    bench.store.commit(vec![past.clone()]).await.unwrap();
+    let _ = bench.store.commit(vec![past.clone()]).await.unwrap();
     let first = sweeper(&bench, &term);
     first.sweep().await.unwrap();
     assert!(bench.document(message.clone()).await.is_some(), "unsent");
@@ -163,7 +167,7 @@ async fn what_is_sent_in_a_chat_with_a_timer_disappears_once_it_is_sent() {
         set(&receipts, ReceiptsDoc::default().to_document().unwrap()),
         past,
     ];
-    bench.store.commit(writes).await.unwrap();
+    let _ = bench.store.commit(writes).await.unwrap();
     // Another owner, which remembers nothing of the first one's.
     let next = bench.term(&account).await;
     sweeper(&bench, &next).sweep().await.unwrap();

@@ -478,3 +478,80 @@ async fn what_could_not_be_read_is_shown_until_it_can() {
         .unwrap();
     assert_eq!((stored.len(), thread.unread), (1, 1));
 }
+
+/// A group as it is kept, with Anna in it.
+async fn with_group(bench: &Bench, jid: &str) -> String {
+    use crate::model::group::MemberDoc;
+    let thread_id = ids::thread("a1", jid);
+    let group = GroupDoc {
+        account_id: "a1".to_owned(),
+        jid: jid.to_owned(),
+        subject: "Team".to_owned(),
+        description: None,
+        owner: None,
+        created_at: None,
+        announcement: false,
+        locked: false,
+        timer_seconds: None,
+        community: false,
+        joined: true,
+        size: 1,
+        members: vec![MemberDoc {
+            pn: Some(ANNA.to_owned()),
+            lid: Some(ANNA_LID.to_owned()),
+            rank: whatsapp::groups::GroupRank::Member,
+        }],
+    };
+    let write = coordinator_lib::store::Write::Set {
+        path: collections::group(&thread_id).unwrap(),
+        fields: group.to_document().unwrap(),
+        precondition: coordinator_lib::store::Precondition::Absent,
+    };
+    let _ = bench.store.commit(vec![write]).await.unwrap();
+    thread_id
+}
+
+#[tokio::test]
+async fn in_a_group_people_are_one_under_both_addresses() {
+    const GROUP: &str = "120363000000000001@g.us";
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let thread_id = with_group(&bench, GROUP).await;
+    let inbox = inbox(&term);
+    let in_group = |message: Inbound| Inbound {
+        chat: GROUP.to_owned(),
+        wire_chat: GROUP.to_owned(),
+        is_group: true,
+        ..message
+    };
+    let message = in_group(Inbound {
+        sender_alt: Some(ANNA_LID.to_owned()),
+        wire_sender: ANNA_LID.to_owned(),
+        ..inbound("ID1", ANNA, "hello")
+    });
+    inbox.commit(vec![message]).await.unwrap();
+    // Ben's reaction names the author as the group knows her.
+    let reaction = in_group(Inbound {
+        content: Content::Reaction {
+            target: Target {
+                id: "ID1".to_owned(),
+                from_me: false,
+                participant: Some(ANNA_LID.to_owned()),
+            },
+            emoji: "👍".to_owned(),
+        },
+        ..inbound("ID2", BEN, "")
+    });
+    inbox.commit(vec![reaction]).await.unwrap();
+    let stored = messages(&bench, &thread_id).await;
+    assert_eq!(stored.len(), 1, "the reaction is none of its own");
+    assert_eq!(stored[0].sender, ANNA);
+    assert_eq!(stored[0].reactions[0].emoji, "👍");
+    assert_eq!(stored[0].reactions[0].sender, BEN);
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.title.as_deref(), Some("Team"), "the group's name");
+}

@@ -7,7 +7,8 @@ use whatsapp::{Inbound, Inbox};
 use super::*;
 use crate::account::term::Term;
 use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
-use crate::outbox::{AcceptOutcome, Accepted};
+use crate::outbox::AcceptOutcome;
+use crate::outbox::accept::Accepted;
 use crate::testing::{ANNA, ANNA_LID, Bench, at, inbound};
 
 fn inbox(term: &Term) -> AccountInbox {
@@ -70,7 +71,9 @@ async fn messages(bench: &Bench, thread: &str) -> Vec<MessageDoc> {
 }
 
 fn bodies(messages: &[MessageDoc]) -> Vec<&str> {
-    let bodies = messages.iter().filter_map(|message| message.body.as_deref());
+    let bodies = messages
+        .iter()
+        .filter_map(|message| message.body.as_deref());
     bodies.collect()
 }
 
@@ -94,7 +97,7 @@ async fn close(bench: &Bench, accepted: &Accepted) {
         fields: record.to_document().unwrap(),
         precondition: Precondition::None,
     };
-    bench.store.commit(vec![write]).await.unwrap();
+    let _ = bench.store.commit(vec![write]).await.unwrap();
 }
 
 /// What a message that names both addresses has found out.
@@ -151,10 +154,7 @@ async fn threads_of_one_person_become_one() {
     // Once more it changes nothing; and what comes under the LID alone is in
     // the one thread.
     let commits = bench.memory.commits();
-    assert_eq!(
-        merger.merge(&old(), &new()).await.unwrap(),
-        Progress::Done
-    );
+    assert_eq!(merger.merge(&old(), &new()).await.unwrap(), Progress::Done);
     assert_eq!(bench.memory.commits(), commits);
     inbox.commit(vec![by_lid("ID5", "five")]).await.unwrap();
     inbox.commit(vec![by_lid("ID1", "one")]).await.unwrap();
@@ -195,7 +195,10 @@ async fn a_merge_that_is_interrupted_is_finished_by_the_next_owner() {
         };
         steps += 1;
         // At no moment is there more or less than there was.
-        let (here, there) = (messages(&bench, &old()).await, messages(&bench, &new()).await);
+        let (here, there) = (
+            messages(&bench, &old()).await,
+            messages(&bench, &new()).await,
+        );
         assert_eq!(here.len() + there.len(), MESSAGES + 1);
         let unread = |thread: Option<ThreadDoc>| thread.map_or(0, |thread| thread.unread);
         let unread = unread(thread(&bench, &old()).await) + unread(thread(&bench, &new()).await);
@@ -228,7 +231,10 @@ async fn what_both_threads_have_is_kept_once() {
     let inbox = inbox(&term);
     inbox.commit(vec![by_lid("ID1", "one")]).await.unwrap();
     inbox
-        .commit(vec![inbound("ID1", ANNA, "one"), inbound("ID2", ANNA, "two")])
+        .commit(vec![
+            inbound("ID1", ANNA, "one"),
+            inbound("ID2", ANNA, "two"),
+        ])
         .await
         .unwrap();
     let merger = merger(&bench, &term);
@@ -255,10 +261,7 @@ async fn what_waits_to_be_sent_stays_until_it_is() {
     assert_eq!(waiting.thread_id, old());
     inbox.commit(vec![by_both("ID2", "by both")]).await.unwrap();
     let merger = merger(&bench, &term);
-    assert_eq!(
-        merger.merge(&old(), &new()).await.unwrap(),
-        Progress::Waits
-    );
+    assert_eq!(merger.merge(&old(), &new()).await.unwrap(), Progress::Waits);
     // What is accepted meanwhile is for the one that stays, whatever it is to.
     for to in [ANNA, ANNA_LID] {
         match bench.accept(&account, to, "another").await {
@@ -270,10 +273,7 @@ async fn what_waits_to_be_sent_stays_until_it_is() {
         }
     }
     close(&bench, &waiting).await;
-    assert_eq!(
-        merger.merge(&old(), &new()).await.unwrap(),
-        Progress::Done
-    );
+    assert_eq!(merger.merge(&old(), &new()).await.unwrap(), Progress::Done);
     let all = messages(&bench, &new()).await;
     assert_eq!(all.len(), 5);
     // Receipts find it where it is now.

@@ -203,3 +203,79 @@ async fn acceptance_times_are_in_the_order_of_the_answers() {
     }
     assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
 }
+
+const GROUP: &str = "120363000000000001@g.us";
+
+/// A group as it is kept.
+async fn with_group(bench: &Bench, joined: bool) {
+    use crate::model::group::MemberDoc;
+    let group = GroupDoc {
+        account_id: "a1".to_owned(),
+        jid: GROUP.to_owned(),
+        subject: "Team".to_owned(),
+        description: None,
+        owner: None,
+        created_at: None,
+        announcement: false,
+        locked: false,
+        timer_seconds: Some(86_400),
+        community: false,
+        joined,
+        size: 1,
+        members: vec![MemberDoc {
+            pn: Some(ANNA.to_owned()),
+            lid: Some("88770000001@lid".to_owned()),
+            rank: whatsapp::groups::GroupRank::Member,
+        }],
+    };
+    let path = collections::group(&ids::thread("a1", GROUP)).unwrap();
+    let write = create(path, group.to_document().unwrap());
+    let _ = bench.store.commit(vec![write]).await.unwrap();
+}
+
+#[tokio::test]
+async fn in_a_group_people_are_named_as_it_knows_them() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    with_group(&bench, true).await;
+    let request = AcceptRequest {
+        message: NewMessage::Text {
+            text: "ask @491700000001 or @491700000002".to_owned(),
+            mentions: vec![ANNA.to_owned(), crate::testing::BEN.to_owned()],
+            preview: None,
+            quote: None,
+        },
+        ..request(&account, GROUP, "")
+    };
+    let accepted = accepted(accept(bench.accept_parts(), &request).await.unwrap());
+    let path = collections::message(&accepted.thread_id, &accepted.stored_message_id).unwrap();
+    let stored: MessageDoc = bench.read(path).await.unwrap();
+    assert_eq!(
+        stored.body.as_deref(),
+        Some("ask @88770000001 or @491700000002"),
+        "who is not in it is named as before"
+    );
+    let extras = stored.extras.unwrap();
+    assert_eq!(extras.mentions, ["88770000001@lid", crate::testing::BEN]);
+    assert_eq!(
+        extras.expires_after_seconds,
+        Some(86_400),
+        "the group's timer"
+    );
+    let thread: ThreadDoc = bench
+        .read(collections::thread(&accepted.thread_id).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(thread.title.as_deref(), Some("Team"));
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_for_a_group_that_was_left() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    with_group(&bench, false).await;
+    let refused = accept(bench.accept_parts(), &request(&account, GROUP, "hello")).await;
+    assert!(matches!(refused, Err(AcceptError::NotInGroup)));
+    let sent: Vec<WaOutboxDoc> = bench.list(WA_OUTBOX).await;
+    assert!(sent.is_empty());
+}

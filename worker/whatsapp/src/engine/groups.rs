@@ -143,7 +143,9 @@ fn addresses(people: &[String]) -> Result<Vec<Jid>, GroupError> {
 }
 
 fn info(group: GroupMetadata) -> GroupInfo {
-    let seconds = group.creation_time.and_then(|time| i64::try_from(time).ok());
+    let seconds = group
+        .creation_time
+        .and_then(|time| i64::try_from(time).ok());
     let timer = group.ephemeral.and_then(|timer| timer.expiration);
     let owner = group.creator_pn.or(group.creator);
     let count = u32::try_from(group.participants.len()).unwrap_or(u32::MAX);
@@ -171,7 +173,9 @@ fn member(person: GroupParticipant) -> GroupMember {
     let mut all = [Some(person.jid), person.phone_number, person.lid];
     let mut find = |is_it: fn(&Jid) -> bool| {
         let found = all.iter_mut().find(|jid| jid.as_ref().is_some_and(is_it));
-        found.and_then(Option::take).map(|jid| jid.to_non_ad().to_string())
+        found
+            .and_then(Option::take)
+            .map(|jid| jid.to_non_ad().to_string())
     };
     GroupMember {
         pn: find(|jid| jid.is_pn()),
