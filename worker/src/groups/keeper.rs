@@ -188,19 +188,20 @@ impl Keeper {
 
     async fn ask(&self, question: &Question) -> Result<(), KeeperError> {
         match question {
-            Question::All => match self.link.group(&GroupRequest::List).await? {
-                GroupAnswer::Groups { groups, more } => {
-                    Ok(self.shelf.keep_all(&groups, !more).await?)
-                }
-                other => Err(unexpected(&other)),
-            },
+            Question::All => {
+                let answer = self.link.group(&GroupRequest::List).await?;
+                let GroupAnswer::Groups { groups, more } = answer else {
+                    return Err(UNEXPECTED);
+                };
+                Ok(self.shelf.keep_all(&groups, !more).await?)
+            }
             Question::One(group, news) => {
                 let request = GroupRequest::Read {
                     group: group.clone(),
                 };
                 match self.link.group(&request).await {
                     Ok(GroupAnswer::Group { group }) => Ok(self.shelf.keep(&group, *news).await?),
-                    Ok(other) => Err(unexpected(&other)),
+                    Ok(_) => Err(UNEXPECTED),
                     Err(GroupError::Refused { code }) if NOT_IN_IT.contains(&code) => {
                         Ok(self.shelf.left(group).await?)
                     }
@@ -212,9 +213,7 @@ impl Keeper {
 }
 
 /// Each question has its answer: another one is a fault of the engine's.
-fn unexpected(_: &GroupAnswer) -> KeeperError {
-    KeeperError::Group(GroupError::Internal)
-}
+const UNEXPECTED: KeeperError = KeeperError::Group(GroupError::Internal);
 
 #[cfg(test)]
 mod tests {

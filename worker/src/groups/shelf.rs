@@ -4,13 +4,22 @@
 //! A document that would not change is not written, and then there is no event.
 
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
-use whatsapp::groups::{GROUPS_MAX, GroupInfo, GroupMember, GroupNews};
+use whatsapp::groups::{
+    GROUP_DESCRIPTION_CHARS_MAX, GROUP_SUBJECT_CHARS_MAX, GROUPS_MAX, GroupInfo, GroupMember,
+    GroupNews,
+};
 
-use crate::events::{Draft, DraftError, Journal, JournalError, Need};
+use crate::events::{Draft, DraftError, Journal, JournalError, Need, Submitted};
 use crate::messages::identity::bare;
 use crate::model::group::MemberDoc;
 use crate::model::thread::title_key;
 use crate::model::{EventKind, GroupDoc, Stored, ThreadDoc, collections, ids, queries};
+
+/// Groups that are kept in one go.
+const TOGETHER_MAX: usize = 32;
+
+/// Bytes of an address: a number has 15 digits, a LID a few more.
+const ADDRESS_BYTES_MAX: usize = 64;
 
 /// Where the groups of one account are kept.
 #[derive(Clone)]
@@ -35,12 +44,21 @@ impl Shelf {
     /// # Errors
     /// [`JournalError`].
     pub async fn keep(&self, info: &GroupInfo, news: GroupNews) -> Result<(), JournalError> {
+        self.submit(info, news).await?.settled().await
+    }
+
+    /// Queues the change that keeps a group.
+    async fn submit(
+        &self,
+        info: &GroupInfo,
+        news: GroupNews,
+    ) -> Result<Submitted<()>, JournalError> {
         let places = self.places(&info.jid).map_err(JournalError::Store)?;
         let document = document(&self.account_id, info);
         let change = move |draft: &mut Draft<'_>| keep(draft, &places, &document, news);
         let places = self.places(&info.jid).map_err(JournalError::Store)?;
         let needs = vec![Need::Read(places.group), Need::Read(places.thread)];
-        self.journal.apply(needs, change).await
+        self.journal.submit(needs, change).await
     }
 
     /// The account is not in a group any more.
@@ -73,8 +91,14 @@ impl Shelf {
     /// # Errors
     /// [`JournalError`]; some may be kept.
     pub async fn keep_all(&self, groups: &[GroupInfo], is_all: bool) -> Result<(), JournalError> {
-        for group in groups {
-            self.keep(group, GroupNews::Settings).await?;
+        for some in groups.chunks(TOGETHER_MAX) {
+            let mut kept = Vec::with_capacity(some.len());
+            for group in some {
+                kept.push(self.submit(group, GroupNews::Settings).await?);
+            }
+            for change in kept {
+                change.settled().await?;
+            }
         }
         if !is_all {
             return Ok(());
@@ -155,9 +179,12 @@ pub fn document(account_id: &str, info: &GroupInfo) -> GroupDoc {
     GroupDoc {
         account_id: account_id.to_owned(),
         jid: bare(&info.jid),
-        subject: info.subject.clone(),
-        description: info.description.clone(),
-        owner: info.owner.clone(),
+        subject: cut(&info.subject, GROUP_SUBJECT_CHARS_MAX),
+        description: info
+            .description
+            .as_deref()
+            .map(|text| cut(text, GROUP_DESCRIPTION_CHARS_MAX)),
+        owner: info.owner.clone().filter(|address| is_short(address)),
         created_at: info.created_at.map(StoreTime::from_datetime),
         announcement: info.announcement,
         locked: info.locked,
@@ -171,10 +198,20 @@ pub fn document(account_id: &str, info: &GroupInfo) -> GroupDoc {
 
 fn member(person: GroupMember) -> MemberDoc {
     MemberDoc {
-        pn: person.pn,
-        lid: person.lid,
+        pn: person.pn.filter(|address| is_short(address)),
+        lid: person.lid.filter(|address| is_short(address)),
         rank: person.rank,
     }
+}
+
+/// What comes from outside has a limit.
+fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).collect()
+}
+
+/// Whether an address can be one.
+fn is_short(address: &str) -> bool {
+    address.len() <= ADDRESS_BYTES_MAX
 }
 
 #[cfg(test)]

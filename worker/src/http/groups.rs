@@ -152,15 +152,13 @@ pub(super) async fn create(
         subject: subject(body.subject)?,
         people: people(&body.people)?,
     };
-    match asked(&api, &account_id, &request).await? {
-        GroupAnswer::Group { group } => {
-            let id = ids::thread(&account_id, &bare(&group.jid));
-            let group = crate::groups::shelf::document(&account_id, &group);
-            let view = GroupView::new(&id, group);
-            Ok((StatusCode::CREATED, Json(view)).into_response())
-        }
-        other => Err(unexpected(&other)),
-    }
+    let GroupAnswer::Group { group } = asked(&api, &account_id, &request).await? else {
+        return Err(unexpected());
+    };
+    let id = ids::thread(&account_id, &bare(&group.jid));
+    let group = crate::groups::shelf::document(&account_id, &group);
+    let view = GroupView::new(&id, group);
+    Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
 /// Body of `PATCH /v1/groups/{id}`: one of these.
@@ -229,10 +227,10 @@ pub(super) async fn change(
             "give one of `subject`, `description`, `announcement`, `locked`, `timerSeconds`",
         ));
     };
-    match asked(&api, &account_id, request).await? {
-        GroupAnswer::Done => Ok(StatusCode::NO_CONTENT),
-        other => Err(unexpected(&other)),
-    }
+    let GroupAnswer::Done = asked(&api, &account_id, request).await? else {
+        return Err(unexpected());
+    };
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Body of `POST /v1/groups/{id}/members`.
@@ -265,10 +263,10 @@ pub(super) async fn members(
         change: body.change,
         people,
     };
-    match asked(&api, &account_id, &request).await? {
-        GroupAnswer::People { people } => Ok(Json(json!({ "people": people }))),
-        other => Err(unexpected(&other)),
-    }
+    let GroupAnswer::People { people } = asked(&api, &account_id, &request).await? else {
+        return Err(unexpected());
+    };
+    Ok(Json(json!({ "people": people })))
 }
 
 /// `GET /v1/groups/{id}/invitation`: the link that lets people in.
@@ -294,10 +292,10 @@ pub(super) async fn renew_invitation(
 async fn link(api: &Api, id: &str, renew: bool) -> Result<Json<Value>, Problem> {
     let (account_id, group) = place(api, id).await?;
     let request = GroupRequest::Invitation { group, renew };
-    match asked(api, &account_id, &request).await? {
-        GroupAnswer::Invitation { link } => Ok(Json(json!({ "link": link }))),
-        other => Err(unexpected(&other)),
-    }
+    let GroupAnswer::Invitation { link } = asked(api, &account_id, &request).await? else {
+        return Err(unexpected());
+    };
+    Ok(Json(json!({ "link": link })))
 }
 
 /// Body of `POST /v1/accounts/{id}/groups/join`.
@@ -323,13 +321,11 @@ pub(super) async fn join(
         return Err(invalid("`invitation` is a group's link, or its code"));
     }
     let request = GroupRequest::Join { invitation };
-    match asked(&api, &account_id, &request).await? {
-        GroupAnswer::Joined { group, waiting } => {
-            let id = ids::thread(&account_id, &bare(&group));
-            Ok(Json(json!({ "id": id, "jid": group, "waiting": waiting })))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let GroupAnswer::Joined { group, waiting } = asked(&api, &account_id, &request).await? else {
+        return Err(unexpected());
+    };
+    let id = ids::thread(&account_id, &bare(&group));
+    Ok(Json(json!({ "id": id, "jid": group, "waiting": waiting })))
 }
 
 /// `POST /v1/groups/{id}/leave`: goes out of a group. Its thread stays.
@@ -338,10 +334,11 @@ pub(super) async fn join(
 /// As [`change`].
 pub(super) async fn leave(State(api): State<Api>, Id(id): Id) -> Result<StatusCode, Problem> {
     let (account_id, group) = place(&api, &id).await?;
-    match asked(&api, &account_id, &GroupRequest::Leave { group }).await? {
-        GroupAnswer::Done => Ok(StatusCode::NO_CONTENT),
-        other => Err(unexpected(&other)),
-    }
+    let request = GroupRequest::Leave { group };
+    let GroupAnswer::Done = asked(&api, &account_id, &request).await? else {
+        return Err(unexpected());
+    };
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The account and the address of a group.
@@ -403,7 +400,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 /// Each request has its answer: another one is a fault.
-fn unexpected(_: &GroupAnswer) -> Problem {
+fn unexpected() -> Problem {
     Problem::new(ProblemKind::Internal, "the owner answered something else")
 }
 

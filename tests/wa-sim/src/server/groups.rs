@@ -240,9 +240,10 @@ impl World {
         change: GroupChange,
     ) -> Result<Vec<Affected>, GroupRefusal> {
         let group = self.groups.get(&jid.user).ok_or(GroupRefusal::NotFound)?;
-        let rank = match &change {
-            GroupChange::Join => Rank::Member,
-            _ => group.rank(by)?,
+        let rank = if matches!(change, GroupChange::Join) {
+            Rank::Member
+        } else {
+            group.rank(by)?
         };
         let is_for_admins = match &change {
             GroupChange::Add(_)
