@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use wa_sim::phone::Phone;
 use wa_sim::signal::group_header;
 
-use crate::cluster::{Cluster, StoreKind, apis, owner_of, until_met, until_taken_over};
+use crate::cluster::{Cluster, StoreKind, owner_of, until_met, until_taken_over};
 
 /// SIGKILL's number.
 const KILLED: i32 = 9;
@@ -622,12 +622,13 @@ async fn die_at(scene: &Scene, point: &str, nth: u32) -> Result<String> {
     let made = members[0].create_group("Traffic", &numbers)?;
     let group = Group::found(bob.api(), &account, &made).await?;
 
-    let apis = apis(&[&alice, &bob]);
+    let both = [&alice, &bob].map(|worker| worker.api().base().to_owned());
+    let any = Api::at_any(both);
     let (mut sent, mut written) = (Vec::new(), Vec::new());
     let traffic = async {
         for round in 0..ROUNDS {
             let text = scene.text("to the group");
-            let api = &apis[round % apis.len()];
+            let api = any.for_client(round);
             // The one that is to die may not answer any more.
             let id = api
                 .send_text_until_accepted(&account.id, &group.jid, &text, &text, LINK_LIMIT)

@@ -110,7 +110,7 @@ async fn presence_is_shown_and_told_when_asked_for() -> Result<()> {
         let seen = async || {
             let path = format!("/debug/accounts/{}", account.id);
             let debug: Value = alice.api().get(&path).await?.expect(200)?.json()?;
-            let events = &debug["handlers"]["presence"]["events"];
+            let events = &debug["runtime"]["handlers"]["presence"]["events"];
             anyhow::Ok(events.as_u64().with_context(|| debug.to_string())?)
         };
         let until_seen = async |what: &'static str, count: u64| {
