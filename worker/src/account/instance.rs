@@ -78,6 +78,7 @@ impl Instance {
             journal: term.journal.clone(),
             threads: Arc::clone(&term.threads),
             marks: Arc::clone(&term.marks),
+            expiries: Arc::clone(&term.expiries),
             counters: Arc::clone(&observed.inbox),
             data_key: Arc::clone(&term.data_key),
             rng: Arc::clone(&parts.term.rng),

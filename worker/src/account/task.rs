@@ -126,6 +126,7 @@ impl AccountTask {
             store: Arc::clone(&parts.term.store),
             journal: term.journal.clone(),
             clock: Arc::clone(&parts.term.clock),
+            next: Arc::clone(&term.expiries),
             interval: parts.inbox.expiry_interval,
         };
         term.track(sweeper.run(term.gates.store.clone()));

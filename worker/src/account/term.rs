@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::events::{Journal, JournalParts};
 use crate::groups::keeper::GroupNewsBoard;
+use crate::messages::expiry::NextExpiry;
 use crate::messages::presence::Presences;
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
@@ -68,6 +69,8 @@ pub struct Term {
     pub threads: Arc<ThreadBook>,
     /// What was sent lately.
     pub sent: Arc<SentIndex>,
+    /// When the next message is to be gone.
+    pub expiries: Arc<NextExpiry>,
     /// Who was last seen doing what.
     pub presences: Arc<Presences>,
     /// What is to be asked about groups.
@@ -171,6 +174,7 @@ impl Term {
             data_key: Arc::new(read.data_key),
             threads: Arc::new(threads),
             sent: Arc::default(),
+            expiries: Arc::default(),
             presences: Arc::default(),
             groups: Arc::default(),
             marks: Arc::default(),

@@ -10,8 +10,9 @@ use crate::messages::inbox::InboxConfig;
 /// WhatsApp's clients take files of 64 MiB in most kinds, documents up to 2 GiB.
 const MEDIA_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// A message may be seen for so long after its time.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// What another worker has accepted may be seen for so long after its time; what
+/// came in is removed when it is due. Each look is a read.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// What is kept of what arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -30,12 +31,12 @@ pub struct InboxOptions {
     )]
     pub media_bytes_max: u64,
 
-    /// How often messages that disappear are looked for
+    /// How often messages that disappear are looked for at least
     #[arg(
         long,
         env = "LEASEHOLD_EXPIRY_INTERVAL",
         value_name = "TIME",
-        default_value = "60s",
+        default_value = "10m",
         value_parser = parse_duration
     )]
     pub expiry_interval: Duration,

@@ -145,7 +145,7 @@ impl Arrival {
     }
 
     /// When it is to be gone.
-    fn expires_at(&self) -> Option<StoreTime> {
+    pub(super) fn expires_at(&self) -> Option<StoreTime> {
         let written_at = StoreTime::from_datetime(self.message.timestamp);
         expiry::expires_at(written_at, self.message.extras.expires_after_seconds)
     }

@@ -1,19 +1,23 @@
 //! Messages that disappear, as WhatsApp says of them.
 //!
 //! A message with a timer is stored together with the time at which it is to be
-//! gone ([`ExpiryDoc`]). The account's owner looks now and then for those that
-//! are past it, connected or not, and removes message, receipts and what else
-//! holds its text, each message whole in one fenced commit. What a crash
-//! interrupts is found again.
+//! gone ([`ExpiryDoc`]). The account's owner, connected or not, looks when the
+//! next one is due ([`NextExpiry`]), and now and then in any case, for what other
+//! workers have accepted. It removes message, receipts and what else holds its
+//! text, each message whole in one fenced commit. What a crash interrupts is
+//! found again.
 //!
 //! What was not sent yet is kept until it is: its time begins then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::gate::Gate;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::identity::Preview;
 use crate::events::{Draft, DraftError, Journal, JournalError, Need};
@@ -32,6 +36,35 @@ const UNSENT_WAIT: Duration = Duration::from_secs(60);
 /// What stands in a thread's preview for a message that is gone.
 pub const EXPIRED: &str = "expired";
 
+/// The shortest wait between two looks.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// When the next message of an account is to be gone, as far as its owner knows.
+#[derive(Default)]
+pub struct NextExpiry {
+    at: Mutex<Option<StoreTime>>,
+    sooner: Notify,
+}
+
+impl NextExpiry {
+    /// A message that was stored is to be gone then.
+    pub fn note(&self, at: StoreTime) {
+        let mut next = self.at.lock();
+        if next.is_none_or(|known| at < known) {
+            *next = Some(at);
+            self.sooner.notify_one();
+        }
+    }
+
+    fn set(&self, at: Option<StoreTime>) {
+        *self.at.lock() = at;
+    }
+
+    fn get(&self) -> Option<StoreTime> {
+        *self.at.lock()
+    }
+}
+
 /// Removes what has expired, as long as the claim lasts.
 pub struct Sweeper {
     /// Whose messages.
@@ -42,7 +75,9 @@ pub struct Sweeper {
     pub journal: Journal,
     /// Time.
     pub clock: SharedClock,
-    /// Between two looks.
+    /// When the next one is due.
+    pub next: Arc<NextExpiry>,
+    /// Between two looks, at most.
     pub interval: Duration,
 }
 
@@ -79,7 +114,22 @@ impl Sweeper {
                     tracing::warn!(account.id = %self.account_id, %error, "expired messages were not removed");
                 }
             }
-            self.clock.sleep(self.interval).await;
+            self.wait().await;
+        }
+    }
+
+    /// Waits until the next look.
+    async fn wait(&self) {
+        let end = self.clock.boottime() + self.interval;
+        loop {
+            let now = StoreTime::from_datetime(self.clock.wall());
+            let due = self.next.get().map(|at| at.since(now).max(WAIT_MIN));
+            let at = due.map_or(end, |wait| end.min(self.clock.boottime() + wait));
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(at) => return,
+                () = self.next.sooner.notified() => {}
+            }
         }
     }
 
@@ -89,8 +139,11 @@ impl Sweeper {
     /// [`JournalError`]; some may be removed.
     pub async fn sweep(&self) -> Result<(), JournalError> {
         loop {
-            let due = self.due().await.map_err(JournalError::Store)?;
+            let (due, next) = self.due().await.map_err(JournalError::Store)?;
             let is_last = due.len() < TOGETHER_MAX as usize;
+            if is_last {
+                self.next.set(next);
+            }
             let mut removals = Vec::with_capacity(due.len());
             for places in due {
                 let mut needs = vec![
@@ -117,13 +170,19 @@ impl Sweeper {
         }
     }
 
-    async fn due(&self) -> Result<Vec<Places>, StoreError> {
+    /// What is past its time, and when the first is that is not.
+    async fn due(&self) -> Result<(Vec<Places>, Option<StoreTime>), StoreError> {
         let now = StoreTime::from_datetime(self.clock.wall());
-        let query = queries::expiries_due(&self.account_id, now)?.limit(TOGETHER_MAX);
+        let query = queries::expiries(&self.account_id)?.limit(TOGETHER_MAX);
         let page = self.store.query(&query).await?;
-        let due = page.documents.iter().filter_map(ExpiryDoc::read_or_skip);
+        let found = page.documents.iter().filter_map(ExpiryDoc::read_or_skip);
         let mut all = Vec::new();
-        for expiry in due {
+        let mut next = None;
+        for expiry in found {
+            if expiry.value.expires_at > now {
+                next = Some(expiry.value.expires_at);
+                break;
+            }
             let id = expiry.path.id();
             let thread = &expiry.value.thread_id;
             all.push(Places {
@@ -136,7 +195,7 @@ impl Sweeper {
         }
         let paths: Vec<Path> = all.iter().map(|places| places.message.clone()).collect();
         if paths.is_empty() {
-            return Ok(all);
+            return Ok((all, next));
         }
         let snapshot = self.store.get(&paths).await?;
         for (places, document) in all.iter_mut().zip(&snapshot.documents) {
@@ -145,7 +204,7 @@ impl Sweeper {
                 places.sent = Some((collections::outbox(&id)?, collections::wa_outbox(&id)?));
             }
         }
-        Ok(all)
+        Ok((all, next))
     }
 }
 

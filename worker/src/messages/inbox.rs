@@ -18,6 +18,7 @@ use whatsapp::content::Target;
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
 
 use super::arrival::{Arrival, Kept, UNDECRYPTABLE};
+use super::expiry::NextExpiry;
 use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
@@ -41,7 +42,7 @@ impl Default for InboxConfig {
         Self {
             status_updates: false,
             reject_calls: false,
-            expiry_interval: Duration::from_secs(60),
+            expiry_interval: Duration::from_secs(10 * 60),
         }
     }
 }
@@ -58,6 +59,8 @@ pub struct InboxParts {
     pub threads: Arc<ThreadBook>,
     /// Who has written.
     pub marks: Arc<InboundMarks>,
+    /// When the next message is to be gone.
+    pub expiries: Arc<NextExpiry>,
     /// For `/debug`.
     pub counters: Arc<InboxCounters>,
     /// Seals and opens secrets of polls.
@@ -97,6 +100,9 @@ impl AccountInbox {
     /// Queues the change that stores one message.
     async fn submit(&self, message: Inbound) -> Result<Submitted<Kept>, JournalError> {
         let arrival = self.arrival(message).await.map_err(JournalError::Store)?;
+        if let Some(at) = arrival.expires_at() {
+            self.parts.expiries.note(at);
+        }
         let mut needs = vec![
             Need::Read(arrival.thread_path.clone()),
             Need::New(arrival.message_path.clone()),

@@ -423,7 +423,7 @@ fn move_message(
             draft.put(sent.clone(), &record)?;
         }
     }
-    Ok(message.from_me.then(|| (message.wa_message_id, place)))
+    Ok(message.from_me.then_some((message.wa_message_id, place)))
 }
 
 /// What is left of the source, beside its messages.

@@ -19,6 +19,7 @@ fn inbox(term: &Term) -> AccountInbox {
         journal: term.journal.clone(),
         threads: Arc::clone(&term.threads),
         marks: Arc::clone(&term.marks),
+        expiries: Arc::clone(&term.expiries),
         counters: Arc::default(),
         data_key: Arc::clone(&term.data_key),
         rng: coordinator_lib::rng::SystemRng::shared(),
@@ -33,6 +34,7 @@ fn sweeper(bench: &Bench, term: &Term) -> Sweeper {
         store: Arc::clone(&bench.store),
         journal: term.journal.clone(),
         clock: Arc::clone(&bench.clock),
+        next: Arc::clone(&term.expiries),
         interval: Duration::from_secs(60),
     }
 }
@@ -81,6 +83,14 @@ async fn messages_are_gone_when_their_time_is_past_and_not_before() {
     let last = events.last().unwrap();
     assert_eq!(last.kind, EventKind::MessageChanged);
     assert_eq!(last.data["change"], EXPIRED);
+    // It knows when the next one is due.
+    let later = bench.clock.wall() + chrono::TimeDelta::seconds(86_400 - 10);
+    let next = term.expiries.get().unwrap();
+    assert!(next.since(StoreTime::from_datetime(later)) < Duration::from_secs(60));
+    term.expiries.note(at(1));
+    assert_eq!(term.expiries.get(), Some(at(1)), "sooner");
+    term.expiries.note(at(2));
+    assert_eq!(term.expiries.get(), Some(at(1)));
     // Once more: nothing is left to do.
     let commits = bench.memory.commits();
     sweeper.sweep().await.unwrap();

@@ -23,6 +23,7 @@ fn inbox_with(term: &Term, config: InboxConfig) -> AccountInbox {
         journal: term.journal.clone(),
         threads: Arc::clone(&term.threads),
         marks: Arc::clone(&term.marks),
+        expiries: Arc::clone(&term.expiries),
         counters: Arc::default(),
         data_key: Arc::clone(&term.data_key),
         rng: SystemRng::shared(),

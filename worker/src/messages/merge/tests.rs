@@ -18,6 +18,7 @@ fn inbox(term: &Term) -> AccountInbox {
         journal: term.journal.clone(),
         threads: Arc::clone(&term.threads),
         marks: Arc::clone(&term.marks),
+        expiries: Arc::clone(&term.expiries),
         counters: Arc::default(),
         data_key: Arc::clone(&term.data_key),
         rng: coordinator_lib::rng::SystemRng::shared(),
