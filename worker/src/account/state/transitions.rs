@@ -328,25 +328,7 @@ impl Machine {
         if !self.has_engine() {
             return;
         }
-        let wait = reconnect::doubling(
-            config.backoff_base,
-            config.backoff_max,
-            self.ladder.attempts,
-        );
-        effects.push(Effect::Error {
-            message,
-            stage: self.stage(),
-        });
-        // What there is of it must end as any other does.
-        effects.push(Effect::StopEngine);
-        self.leave(
-            Phase::Waiting {
-                state: Waiting::Disconnected,
-                action: None,
-            },
-            effects,
-        );
-        effects.push(Effect::SetTimer(Timer::Retry, Wait::about(wait)));
+        self.fail(message, self.stage(), config, effects);
     }
 
     pub(super) fn connecting_timeout(
@@ -375,16 +357,26 @@ impl Machine {
             | Phase::Failed { .. }
             | Phase::Stopped => return,
         };
+        effects.push(Effect::Count(DisconnectReason::TimedOut));
+        let message = connecting_timeout_message(config.connecting_timeout);
+        self.fail(message, stage, config, effects);
+    }
+
+    /// Ends an attempt that came to nothing: the next one after the ordinary wait.
+    fn fail(
+        &mut self,
+        message: String,
+        stage: Option<Stage>,
+        config: &AccountConfig,
+        effects: &mut Vec<Effect>,
+    ) {
         let wait = reconnect::doubling(
             config.backoff_base,
             config.backoff_max,
             self.ladder.attempts,
         );
-        effects.push(Effect::Count(DisconnectReason::TimedOut));
-        effects.push(Effect::Error {
-            message: connecting_timeout_message(config.connecting_timeout),
-            stage,
-        });
+        effects.push(Effect::Error { message, stage });
+        // What there is of an engine must end as any other does.
         effects.push(Effect::StopEngine);
         self.leave(
             Phase::Waiting {
