@@ -33,9 +33,10 @@ use whatsapp::media::MediaFetcher;
 use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
+use crate::auth::{KeyBook, KeyBookParts};
 use crate::commands::Desk;
 use crate::config::duration::format_duration;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, HttpConfig, StoreKind};
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
@@ -67,12 +68,23 @@ pub struct WorkerInfo {
     pub started_wall: DateTime<Utc>,
 }
 
+/// Who reaches the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever has a key.
+    Keys,
+    /// Programs of this machine: there is no key yet.
+    ThisMachine,
+    /// Everybody: something else guards the port.
+    Everybody,
+}
+
 /// A running worker.
 pub struct App {
     info: Arc<WorkerInfo>,
     lifecycle: Lifecycle,
     address: SocketAddr,
-    is_local: bool,
+    access: Access,
     supervisor: SupervisorHandle,
     backend: Backend,
     stop: CancellationToken,
@@ -95,6 +107,13 @@ impl App {
         let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
+        let book = KeyBook::new(KeyBookParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            rate: config.http.api_rate,
+            burst: config.http.api_burst,
+        });
+        let is_open = check_access(&config.http, &book).await?;
         let server = Server::bind(config.http.listen)
             .await
             .map_err(|error| port_failure(config.http.listen, &error))?;
@@ -148,6 +167,7 @@ impl App {
             rng,
             keys,
             worker: Arc::new(supervisor.clone()),
+            book,
             info: Arc::clone(&info),
             lifecycle: lifecycle.clone(),
             monitor,
@@ -161,7 +181,11 @@ impl App {
             info,
             lifecycle,
             address,
-            is_local: config.http.is_local(),
+            access: match (is_open, config.http.is_local()) {
+                (false, _) => Access::Keys,
+                (true, true) => Access::ThisMachine,
+                (true, false) => Access::Everybody,
+            },
             supervisor,
             backend,
             stop,
@@ -175,9 +199,9 @@ impl App {
         self.address
     }
 
-    /// Whether only this machine's programs reach the API.
-    pub fn is_local(&self) -> bool {
-        self.is_local
+    /// Who reached the API when it started.
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     /// Who this worker is.
@@ -221,6 +245,27 @@ fn check_program(config: &Config) -> Result<(), Failure> {
     whatsapp::assert_chain_is_verified().map_err(|error| Failure::new(exit::SOFTWARE, error))?;
     whatsapp::assert_endpoint_is_allowed(&config.whatsapp.whatsapp_url)
         .map_err(|error| Failure::new(exit::CONFIG, error))
+}
+
+/// Refuses to be open to other machines as long as there is no key. True if
+/// there is none.
+async fn check_access(http: &HttpConfig, book: &KeyBook) -> Result<bool, Failure> {
+    let is_open = book
+        .is_open()
+        .await
+        .map_err(|error| Failure::new(exit::BUSY, format!("the API's keys: {error}")))?;
+    if is_open && !http.is_local() && !http.insecure_no_auth {
+        return Err(Failure::new(
+            exit::CONFIG,
+            format!(
+                "--listen {} can be reached from other machines, and there is no API key: make one \
+                 with `worker apikeys create --name admin --scope admin`, listen on 127.0.0.1, or \
+                 add --insecure-no-auth if something else guards the port",
+                http.listen
+            ),
+        ));
+    }
+    Ok(is_open)
 }
 
 /// The name to go by; one that is made up is another one at every start.
@@ -322,4 +367,52 @@ fn media_folder(config: &Config) -> MediaFolder {
         StoreKind::Firestore => None,
     };
     MediaFolder::new(folder, config.inbox.media_bytes_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use coordinator_lib::clock::ManualClock;
+    use coordinator_lib::rng::SeededRng;
+    use coordinator_lib::store::{MemoryStore, StoreTime};
+
+    use super::*;
+    use crate::auth::Scope;
+    use crate::auth::book::NewKey;
+
+    fn http(listen: &str, insecure_no_auth: bool) -> HttpConfig {
+        HttpConfig {
+            listen: listen.parse().unwrap(),
+            insecure_no_auth,
+            ..HttpConfig::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_port_needs_a_key_or_the_word_that_it_needs_none() {
+        let clock: SharedClock = Arc::new(ManualClock::new());
+        let book = KeyBook::new(KeyBookParts {
+            store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
+            clock,
+            rate: 0.0,
+            burst: 1,
+        });
+        for open in ["0.0.0.0:8080", "[::]:8080"] {
+            let refused = check_access(&http(open, false), &book).await.unwrap_err();
+            assert_eq!(refused.code, exit::CONFIG);
+            assert!(refused.message.contains("apikeys create"), "{refused}");
+            assert!(!refused.message.contains('\n'), "{refused}");
+            assert!(check_access(&http(open, true), &book).await.unwrap());
+        }
+        assert!(check_access(&http("[::1]:0", false), &book).await.unwrap());
+
+        let new = NewKey {
+            name: "admin".to_owned(),
+            scopes: vec![Scope::Admin],
+            accounts: None,
+        };
+        let now = StoreTime::from_micros(1);
+        book.create(new, now, &*SeededRng::shared(1)).await.unwrap();
+        let is_open = check_access(&http("0.0.0.0:8080", false), &book).await;
+        assert!(!is_open.unwrap());
+    }
 }

@@ -156,12 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn an_open_port_without_a_key_is_refused() {
-        refused(&["--listen", "0.0.0.0:8080"], false, "--insecure-no-auth");
-        refused(&["--listen", "[::]:8080"], false, "--insecure-no-auth");
-        let open = parse(&["--listen", "0.0.0.0:8080", "--insecure-no-auth"]);
-        assert_eq!(open.validate(false), Ok(()));
-        assert_eq!(parse(&["--listen", "[::1]:0"]).validate(false), Ok(()));
+    fn this_machines_own_addresses_are_told_from_others() {
+        for (address, is_local) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:0", true),
+            ("0.0.0.0:8080", false),
+            ("[::]:8080", false),
+        ] {
+            assert_eq!(parse(&["--listen", address]).http.is_local(), is_local);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@
 
 pub mod account;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -15,6 +15,8 @@
 //! | `do_not_contact` | [`DoNotContactDoc`] | from the address |
 //! | `media` | [`MediaDoc`] | `med_…`, random |
 //! | `events` | [`EventDoc`] | account and sequence number |
+//! | `api_keys` | [`ApiKeyDoc`] | the key's |
+//! | `audit` | [`AuditDoc`] | `aud_…`, random |
 //! | `commands` | [`command::CommandDoc`] | random |
 //!
 //! Lease fields of an account document are written by the coordinator alone;
@@ -22,6 +24,7 @@
 //! The session head and its files belong to the crate `session`.
 
 pub mod account;
+pub mod api_key;
 pub mod collections;
 pub mod command;
 pub mod event;
@@ -35,6 +38,7 @@ pub mod stored;
 pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
+pub use api_key::{ApiKeyDoc, AuditDoc};
 pub use event::{EventDoc, EventKind};
 pub use media::MediaDoc;
 pub use message::{Change, Details, Direction, MessageDoc, MessageState};

@@ -232,9 +232,11 @@ fn seen(accepted: &[String], events: &[Event]) -> Seen {
     let mut latest = 0;
     let unread: BTreeSet<&str> = events
         .iter()
-        .filter_map(|event| match event {
-            Event::Undecryptable { id, .. } => Some(id.as_str()),
-            _ => None,
+        .filter_map(|event| {
+            let Event::Undecryptable { id, .. } = event else {
+                return None;
+            };
+            Some(id.as_str())
         })
         .collect();
     seen.asked_again = unread.len();

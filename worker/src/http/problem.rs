@@ -27,6 +27,14 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     /// The body is larger than allowed.
     BodyTooLarge,
+    /// The request has no key, or not a good one.
+    Unauthorized,
+    /// The key may not do this.
+    NotPermitted,
+    /// The key is used too often.
+    RateLimited,
+    /// No such key.
+    UnknownKey,
     /// The request was not made by this machine's own programs or page.
     ForbiddenOrigin,
     /// No such route.
@@ -113,6 +121,10 @@ impl ProblemKind {
                 "body_too_large",
                 "The body is too large",
             ),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A key is needed"),
+            Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "The key may not do this"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::UnknownKey => (S::NOT_FOUND, "unknown_key", "There is no such key"),
             Self::ForbiddenOrigin => (
                 S::FORBIDDEN,
                 "forbidden_origin",
@@ -275,6 +287,11 @@ impl IntoResponse for Problem {
             Json(body).into_response().into_body(),
         )
             .into_response();
+        if self.kind == ProblemKind::Unauthorized {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             let name: HeaderName = header::RETRY_AFTER;
             response

@@ -8,10 +8,11 @@ use axum::response::Response;
 use axum::routing::{get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, do_not_contact, history, limits, linking, media, messages,
+    account_qr, accounts, debug, do_not_contact, history, keys, limits, linking, media, messages,
     start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
@@ -63,6 +64,9 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
         .route("/v1/threads/{id}/typing", post(threads::typing))
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))
+        .route("/v1/audit", get(keys::audit))
         .route("/debug/accounts/{id}", get(debug::account))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
@@ -72,18 +76,18 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
     let files = Router::new()
         .route("/v1/media", post(media::upload))
         .layer(DefaultBodyLimit::disable())
-        .with_state(api);
+        .with_state(api.clone());
     // The last layer is the outermost.
     let limited = routes
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::body_size))
         .merge(files);
-    let guarded = if config.insecure_no_auth && !config.is_local() {
-        limited
-    } else {
-        limited.layer(from_fn(limits::own_origin))
+    let guard = Guard {
+        api,
+        is_insecure: config.insecure_no_auth && !config.is_local(),
     };
-    guarded
+    limited
+        .layer(from_fn_with_state(guard, guard::guard))
         .layer(from_fn_with_state(
             config.request_timeout,
             limits::time_limit,

@@ -14,6 +14,7 @@ use whatsapp::media::MediaFetcher;
 use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
+use crate::auth::KeyBook;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaFolder;
@@ -47,6 +48,8 @@ pub struct ApiParts {
     pub keys: Arc<KeyRing>,
     /// The accounts' owner in this process.
     pub worker: Arc<dyn WorkerView>,
+    /// Who may do what.
+    pub book: KeyBook,
     /// Who this worker is.
     pub info: Arc<WorkerInfo>,
     /// How far it has come.
@@ -92,6 +95,11 @@ impl Api {
     /// The accounts' owner in this process.
     pub fn worker(&self) -> &dyn WorkerView {
         self.0.worker.as_ref()
+    }
+
+    /// Who may do what.
+    pub fn book(&self) -> &KeyBook {
+        &self.0.book
     }
 
     /// Who this worker is.

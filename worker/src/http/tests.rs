@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod auth;
 mod bad_input;
 mod messages;
 mod status;
@@ -128,10 +129,16 @@ impl Fixture {
         let info = Arc::new(worker_info(&shared_clock));
         let api = Api::new(ApiParts {
             store: store.clone(),
-            clock: shared_clock,
+            clock: shared_clock.clone(),
             rng: rng.clone(),
             keys: keys.clone(),
             worker: worker.clone(),
+            book: crate::auth::KeyBook::new(crate::auth::KeyBookParts {
+                store: store.clone(),
+                clock: shared_clock.clone(),
+                rate: config.api_rate,
+                burst: config.api_burst,
+            }),
             info,
             lifecycle: lifecycle.clone(),
             monitor: monitor.clone(),
@@ -203,6 +210,19 @@ impl Fixture {
     /// Creates an account over the API and yields its id.
     async fn account(&self, name: &str) -> String {
         let created = self.post("/v1/accounts", json!({ "name": name })).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", created.json());
+        created.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The same with a key.
+    async fn account_with(&self, name: &str, key: &str) -> String {
+        let request = Request::post("/v1/accounts")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-api-key", key);
+        let body = json!({ "name": name }).to_string();
+        let created = self
+            .send(request.body(body.into()).expect("a request"))
+            .await;
         assert_eq!(created.status, StatusCode::CREATED, "{}", created.json());
         created.json()["id"].as_str().expect("an id").to_owned()
     }

@@ -31,6 +31,12 @@ pub const MEDIA: &str = "media";
 /// People who are not written to.
 pub const DO_NOT_CONTACT: &str = "do_not_contact";
 
+/// Keys of the API.
+pub const API_KEYS: &str = "api_keys";
+
+/// What was done with them.
+pub const AUDIT: &str = "audit";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
 
@@ -95,6 +101,16 @@ pub fn media(id: &str) -> Result<Path, StoreError> {
 /// `do_not_contact/{id}`.
 pub fn do_not_contact(id: &str) -> Result<Path, StoreError> {
     Collection::new(DO_NOT_CONTACT)?.doc(id)
+}
+
+/// `api_keys/{id}`.
+pub fn api_key(id: &str) -> Result<Path, StoreError> {
+    Collection::new(API_KEYS)?.doc(id)
+}
+
+/// `audit/{id}`.
+pub fn audit(id: &str) -> Result<Path, StoreError> {
+    Collection::new(AUDIT)?.doc(id)
 }
 
 /// `commands/{id}`.

@@ -30,6 +30,11 @@ pub fn media(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("med_{}", ulid(now, rng))
 }
 
+/// An entry of the audit log: `aud_…`.
+pub fn audit(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("aud_{}", ulid(now, rng))
+}
+
 /// The conversation of an account with a chat (a JID without device).
 pub fn thread(account: &str, chat: &str) -> String {
     format!("thr_{}", derive(&["thread", account, chat]))

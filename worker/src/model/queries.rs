@@ -4,7 +4,8 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX, messages,
+    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX,
+    messages,
 };
 use super::{Desired, EventKind, Status};
 
@@ -143,6 +144,16 @@ pub fn do_not_contact() -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(DO_NOT_CONTACT)?))
 }
 
+/// Every key of the API, revoked ones too, by id.
+pub fn api_keys() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(API_KEYS)?))
+}
+
+/// What was done with them, the latest first.
+pub fn audit() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(AUDIT)?).order("at", Direction::Descending))
+}
+
 /// Texts that begin with a prefix: from it to the last text that still does.
 fn beginning(query: Query, field: &str, prefix: &str) -> Result<Query, StoreError> {
     Ok(query
@@ -212,6 +223,8 @@ mod tests {
             ("status_changes", status_changes("a")),
             ("events_before", events_before(StoreTime::from_micros(0))),
             ("do_not_contact", do_not_contact()),
+            ("api_keys", api_keys()),
+            ("audit", audit()),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),
         ]
