@@ -113,6 +113,12 @@ const sealVote = (options, { pollCreatorJid, pollMsgId, pollEncKey, voterJid }) 
 	return { encPayload: aesEncryptGCM(plain, key, encIv, bytes(`${pollMsgId}\u0000${voterJid}`)), encIv }
 }
 
+// A recipient may ask for a message again before `sendMessage` has returned it.
+const soon = async (look) => {
+	for (let waits = 0; waits < 50 && !look(); waits++) await new Promise((done) => setTimeout(done, 50))
+	return look()
+}
+
 const connect = async () => {
 	if (socket) throw new Error('already connected')
 	await saved
@@ -127,7 +133,7 @@ const connect = async () => {
 		syncFullHistory: false,
 		// Otherwise the first login waits 20 s for a history that is not sent.
 		shouldSyncHistoryMessage: () => false,
-		getMessage: async ({ id }) => sent.get(id)
+		getMessage: async ({ id }) => await soon(() => sent.get(id))
 	})
 	socket = current
 	current.ev.on('creds.update', () => {
