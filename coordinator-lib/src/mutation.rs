@@ -34,8 +34,8 @@ pub enum Mutation {
     ClaimAfterOutage,
     /// A document is overwritten, whatever is there.
     SkipOrder,
-    /// A decrypted message that nobody has stored yet is not remembered, and one
-    /// that was decrypted before counts as stored.
+    /// Decrypted messages that nobody has stored are not remembered by the next
+    /// connection, and one that was decrypted before counts as stored.
     ForgetPending,
     /// An inbound message is acknowledged before it is stored.
     AckBeforeCommit,

@@ -4,7 +4,6 @@
 //! decryption and the inbox's commit; one that stays is a message whose commit
 //! failed, and is given to the inbox again when WhatsApp sends it again.
 
-use coordinator_lib::mutation::{self, Mutation};
 use prost::Message;
 use proto::session::PendingMessage;
 use session::{Kind, Record};
@@ -17,9 +16,6 @@ const KEPT_FOR: i64 = 30 * DAY_SECONDS;
 
 impl Backend {
     pub(super) async fn put_pending(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        if mutation::is_on(Mutation::ForgetPending) {
-            return Ok(());
-        }
         let now = self.now();
         self.write(|files| {
             files.edit(|edit| {
