@@ -1,5 +1,10 @@
 //! Makes things happen, and mends them.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "most tables of a kind concern a few of them"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
