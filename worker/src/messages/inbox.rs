@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use coordinator_lib::mutation::{self, Mutation};
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
@@ -211,6 +212,9 @@ impl Inbox for AccountInbox {
                 continue;
             }
             submitted.push(self.submit(message).await.map_err(inbox_error)?);
+        }
+        if mutation::is_on(Mutation::AckBeforeCommit) {
+            return Ok(());
         }
         for change in submitted {
             let counter = match change.settled().await.map_err(inbox_error)? {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
+use coordinator_lib::mutation::{self, Mutation};
 use whatsapp::{OutboundMessage, SendError};
 
 use super::pump::{PumpParts, STORE_WAIT, WAIT_SPREAD};
@@ -196,7 +197,11 @@ impl Attempt<'_> {
         };
         let message = OutboundMessage {
             chat: document.chat.clone(),
-            message_id: document.wa_message_id.clone(),
+            message_id: if mutation::is_on(Mutation::DropReservedId) {
+                whatsapp::generate_message_id(&*self.parts.rng)
+            } else {
+                document.wa_message_id.clone()
+            },
             payload: bytes::Bytes::copy_from_slice(&payload),
             attachment: match &document.media_id {
                 Some(id) => match self.parts.media.path(id) {
@@ -227,6 +232,7 @@ impl Attempt<'_> {
                 }
                 verdict::of_send_error(&error)
             }
+            Ok(()) if mutation::is_on(Mutation::SentBeforeAck) => Verdict::Sent,
             Ok(()) => {
                 killpoint::reach(KillPoint::AfterWire);
                 let answer = async {
