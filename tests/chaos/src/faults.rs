@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use harness::scene::LINK_LIMIT;
+use harness::wait::{self, Look};
 use rusqlite::Connection;
 use tokio::time::{Instant, sleep, sleep_until};
 use wa_sim::fault::{Disconnect, Fault, FaultKind, MessagePoint};
@@ -19,6 +20,9 @@ use wa_sim::fault::{Disconnect, Fault, FaultKind, MessagePoint};
 use crate::plan::{Event, Kind, Plan, Target};
 use crate::proxy::Flow;
 use crate::stage::{GUEST, Links, Stage, WORKERS};
+
+/// For a worker to start: longer than all that is in its way.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// The longest that bytes come late.
 const LATE_MAX: Duration = Duration::from_millis(400);
@@ -71,7 +75,7 @@ impl<'a> Faults<'a> {
             (Kind::Kill, Target::Worker(number)) => {
                 cluster.kill(WORKERS[number]).await?;
                 lasts().await;
-                stage.start(WORKERS[number]).await?;
+                self.start(WORKERS[number]).await?;
             }
             (Kind::Stop, Target::Worker(number)) => {
                 cluster.pause(WORKERS[number]).await?;
@@ -84,10 +88,10 @@ impl<'a> Faults<'a> {
                     println!("{event}: {error:#}");
                 }
                 lasts().await;
-                stage.start(WORKERS[number]).await?;
+                self.start(WORKERS[number]).await?;
             }
             (Kind::Join, _) => {
-                stage.start(GUEST).await?;
+                self.start(GUEST).await?;
                 lasts().await;
                 if let Err(error) = cluster.terminate(GUEST).await {
                     println!("{event}: {error:#}");
@@ -137,6 +141,20 @@ impl<'a> Faults<'a> {
             .entry(event.kind.name())
             .or_default() += 1;
         Ok(())
+    }
+
+    /// Starts a worker, again and again, as an orchestrator does: it ends by
+    /// itself where the store does not let it begin.
+    async fn start(&self, name: &str) -> Result<()> {
+        wait::until(&format!("{name} starts"), START_LIMIT, async || match self
+            .stage
+            .start(name)
+            .await
+        {
+            Ok(()) => Ok(Look::Done(())),
+            Err(error) => Ok(Look::NotYet(format!("{error:#}"))),
+        })
+        .await
     }
 
     /// The emulator stands still, or somebody else has the embedded database.
@@ -194,7 +212,7 @@ impl<'a> Faults<'a> {
         stage.scene.sim().clear_faults();
         for name in WORKERS {
             if !stage.cluster.running().iter().any(|known| known == name) {
-                stage.start(name).await?;
+                self.start(name).await?;
             }
         }
         let api = stage.cluster.api_of_running()?;
