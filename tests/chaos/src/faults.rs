@@ -71,6 +71,14 @@ impl<'a> Faults<'a> {
         let stage = self.stage;
         let cluster = &stage.cluster;
         let lasts = || sleep(event.lasts);
+        if let (Kind::Kill | Kind::Stop | Kind::Terminate, Target::Worker(number)) =
+            (event.kind, event.target)
+            && !cluster.running().iter().any(|name| name == WORKERS[number])
+        {
+            // Whatever else goes wrong may still keep it from starting.
+            println!("{event}: it is not there");
+            return Ok(());
+        }
         match (event.kind, event.target) {
             (Kind::Kill, Target::Worker(number)) => {
                 cluster.kill(WORKERS[number]).await?;
