@@ -16,7 +16,7 @@ use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
 
 /// The worker, as far as the API needs it beside the store.
@@ -54,7 +54,7 @@ pub struct ApiParts {
     /// What was last seen of the store.
     pub monitor: StoreMonitor,
     /// Where files are that are to be sent.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Fetches files that came.
     pub fetcher: MediaFetcher,
 }
@@ -110,7 +110,7 @@ impl Api {
     }
 
     /// Where files are that are to be sent.
-    pub fn media(&self) -> &MediaFolder {
+    pub fn media(&self) -> &MediaStore {
         &self.0.media
     }
 
