@@ -184,6 +184,7 @@ async fn bucket() -> Bucket {
             });
         }
     });
+    place::use_ring();
     let objects = AmazonS3Builder::new()
         .with_bucket_name("files")
         .with_region("somewhere")

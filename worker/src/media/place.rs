@@ -127,7 +127,7 @@ fn open_folder(path: &PathBuf) -> Result<Opened, MediaStoreError> {
 }
 
 /// The client's TLS takes the process's cryptography, and there may be none yet.
-fn use_ring() {
+pub(super) fn use_ring() {
     // An error says that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -211,7 +211,7 @@ mod tests {
             "file://media",
             "gs://",
             "gs://a b",
-            "s3://a//b",
+            "s3://a/b//c",
             "ftp://a",
         ] {
             assert!(text.parse::<MediaPlace>().is_err(), "{text}");
