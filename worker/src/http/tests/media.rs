@@ -87,3 +87,29 @@ async fn a_place_that_is_gone_is_told() {
         .await
         .problem(503, "media_store_unavailable");
 }
+
+#[tokio::test]
+async fn a_message_keeps_its_file_where_it_would_go_soon() {
+    let (_folder, media) = in_folder();
+    let api = Fixture::with(&HttpConfig::default(), media.clone());
+    let account = api.account("eu").await;
+    let answer = give(&api, "text/plain", "x").await;
+    let id = answer.json()["mediaId"].as_str().unwrap().to_owned();
+    let given = document(&api, &id).await;
+    let send = async || {
+        let body = json!({
+            "to": "+49 170 1234567",
+            "media": { "mediaId": id, "kind": "document" },
+        });
+        let path = format!("/v1/accounts/{account}/messages");
+        let answer = api.post(&path, body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.json());
+        document(&api, &id).await.keep_until
+    };
+    // Many messages with one file do not hinder one another.
+    assert_eq!(send().await, given.keep_until);
+    api.clock.advance(media.limits.retention / 4 * 3);
+    let kept = send().await;
+    assert_eq!(kept.since(given.keep_until), media.limits.retention / 4 * 3);
+    assert_eq!(send().await, kept);
+}
