@@ -169,6 +169,7 @@ async fn bucket() -> Bucket {
     let shelf = Shared::default();
     let router = Router::new()
         .fallback(answer)
+        .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(Arc::clone(&shelf));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
