@@ -1,6 +1,6 @@
 //! The worker as a whole: what is built in which order, and how it ends.
 //!
-//! Start: program check → data folder → key ring → store → port → worker session
+//! Start: program check → data folder → key ring → store → media store → port → worker session
 //! → supervisor. Each step's failure ends the program with a line that says what
 //! to do; nothing that comes later has happened then. Requests are answered
 //! only once the accounts may start.
@@ -42,6 +42,9 @@ use crate::http::{self, Api, ApiParts, Server};
 use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
+
+/// For the media store to answer when a worker starts; it is no reason to wait.
+const MARK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
@@ -97,6 +100,14 @@ impl App {
         let media = media_store(&config)?;
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
+        let sweep = Sweep {
+            store: Arc::clone(&store),
+            media: media.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+        };
+        // Before there is anything to give back.
+        mark_media(&sweep).await?;
         let server = Server::bind(config.http.listen)
             .await
             .map_err(|error| port_failure(config.http.listen, &error))?;
@@ -140,13 +151,6 @@ impl App {
             answering: Arc::new(supervisor.clone()),
         };
         tasks.spawn(desk.run(stop.clone()));
-        let sweep = Sweep {
-            store: Arc::clone(&store),
-            media: media.clone(),
-            clock: Arc::clone(&clock),
-            rng: Arc::clone(&rng),
-        };
-        mark_media(&sweep).await?;
         tasks.spawn(sweep.run(stop.clone()));
         let fetcher = MediaFetcher::new(
             config.whatsapp.whatsapp_media_url.clone(),
@@ -345,7 +349,11 @@ async fn mark_media(sweep: &Sweep) -> Result<(), Failure> {
     if !sweep.media.is_there() {
         return Ok(());
     }
-    match sweep.mark().await {
+    let Ok(marked) = tokio::time::timeout(MARK_LIMIT, sweep.mark()).await else {
+        tracing::warn!("the media store did not answer in time; it is marked later");
+        return Ok(());
+    };
+    match marked {
         Ok(()) => Ok(()),
         Err(error @ (SweepError::Foreign | SweepError::Unmarked)) => Err(Failure::new(
             exit::CONFIG,
