@@ -1,6 +1,6 @@
 //! The worker as a whole: what is built in which order, and how it ends.
 //!
-//! Start: program check → data folder → key ring → store → port → worker session
+//! Start: program check → data folder → key ring → store → media store → port → worker session
 //! → supervisor. Each step's failure ends the program with a line that says what
 //! to do; nothing that comes later has happened then. Requests are answered
 //! only once the accounts may start.
@@ -36,12 +36,16 @@ use crate::account::link::EngineLinks;
 use crate::auth::{KeyBook, KeyBookParts};
 use crate::commands::Desk;
 use crate::config::duration::format_duration;
-use crate::config::{Config, HttpConfig, StoreKind};
+use crate::config::{Config, HttpConfig};
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
+use crate::media::sweep::{Sweep, SweepError};
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
+
+/// For the media store to answer when a worker starts; it is no reason to wait.
+const MARK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
@@ -105,6 +109,7 @@ impl App {
         let name = worker_name(&config, rng.as_ref());
         data_dir::prepare(&config.store.data_dir)?;
         let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
+        let media = media_store(&config)?;
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
         let book = KeyBook::new(KeyBookParts {
@@ -114,6 +119,14 @@ impl App {
             burst: config.http.api_burst,
         });
         let is_open = check_access(&config.http, &book).await?;
+        let sweep = Sweep {
+            store: Arc::clone(&store),
+            media: media.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+        };
+        // Before there is anything to give back.
+        mark_media(&sweep).await?;
         let server = Server::bind(config.http.listen)
             .await
             .map_err(|error| port_failure(config.http.listen, &error))?;
@@ -144,7 +157,7 @@ impl App {
             account: config.account.account(),
             outbox: config.outbox.outbox(),
             inbox: config.inbox.inbox(),
-            media: media_folder(&config),
+            media: media.clone(),
             config: SupervisorConfig {
                 version: config.whatsapp.version(),
                 version_url: config.whatsapp.whatsapp_version_url.clone(),
@@ -157,6 +170,7 @@ impl App {
             answering: Arc::new(supervisor.clone()),
         };
         tasks.spawn(desk.run(stop.clone()));
+        tasks.spawn(sweep.run(stop.clone()));
         let fetcher = MediaFetcher::new(
             config.whatsapp.whatsapp_media_url.clone(),
             Arc::clone(&clock),
@@ -171,7 +185,7 @@ impl App {
             info: Arc::clone(&info),
             lifecycle: lifecycle.clone(),
             monitor,
-            media: media_folder(&config),
+            media,
             fetcher,
         });
         tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
@@ -359,14 +373,43 @@ fn port_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::new(code, format!("cannot listen on {listen} ({error}): {help}"))
 }
 
-/// The folder of files to be sent, with the embedded store only: see
-/// [`MediaFolder`].
-fn media_folder(config: &Config) -> MediaFolder {
-    let folder = match config.store.store {
-        StoreKind::Sqlite => Some(config.store.data_dir.as_path()),
-        StoreKind::Firestore => None,
+/// Where files are that are to be sent.
+fn media_store(config: &Config) -> Result<MediaStore, Failure> {
+    let place = config.media.place(&config.store);
+    let scratch = config.store.data_dir.clone();
+    MediaStore::open(place.as_ref(), scratch, config.media.limits()).map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let shown = place.map(|place| place.to_string()).unwrap_or_default();
+        Failure::new(
+            exit::CONFIG,
+            format!("the media store {shown} cannot be used{cause}: see to --media-store"),
+        )
+    })
+}
+
+/// Makes sure that the place of files is this cluster's. A place that does not
+/// answer is no reason not to start: files are refused until it does.
+async fn mark_media(sweep: &Sweep) -> Result<(), Failure> {
+    if !sweep.media.is_there() {
+        return Ok(());
+    }
+    let Ok(marked) = tokio::time::timeout(MARK_LIMIT, sweep.mark()).await else {
+        tracing::warn!("the media store did not answer in time; it is marked later");
+        return Ok(());
     };
-    MediaFolder::new(folder, config.inbox.media_bytes_max)
+    match marked {
+        Ok(()) => Ok(()),
+        Err(error @ (SweepError::Foreign | SweepError::Unmarked)) => Err(Failure::new(
+            exit::CONFIG,
+            format!("the media store cannot be used (--media-store): {error}"),
+        )),
+        Err(error @ (SweepError::Store(_) | SweepError::Media(_))) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the media store was not marked");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

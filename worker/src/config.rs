@@ -10,6 +10,7 @@ mod http;
 mod inbox;
 mod lease;
 mod log;
+mod media;
 mod outbox;
 pub mod secret;
 mod store;
@@ -29,6 +30,7 @@ pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::media::MediaOptions;
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
 pub use self::store::{StoreConfig, StoreKind};
@@ -59,6 +61,9 @@ pub struct Config {
     /// What arrives.
     #[command(flatten)]
     pub inbox: InboxOptions,
+    /// Files that are to be sent.
+    #[command(flatten)]
+    pub media: MediaOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,
@@ -106,6 +111,7 @@ impl Config {
             .outbox()
             .check()
             .map_err(ConfigError::relation)?;
+        self.media.validate(simulation)?;
         self.log.validate()
     }
 }
@@ -197,6 +203,8 @@ mod tests {
         refused(&["--connect-rate", "NaN"], false, "--connect-rate");
         refused(&["--connect-burst", "0"], false, "--connect-burst");
         refused(&["--egress", "a/b"], false, "--egress");
+        refused(&["--media-retention", "1m"], false, "--media-retention");
+        refused(&["--media-bytes-max", "0"], false, "--media-bytes-max");
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl Bench {
             clock: self.clock.as_ref(),
             rng: self.rng.as_ref(),
             idempotency_ttl: Duration::from_secs(60),
+            media_retention: Duration::from_secs(3600),
         }
     }
 

@@ -34,7 +34,7 @@ use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::messages::inbox::InboxConfig;
 use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
@@ -69,7 +69,7 @@ pub struct AccountParts {
     /// What it keeps of what arrives.
     pub inbox: InboxConfig,
     /// Where files are that go with messages.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Spreads connects over time.
     pub connects: Connects,
     /// Which client version is announced.

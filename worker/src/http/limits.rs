@@ -15,6 +15,8 @@ use super::problem::{Problem, ProblemKind};
 
 /// Largest body of a request. Texts and settings are far smaller.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// For a whole file of the largest size on a slow line.
+pub const TRANSFER_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// As much of a refused body is read and thrown away, so that a client which
 /// sends all before it reads sees the answer instead of a broken connection.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;

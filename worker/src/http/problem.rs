@@ -59,8 +59,10 @@ pub enum ProblemKind {
     IdempotencyKeyReused,
     /// The recipient is not to be written to.
     DoNotContact,
-    /// Files cannot be sent from here.
-    NoMediaFolder,
+    /// There is no place for files that are to be sent.
+    NoMediaStore,
+    /// The place of files does not answer.
+    MediaStoreUnavailable,
     /// No file came with the message.
     NoMedia,
     /// The file is larger than allowed.
@@ -169,10 +171,11 @@ impl ProblemKind {
                 "do_not_contact",
                 "The recipient is not to be written to",
             ),
-            Self::NoMediaFolder => (
-                S::CONFLICT,
-                "no_media_folder",
-                "Files cannot be sent from here",
+            Self::NoMediaStore => (S::CONFLICT, "no_media_store", "There is no place for files"),
+            Self::MediaStoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "media_store_unavailable",
+                "The media store does not answer",
             ),
             Self::NoMedia => (S::NOT_FOUND, "no_media", "There is no file"),
             Self::MediaTooLarge => (

@@ -57,10 +57,6 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             put(do_not_contact::put).delete(do_not_contact::delete),
         )
         .route("/v1/threads/{id}/messages", get(threads::messages))
-        .route(
-            "/v1/threads/{id}/messages/{message}/media",
-            get(media::download),
-        )
         .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
         .route("/v1/threads/{id}/typing", post(threads::typing))
@@ -72,15 +68,29 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .fallback(unknown_route)
         .with_state(api.clone());
 
-    // Files have a limit of their own, and are not read into memory.
+    // Files have limits of their own, of bytes and of time, and are not read into
+    // memory.
     let files = Router::new()
         .route("/v1/media", post(media::upload))
+        .route(
+            "/v1/threads/{id}/messages/{message}/media",
+            get(media::download),
+        )
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(
+            limits::TRANSFER_LIMIT,
+            limits::time_limit,
+        ))
         .with_state(api.clone());
     // The last layer is the outermost.
     let limited = routes
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::body_size))
+        .layer(from_fn_with_state(
+            config.request_timeout,
+            limits::time_limit,
+        ))
         .merge(files);
     let guard = Guard {
         api,
@@ -88,10 +98,6 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
     };
     limited
         .layer(from_fn_with_state(guard, guard::guard))
-        .layer(from_fn_with_state(
-            config.request_timeout,
-            limits::time_limit,
-        ))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(map_response(common_headers))
 }

@@ -17,7 +17,7 @@ use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::auth::KeyBook;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
 
 /// The worker, as far as the API needs it beside the store.
@@ -57,7 +57,7 @@ pub struct ApiParts {
     /// What was last seen of the store.
     pub monitor: StoreMonitor,
     /// Where files are that are to be sent.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Fetches files that came.
     pub fetcher: MediaFetcher,
 }
@@ -118,7 +118,7 @@ impl Api {
     }
 
     /// Where files are that are to be sent.
-    pub fn media(&self) -> &MediaFolder {
+    pub fn media(&self) -> &MediaStore {
         &self.0.media
     }
 

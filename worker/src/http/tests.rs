@@ -8,6 +8,7 @@
 mod accounts;
 mod auth;
 mod bad_input;
+mod media;
 mod messages;
 mod status;
 mod wire;
@@ -34,6 +35,7 @@ use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::config::HttpConfig;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
+use crate::media::MediaStore;
 use crate::model::collections;
 
 /// Says what a test puts into it, and counts how often it was woken.
@@ -116,6 +118,10 @@ impl Fixture {
     }
 
     fn with_config(config: &HttpConfig) -> Self {
+        Self::with(config, MediaStore::default())
+    }
+
+    fn with(config: &HttpConfig, media: MediaStore) -> Self {
         let clock = Arc::new(ManualClock::new());
         let shared_clock: SharedClock = clock.clone();
         let memory = Arc::new(MemoryStore::new(shared_clock.clone()));
@@ -142,7 +148,7 @@ impl Fixture {
             info,
             lifecycle: lifecycle.clone(),
             monitor: monitor.clone(),
-            media: crate::media::MediaFolder::default(),
+            media,
             fetcher: whatsapp::media::MediaFetcher::new(
                 None,
                 coordinator_lib::clock::SystemClock::shared(),

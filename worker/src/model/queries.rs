@@ -4,7 +4,7 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, DO_NOT_CONTACT, EVENTS, OUTBOX, THREADS, WA_OUTBOX,
+    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, DO_NOT_CONTACT, EVENTS, MEDIA, OUTBOX, THREADS, WA_OUTBOX,
     messages,
 };
 use super::{Desired, EventKind, Status};
@@ -99,6 +99,21 @@ pub fn wa_outbox_by_wa_id(account: &str, wa_message_id: &str) -> Result<Query, S
     Ok(wa_outbox_of(account)?
         .filter("waMessageId", Op::Eq, text(wa_message_id))
         .limit(1))
+}
+
+/// One message that waits to be sent with this file.
+pub fn wa_outbox_needing(media: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WA_OUTBOX)?)
+        .filter("mediaId", Op::Eq, text(media))
+        .filter("open", Op::Eq, Value::Bool(true))
+        .limit(1))
+}
+
+/// Files that are not kept for longer than until a time, the oldest first.
+pub fn media_kept_until(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(MEDIA)?)
+        .filter("keepUntil", Op::Lt, Value::Time(at))
+        .order("keepUntil", Direction::Ascending))
 }
 
 /// Requests to send of an account, the latest first.
@@ -217,6 +232,11 @@ mod tests {
             ("messages_unread", messages_unread("t")),
             ("wa_outbox_open", wa_outbox_open("a")),
             ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
+            ("wa_outbox_needing", wa_outbox_needing("m")),
+            (
+                "media_kept_until",
+                media_kept_until(StoreTime::from_micros(0)),
+            ),
             ("outbox", outbox("a")),
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
 use coordinator_lib::mutation::{self, Mutation};
+use whatsapp::media::Attachment;
 use whatsapp::{OutboundMessage, SendError};
 
 use super::pump::{PumpParts, STORE_WAIT, WAIT_SPREAD};
@@ -20,6 +21,7 @@ use super::settle::{Begun, Places, Ready};
 use super::verdict::{self, Reason, Scope, Verdict};
 use crate::events::JournalError;
 use crate::killpoint::{self, KillPoint};
+use crate::media::MediaStoreError;
 use crate::messages::refusals;
 use crate::model::WaOutboxDoc;
 use crate::model::outbox::payload_purpose;
@@ -169,6 +171,13 @@ impl Attempt<'_> {
         durable
     }
 
+    /// The file that goes with the message.
+    async fn attachment(&self, id: &str) -> Result<Attachment, MediaStoreError> {
+        let media = &self.parts.media;
+        let plain = media.read(id).await?;
+        Ok(Attachment::new(plain, media.temporary()?))
+    }
+
     /// Sends the frame and waits for the server's answer.
     ///
     /// What the conversation has written changes the session that encrypts the
@@ -204,14 +213,9 @@ impl Attempt<'_> {
             },
             payload: bytes::Bytes::copy_from_slice(&payload),
             attachment: match &document.media_id {
-                Some(id) => match self.parts.media.path(id) {
-                    Some(path) => Some(path),
-                    None => {
-                        return Verdict::Fail(Reason::new(
-                            "no_media_folder",
-                            "this worker has no folder for files",
-                        ));
-                    }
+                Some(id) => match self.attachment(id).await {
+                    Ok(attachment) => Some(attachment),
+                    Err(error) => return verdict::of_media_error(&error),
                 },
                 None => None,
             },

@@ -13,7 +13,6 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ use crate::hook::InboxHook;
 use crate::inbox::Inbox;
 use crate::listener::Listener;
 use crate::media::host::MediaHost;
-use crate::media::{self, MEDIA_KEY_BYTES};
+use crate::media::{self, Attachment, MEDIA_KEY_BYTES};
 use crate::monitor::{Monitor, Phase};
 use crate::redelivery::Redelivery;
 use crate::runtime::TaskRuntime;
@@ -85,7 +84,7 @@ pub struct OutboundMessage {
     /// [`encode`](crate::content::encode::encode) gives it.
     pub payload: Bytes,
     /// The file that goes with it, for the media host.
-    pub attachment: Option<PathBuf>,
+    pub attachment: Option<Attachment>,
 }
 
 /// The account's own addresses.
@@ -282,7 +281,7 @@ impl Engine {
         let payload = waproto::codec::message_decode(&message.payload)
             .map_err(|_| SendError::Rejected("not an encoded message"))?;
         let payload = match &message.attachment {
-            Some(path) => self.upload(&client, path, payload).await?,
+            Some(file) => self.upload(&client, file, payload).await?,
             None => payload,
         };
         let options = SendOptions::default().with_message_id(&message.message_id);
@@ -296,17 +295,14 @@ impl Engine {
     async fn upload(
         &self,
         client: &Arc<Client>,
-        path: &Path,
+        attachment: &Attachment,
         mut payload: wa::Message,
     ) -> Result<wa::Message, SendError> {
         let (kind, key) = attached(&payload).ok_or(SendError::Rejected("no file goes with it"))?;
-        let source = path.to_owned();
+        let source = attachment.clone();
         let encrypted = tokio::task::spawn_blocking(move || media::encrypt(&source, kind, &key));
         let (file, info) = match encrypted.await {
             Ok(Ok(encrypted)) => encrypted,
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(SendError::Rejected("its file is gone"));
-            }
             Ok(Err(_)) => return Err(SendError::Disk),
             Err(_) => return Err(SendError::Internal),
         };

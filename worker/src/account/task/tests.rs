@@ -73,7 +73,7 @@ impl Scene {
                 account: quick(),
                 outbox,
                 inbox: crate::messages::inbox::InboxConfig::default(),
-                media: crate::media::MediaFolder::default(),
+                media: crate::media::MediaStore::default(),
                 connects: bench.connects(),
                 versions: bench.versions(),
             }),
