@@ -6,6 +6,7 @@
 mod account;
 mod connects;
 pub mod duration;
+mod history;
 mod http;
 mod inbox;
 mod lease;
@@ -25,6 +26,7 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
+pub use self::history::HistoryOptions;
 pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
@@ -59,6 +61,9 @@ pub struct Config {
     /// What arrives.
     #[command(flatten)]
     pub inbox: InboxOptions,
+    /// What the phone gives.
+    #[command(flatten)]
+    pub history: HistoryOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,
@@ -102,6 +107,10 @@ impl Config {
             .check()
             .map_err(ConfigError::relation)?;
         self.connects.validate()?;
+        self.history
+            .history()
+            .check()
+            .map_err(ConfigError::relation)?;
         self.outbox
             .outbox()
             .check()
@@ -194,6 +203,8 @@ mod tests {
         refused(&["--connect-rate", "NaN"], false, "--connect-rate");
         refused(&["--connect-burst", "0"], false, "--connect-burst");
         refused(&["--egress", "a/b"], false, "--egress");
+        refused(&["--history-bytes-max", "1"], false, "--history-bytes-max");
+        refused(&["--history-chat-messages", "10001"], false, "--history-chat-messages");
     }
 
     #[test]
