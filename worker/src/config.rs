@@ -204,7 +204,11 @@ mod tests {
         refused(&["--connect-burst", "0"], false, "--connect-burst");
         refused(&["--egress", "a/b"], false, "--egress");
         refused(&["--history-bytes-max", "1"], false, "--history-bytes-max");
-        refused(&["--history-chat-messages", "10001"], false, "--history-chat-messages");
+        refused(
+            &["--history-chat-messages", "10001"],
+            false,
+            "--history-chat-messages",
+        );
     }
 
     #[test]

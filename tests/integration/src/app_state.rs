@@ -15,21 +15,32 @@ async fn archived(api: &Api, account: &Linked) -> Result<Vec<Value>> {
 }
 
 async fn until_archived(api: &Api, account: &Linked, expected: usize) -> Result<()> {
-    wait::until("the chat is put away as on the phone", DELIVERY_LIMIT, async || {
-        let threads = archived(api, account).await?;
-        Ok(Look::some((threads.len() == expected).then_some(()), threads))
-    })
+    wait::until(
+        "the chat is put away as on the phone",
+        DELIVERY_LIMIT,
+        async || {
+            let threads = archived(api, account).await?;
+            Ok(Look::some(
+                (threads.len() == expected).then_some(()),
+                threads,
+            ))
+        },
+    )
     .await
 }
 
 async fn until_named(api: &Api, account: &Linked, name: &str) -> Result<()> {
-    wait::until("the name of the address book is there", DELIVERY_LIMIT, async || {
-        let path = format!("/v1/accounts/{}/contacts", account.id);
-        let page: Value = api.get(&path).await?.expect(200)?.json()?;
-        let contacts = page["contacts"].as_array().into_iter().flatten();
-        let named = contacts.clone().any(|contact| contact["name"] == name);
-        Ok(Look::some(named.then_some(()), page.clone()))
-    })
+    wait::until(
+        "the name of the address book is there",
+        DELIVERY_LIMIT,
+        async || {
+            let path = format!("/v1/accounts/{}/contacts", account.id);
+            let page: Value = api.get(&path).await?.expect(200)?.json()?;
+            let contacts = page["contacts"].as_array().into_iter().flatten();
+            let named = contacts.clone().any(|contact| contact["name"] == name);
+            Ok(Look::some(named.then_some(()), page.clone()))
+        },
+    )
     .await
 }
 
@@ -78,20 +89,27 @@ async fn baileys_takes_the_same_changes_from_the_same_phone() -> Result<()> {
         peer.want_history().await?;
         let mark = peer.mark();
         peer.pair(&scene.sim().url(), async |code: String| {
-            phone.scan(&code).await.expect("Baileys' own code is scanned");
+            phone
+                .scan(&code)
+                .await
+                .expect("Baileys' own code is scanned");
         })
         .await?;
         let chat = "4917000000001@s.whatsapp.net";
         phone.save_contact(chat, None, "Anna Smith");
         phone.archive(chat, true);
-        let named = peer.wait(mark, "the name", |event| match event {
-            Event::Contact { name, .. } => Some(name.clone()),
-            _ => None,
+        let named = peer.wait(mark, "the name", |event| {
+            if let Event::Contact { name, .. } = event {
+                return Some(name.clone());
+            }
+            None
         });
         ensure!(named.await? == "Anna Smith");
-        let put_away = peer.wait(mark, "the chat that was put away", |event| match event {
-            Event::Archived { chat, archived } => Some((chat.clone(), *archived)),
-            _ => None,
+        let put_away = peer.wait(mark, "the chat that was put away", |event| {
+            if let Event::Archived { chat, archived } = event {
+                return Some((chat.clone(), *archived));
+            }
+            None
         });
         ensure!(put_away.await? == (chat.to_owned(), true));
         Ok(())

@@ -549,7 +549,10 @@ async fn a_connection_replaced_by_the_next_owner_is_left_quietly() -> Result<()>
             let (session, state) = lock_of(alice.api()).await?;
             let health = alice.api().health().await?;
             let is_back = state == "active" && session != old && health["accounts"]["total"] == 0;
-            Ok(Look::some(is_back.then_some(()), health["accounts"].clone()))
+            Ok(Look::some(
+                is_back.then_some(()),
+                health["accounts"].clone(),
+            ))
         })
         .await?;
 
@@ -577,7 +580,10 @@ async fn a_connection_replaced_by_the_next_owner_is_left_quietly() -> Result<()>
         let history: Value = bob.api().get(&path).await?.expect(200)?.json()?;
         let told = history["history"].as_array().into_iter().flatten();
         for entry in told.filter(|entry| entry["epoch"].as_i64() > Some(1)) {
-            ensure!(entry["to"] != "disconnected" && entry["to"] != "conflict", "{history}");
+            ensure!(
+                entry["to"] != "disconnected" && entry["to"] != "conflict",
+                "{history}"
+            );
         }
         for (id, owner) in owners(bob.api()).await? {
             let is_bobs = owner.is_some_and(|owner| owner.worker == "bob");

@@ -173,7 +173,11 @@ fn ask_silent_name_server(scene: &Scene, setup: &mut WorkerSetup) -> Result<()> 
     let (hosts, resolver) = (hosts.to_string_lossy(), resolver.to_string_lossy());
     let shell = ["--mount", "sh", "-c", WITH_OTHER_NAMES, "sh"];
     let files = [&*hosts, &*resolver];
-    let words = ["unshare"].iter().chain(as_root).chain(&shell).chain(&files);
+    let words = ["unshare"]
+        .iter()
+        .chain(as_root)
+        .chain(&shell)
+        .chain(&files);
     setup.launcher = words.map(|&word| word.to_owned()).collect();
     "ws://localhost:9/ws/chat".clone_into(&mut setup.whatsapp_url);
     Ok(())

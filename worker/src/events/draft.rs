@@ -190,8 +190,7 @@ impl<'a> Draft<'a> {
     /// Whether another change would be too much for one commit.
     pub(super) fn is_full(&self) -> bool {
         let done = &self.done;
-        let writes =
-            done.sets.len() + done.updates.len() + done.erased.len() + done.events.len();
+        let writes = done.sets.len() + done.updates.len() + done.erased.len() + done.events.len();
         let sets = self.done.sets.iter();
         let bytes: usize = sets
             .filter_map(|(path, fields)| Some((path, fields.as_ref()?)))

@@ -11,8 +11,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, contacts, debug, do_not_contact, history, limits, linking, media, messages,
-    start_page, status, threads, workers,
+    account_qr, accounts, contacts, debug, do_not_contact, history, limits, linking, media,
+    messages, start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
 

@@ -137,7 +137,8 @@ impl ContactBook {
         for name in [&mut person.name, &mut person.push_name] {
             *name = name.take().and_then(|name| short_name(&name));
         }
-        let path = |address: &String| collections::contact(&ids::contact(&self.account_id, address));
+        let path =
+            |address: &String| collections::contact(&ids::contact(&self.account_id, address));
         let pn_path = person.pn.as_ref().map(path).transpose()?;
         let lid_path = person.lid.as_ref().map(path).transpose()?;
         let somewhere = pn_path.is_some() || lid_path.is_some();
@@ -186,7 +187,11 @@ impl Learnt {
         let Some(place) = self.pn_path.as_ref().or(self.lid_path.as_ref()) else {
             return Ok(false);
         };
-        let here = if self.pn_path.is_some() { &by_pn } else { &by_lid };
+        let here = if self.pn_path.is_some() {
+            &by_pn
+        } else {
+            &by_lid
+        };
         let before = by_pn.clone().or_else(|| by_lid.clone());
         let mut contact = before.unwrap_or_else(|| ContactDoc {
             account_id: draft.account_id().to_owned(),

@@ -18,10 +18,10 @@ use whatsapp::history::{HistoryPiece, Person};
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
 
 use super::arrival::{Arrival, Kept, UNDECRYPTABLE};
-use super::identity::{self, ME, PEER, Peer};
 use super::contacts::ContactBook;
 use super::history::HistoryConfig;
 use super::history::intake::Intake;
+use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
 use crate::killpoint::{self, KillPoint};

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use wacore::types::call::{CallAction, IncomingCall};
 use wacore::types::events::{
-    ConnectFailureReason, ContactUpdate, Event, EventHandler, EventInterest, EventKind, InboundMessage, Receipt,
-    ServerAck,
+    ConnectFailureReason, ContactUpdate, Event, EventHandler, EventInterest, EventKind,
+    InboundMessage, Receipt, ServerAck,
 };
 use wacore::types::presence::ReceiptType;
-use wacore_binary::JidExt as _;
 
 use crate::disconnect::DisconnectReason;
 use crate::events::{EngineEvent, QrCode, ReceiptKind};

@@ -199,7 +199,9 @@ fn notification(piece: &HistorySync) -> HistorySyncNotification {
 fn conversation(chat: &PastChat, newest: usize, now: u64) -> Conversation {
     let mut texts: Vec<&PastText> = chat.texts.iter().collect();
     texts.sort_by_key(|text| text.age_seconds);
-    let last = texts.first().map(|text| now.saturating_sub(text.age_seconds));
+    let last = texts
+        .first()
+        .map(|text| now.saturating_sub(text.age_seconds));
     let orders = (1..=texts.len() as u64).rev();
     let messages = texts.into_iter().zip(orders).take(newest);
     Conversation {
@@ -250,8 +252,7 @@ fn encrypted(key: &[u8; 32], plain: &[u8]) -> Vec<u8> {
     let cipher = cbc::Encryptor::<Aes256>::new_from_slices(cipher_key, iv)
         .expect("key and vector have their sizes");
     let mut file = cipher.encrypt_padded_vec::<Pkcs7>(plain);
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(mac_key).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(mac_key).expect("HMAC takes keys of any length");
     mac.update(iv);
     mac.update(&file);
     file.extend_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);

@@ -7,8 +7,7 @@ use proto::whatsapp::{
     Message, MessageContextInfo,
     message::{
         AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-        AppStateSyncKeyShare, DeviceSentMessage, ProtocolMessage,
-        protocol_message::Type,
+        AppStateSyncKeyShare, DeviceSentMessage, ProtocolMessage, protocol_message::Type,
     },
 };
 use rand::RngExt as _;

@@ -13,9 +13,7 @@ use tokio::sync::Notify;
 use whatsapp::history::HistoryPiece;
 
 use crate::events::{Journal, JournalError, Need};
-use crate::model::{
-    HistoryCounts, HistoryPartDoc, HistoryPieceDoc, PieceState, collections, ids,
-};
+use crate::model::{HistoryCounts, HistoryPartDoc, HistoryPieceDoc, PieceState, collections, ids};
 
 /// Bytes of a part: half of what a document may hold.
 const PART_BYTES: usize = 512 * 1024;
@@ -73,7 +71,13 @@ impl Intake {
                 });
                 if !is_there {
                     let came_at = draft.now();
-                    draft.put(path.clone(), &HistoryPieceDoc { came_at, ..announced.clone() })?;
+                    draft.put(
+                        path.clone(),
+                        &HistoryPieceDoc {
+                            came_at,
+                            ..announced.clone()
+                        },
+                    )?;
                 }
                 Ok(!is_there)
             }

@@ -13,11 +13,11 @@ use whatsapp::history::{HistoryKind, HistoryPiece};
 
 use super::*;
 use crate::account::term::Term;
-use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
 use crate::messages::history::unpacking::Unpacking;
+use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
 use crate::model::{
-    ContactDoc, EventKind, HistoryPieceDoc, HistoryTotalsDoc, MessageDoc, MessageState,
-    PieceState, ThreadDoc, collections, ids,
+    ContactDoc, EventKind, HistoryPieceDoc, HistoryTotalsDoc, MessageDoc, MessageState, PieceState,
+    ThreadDoc, collections, ids,
 };
 use crate::testing::{ANNA, BEN, Bench, DEADLINE, at, inbound, intake};
 
@@ -122,7 +122,7 @@ async fn take(bench: &Bench, term: &Term, config: &HistoryConfig, piece: &Histor
 async fn settle(bench: &Bench, term: &Term, config: &HistoryConfig) {
     let stop = CancellationToken::new();
     let unpacking = unpacking(bench, term, config.clone(), Arc::default());
-    let running = tokio::spawn(unpacking.run(stop.clone()));
+    let running = bench.tracker.spawn(unpacking.run(stop.clone()));
     let settled = async {
         while pieces(bench).await.iter().any(|piece| piece.open) {
             tokio::task::yield_now().await;
@@ -150,7 +150,9 @@ async fn messages(bench: &Bench, chat: &str) -> Vec<MessageDoc> {
 }
 
 fn bodies(messages: &[MessageDoc]) -> Vec<&str> {
-    let bodies = messages.iter().filter_map(|message| message.body.as_deref());
+    let bodies = messages
+        .iter()
+        .filter_map(|message| message.body.as_deref());
     bodies.collect()
 }
 
@@ -165,7 +167,11 @@ async fn history_becomes_threads_messages_and_contacts_and_one_event() {
     assert_eq!(bodies(&stored), ["no. 2", "no. 1", "no. 0"]);
     // Nothing of it is unread, and nobody is told of each.
     assert!(stored.iter().all(|message| message.history));
-    assert!(stored.iter().all(|message| message.state == MessageState::Read));
+    assert!(
+        stored
+            .iter()
+            .all(|message| message.state == MessageState::Read)
+    );
     let anna = thread(&bench, ANNA).await;
     assert_eq!((anna.unread, anna.history_messages), (0, 3));
     assert_eq!(anna.title.as_deref(), Some("Anna Smith"));
@@ -175,11 +181,19 @@ async fn history_becomes_threads_messages_and_contacts_and_one_event() {
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].kind, EventKind::HistoryReceived);
     let data = |name: &str| events[0].data[name].clone();
-    assert_eq!((data("state"), data("kind")), ("stored".to_owned(), "recent".to_owned()));
-    assert_eq!((data("chats"), data("messages")), ("2".to_owned(), "6".to_owned()));
+    assert_eq!(
+        (data("state"), data("kind")),
+        ("stored".to_owned(), "recent".to_owned())
+    );
+    assert_eq!(
+        (data("chats"), data("messages")),
+        ("2".to_owned(), "6".to_owned())
+    );
 
     let contacts: Vec<ContactDoc> = bench.list(collections::CONTACTS).await;
-    let anna = contacts.iter().find(|contact| contact.pn.as_deref() == Some(ANNA));
+    let anna = contacts
+        .iter()
+        .find(|contact| contact.pn.as_deref() == Some(ANNA));
     let anna = anna.unwrap();
     assert_eq!(anna.name.as_deref(), Some("Anna Smith"));
     assert_eq!(anna.push_name.as_deref(), Some("anna99"));
@@ -187,8 +201,16 @@ async fn history_becomes_threads_messages_and_contacts_and_one_event() {
     // What it came as is gone.
     let piece = &pieces(&bench).await[0];
     assert_eq!((piece.state, piece.open), (PieceState::Stored, false));
-    let parts = format!("history_pieces/{}/parts", ids::history_piece("a1", &self::piece(3).compressed));
-    assert!(bench.list::<crate::model::HistoryPartDoc>(&parts).await.is_empty());
+    let parts = format!(
+        "history_pieces/{}/parts",
+        ids::history_piece("a1", &self::piece(3).compressed)
+    );
+    assert!(
+        bench
+            .list::<crate::model::HistoryPartDoc>(&parts)
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -200,18 +222,23 @@ async fn the_next_owner_goes_on_where_the_last_one_stopped() {
     let large = piece(400);
     intake(&first).keep(&large).await.unwrap();
     // It stops in the middle, after some of the bundles.
-    let stop = CancellationToken::new();
     let unpacking = unpacking(&bench, &first, config.clone(), Arc::default());
-    let running = tokio::spawn(unpacking.run(stop.clone()));
     let totals = collections::history_totals("a1").unwrap();
     let begun = async {
-        while bench.read::<HistoryTotalsDoc>(totals.clone()).await.is_none() {
+        while bench
+            .read::<HistoryTotalsDoc>(totals.clone())
+            .await
+            .is_none()
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, begun).await.unwrap();
-    stop.cancel();
-    running.await.unwrap();
+    tokio::select! {
+        biased;
+        () = begun => {}
+        () = unpacking.run(CancellationToken::new()) => {}
+        () = tokio::time::sleep(DEADLINE) => panic!("nothing is stored"),
+    }
     let limit = Duration::from_secs(5);
     let _ = first.release(ReleaseReason::Drain, limit).await.unwrap();
     let half: HistoryTotalsDoc = bench.read(totals.clone()).await.unwrap();
@@ -264,7 +291,10 @@ async fn the_newest_within_the_limits_are_kept_and_the_rest_is_counted() {
         ..HistorySync::default()
     };
     take(&bench, &term, &config, &piece_of(&history)).await;
-    assert_eq!(bodies(&messages(&bench, ANNA).await), ["age 4", "age 3", "age 2", "age 1"]);
+    assert_eq!(
+        bodies(&messages(&bench, ANNA).await),
+        ["age 4", "age 3", "age 2", "age 1"]
+    );
     assert_eq!(bodies(&messages(&bench, BEN).await), ["age 2", "age 1"]);
     let counts = pieces(&bench).await[0].counts;
     assert_eq!((counts.messages, counts.left_out), (6, 6));
@@ -302,11 +332,17 @@ async fn live_messages_and_history_make_one_thread_and_live_ones_stay_as_they_ar
         connected_at: at(0),
     });
     // It is in the history as well, since the phone had it first.
-    inbox.commit(vec![inbound("0", ANNA, "live")]).await.unwrap();
+    inbox
+        .commit(vec![inbound("0", ANNA, "live")])
+        .await
+        .unwrap();
     take(&bench, &term, &HistoryConfig::default(), &piece(3)).await;
     let stored = messages(&bench, ANNA).await;
     assert_eq!(stored.len(), 3);
-    let live = stored.iter().find(|message| message.wa_message_id == "0").unwrap();
+    let live = stored
+        .iter()
+        .find(|message| message.wa_message_id == "0")
+        .unwrap();
     assert_eq!((live.body.as_deref(), live.history), (Some("live"), false));
     let anna = thread(&bench, ANNA).await;
     assert_eq!((anna.unread, anna.history_messages), (1, 2));
@@ -346,7 +382,9 @@ async fn a_piece_that_its_owner_could_not_finish_is_called_lost_by_the_next() {
         ..bench.read(path.clone()).await.unwrap()
     };
     let needs = vec![crate::events::Need::Read(path.clone())];
-    let put = first.journal.apply(needs, move |draft| draft.put(path.clone(), &coming));
+    let put = first
+        .journal
+        .apply(needs, move |draft| draft.put(path.clone(), &coming));
     put.await.unwrap();
     let limit = Duration::from_secs(5);
     let _ = first.release(ReleaseReason::Drain, limit).await.unwrap();
@@ -366,7 +404,10 @@ async fn a_large_piece_is_kept_in_parts_and_never_in_clear() {
     // Does not compress.
     let mut noise = vec![0_u8; 1_200_000];
     bench.rng.fill(&mut noise);
-    let text: String = noise.iter().map(|byte| char::from(33 + byte % 90)).collect();
+    let text: String = noise
+        .iter()
+        .map(|byte| char::from(33 + byte % 90))
+        .collect();
     let canary = format!("canary-7781 {text}");
     let history = HistorySync {
         conversations: vec![conversation(
@@ -378,13 +419,24 @@ async fn a_large_piece_is_kept_in_parts_and_never_in_clear() {
     };
     let piece = piece_of(&history);
     intake(&term).keep(&piece).await.unwrap();
-    let parts = format!("history_pieces/{}/parts", ids::history_piece("a1", &piece.compressed));
+    let parts = format!(
+        "history_pieces/{}/parts",
+        ids::history_piece("a1", &piece.compressed)
+    );
     let parts: Vec<crate::model::HistoryPartDoc> = bench.list(&parts).await;
     assert!(parts.len() >= 2, "{} parts", parts.len());
     let in_clear = |part: &crate::model::HistoryPartDoc| {
-        part.sealed.windows(6).any(|bytes| piece.compressed.starts_with(bytes))
+        part.sealed
+            .windows(6)
+            .any(|bytes| piece.compressed.starts_with(bytes))
     };
     assert!(!parts.iter().any(in_clear));
     settle(&bench, &term, &HistoryConfig::default()).await;
-    assert!(messages(&bench, ANNA).await[0].body.as_deref().unwrap().starts_with("canary-7781"));
+    assert!(
+        messages(&bench, ANNA).await[0]
+            .body
+            .as_deref()
+            .unwrap()
+            .starts_with("canary-7781")
+    );
 }

@@ -180,10 +180,12 @@ impl Unpacking {
         };
         let (ahead, mut unpacked) = mpsc::channel(CHATS_AHEAD);
         let reading = self.tracker.spawn_blocking(move || {
-            unpack(&compressed, &limits, |item| match ahead.blocking_send(item) {
-                Ok(()) => ControlFlow::Continue(()),
-                // Whoever stores it has gone.
-                Err(_) => ControlFlow::Break(()),
+            unpack(&compressed, &limits, |item| {
+                match ahead.blocking_send(item) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    // Whoever stores it has gone.
+                    Err(_) => ControlFlow::Break(()),
+                }
             })
         });
         let mut people: Vec<Person> = Vec::new();
@@ -200,10 +202,14 @@ impl Unpacking {
             }
         }
         counts.contacts += self.learn(people).await?;
-        Ok(match reading.await {
-            Ok(outcome) => outcome,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        })
+        match reading.await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The program ends.
+                Err(_cancelled) => Err(JournalError::Ended.into()),
+            },
+        }
     }
 
     async fn learn(&self, people: Vec<Person>) -> Result<i64, JournalError> {
@@ -216,7 +222,9 @@ impl Unpacking {
         let mut whole = Vec::with_capacity(usize::try_from(piece.bytes).unwrap_or(0));
         let numbers: Vec<i64> = (0..piece.parts).collect();
         for some in numbers.chunks(PARTS_TOGETHER) {
-            let paths = some.iter().map(|n| collections::history_part(path.id(), *n));
+            let paths = some
+                .iter()
+                .map(|n| collections::history_part(path.id(), *n));
             let paths = paths.collect::<Result<Vec<_>, _>>()?;
             let snapshot = self.store.get(&paths).await?;
             for (number, document) in some.iter().zip(snapshot.documents) {
@@ -225,7 +233,9 @@ impl Unpacking {
                 let purpose = part_purpose(path.id(), *number);
                 let opened = part.and_then(|part| {
                     let sealed = &part.value.sealed;
-                    let opened = self.data_key.open_secret(&self.account_id, &purpose, sealed);
+                    let opened = self
+                        .data_key
+                        .open_secret(&self.account_id, &purpose, sealed);
                     opened.ok()
                 });
                 // What is missing makes the piece a broken one.
@@ -236,7 +246,11 @@ impl Unpacking {
     }
 
     /// Stores one conversation.
-    async fn shelve(&self, chat: PastChat, counts: &mut HistoryCounts) -> Result<(), UnpackingError> {
+    async fn shelve(
+        &self,
+        chat: PastChat,
+        counts: &mut HistoryCounts,
+    ) -> Result<(), UnpackingError> {
         counts.left_out += chat.left_out as i64;
         let peer = peer_of(&chat);
         let messages = chat.messages.len() as i64;
@@ -281,38 +295,43 @@ impl Unpacking {
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let path = path.clone();
         let (before, epoch) = (piece.state, piece.epoch);
-        let closed = self.journal.apply(vec![Need::Read(path.clone())], move |draft| {
-            let Some(piece) = draft.get::<HistoryPieceDoc>(&path)? else {
-                return Ok(());
-            };
-            // A lost one may just be coming again.
-            if piece.state != before || piece.epoch != epoch {
-                return Ok(());
-            }
-            let (kind, progress) = (piece.kind, piece.progress);
-            let settled = HistoryPieceDoc {
-                state,
-                open: false,
-                done_at: Some(draft.now()),
-                counts,
-                ..piece
-            };
-            draft.put(path.clone(), &settled)?;
-            for part in &parts {
-                draft.erase(part.clone());
-            }
-            let data = [
-                ("kind", kind.as_str().to_owned()),
-                ("state", state.as_str().to_owned()),
-                ("progress", progress.map_or_else(String::new, |progress| progress.to_string())),
-                ("chats", counts.chats.to_string()),
-                ("messages", counts.messages.to_string()),
-                ("contacts", counts.contacts.to_string()),
-                ("leftOut", counts.left_out.to_string()),
-            ];
-            draft.event(EventKind::HistoryReceived, data);
-            Ok(())
-        });
+        let closed = self
+            .journal
+            .apply(vec![Need::Read(path.clone())], move |draft| {
+                let Some(piece) = draft.get::<HistoryPieceDoc>(&path)? else {
+                    return Ok(());
+                };
+                // A lost one may just be coming again.
+                if piece.state != before || piece.epoch != epoch {
+                    return Ok(());
+                }
+                let (kind, progress) = (piece.kind, piece.progress);
+                let settled = HistoryPieceDoc {
+                    state,
+                    open: false,
+                    done_at: Some(draft.now()),
+                    counts,
+                    ..piece
+                };
+                draft.put(path.clone(), &settled)?;
+                for part in &parts {
+                    draft.erase(part.clone());
+                }
+                let data = [
+                    ("kind", kind.as_str().to_owned()),
+                    ("state", state.as_str().to_owned()),
+                    (
+                        "progress",
+                        progress.map_or_else(String::new, |progress| progress.to_string()),
+                    ),
+                    ("chats", counts.chats.to_string()),
+                    ("messages", counts.messages.to_string()),
+                    ("contacts", counts.contacts.to_string()),
+                    ("leftOut", counts.left_out.to_string()),
+                ];
+                draft.event(EventKind::HistoryReceived, data);
+                Ok(())
+            });
         Ok(closed.await?)
     }
 }

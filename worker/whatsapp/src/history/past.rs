@@ -130,9 +130,10 @@ impl Place<'_> {
             from_me,
             push_name: line(info.push_name.as_deref(), LINE_BYTES).unwrap_or_default(),
             timestamp: DateTime::from_timestamp(seconds, 0)?,
-            media: match &content {
-                Content::Media(file) => media::reference(base(message), file.kind),
-                _ => None,
+            media: if let Content::Media(file) = &content {
+                media::reference(base(message), file.kind)
+            } else {
+                None
             },
             content,
             extras,

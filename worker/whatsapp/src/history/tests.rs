@@ -187,7 +187,11 @@ fn a_piece_that_unpacks_to_too_much_is_refused() {
         ANNA,
         vec![message(ANNA, "A", false, &text, NOW)],
     )]);
-    let outcome = unpack(&compressed(&piece), &limits(), |_| ControlFlow::Continue(()));
+    let outcome = unpack(
+        &compressed(&piece),
+        &limits(),
+        |_| ControlFlow::Continue(()),
+    );
     assert!(outcome.is_err());
 }
 
