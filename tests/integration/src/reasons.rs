@@ -544,6 +544,13 @@ async fn a_connection_replaced_by_the_next_owner_is_left_quietly() -> Result<()>
             let limit = 2 * LINK_LIMIT;
             until_taken_over(scene, bob.api(), &line.account, owner, limit).await?;
         }
+        // By his login the server has thrown her out, which she reads later.
+        wait::until("bob has logged in", LINK_LIMIT, async || {
+            let status = bob.api().account(&account.id).await?.status;
+            let is_in = status == "connected" && logins() > logins_before;
+            Ok(Look::some(is_in.then_some(()), status))
+        })
+        .await?;
         resume(&alice)?;
         wait::until("alice works in a new session", LINK_LIMIT, async || {
             let (session, state) = lock_of(alice.api()).await?;
@@ -557,6 +564,7 @@ async fn a_connection_replaced_by_the_next_owner_is_left_quietly() -> Result<()>
         .await?;
 
         // One login more, which is Bob's; nothing was told, counted or tried.
+        scene::until_connected(scene, bob.api(), account, LINK_LIMIT).await?;
         ensure!(logins() == logins_before + 1, "{} logins", logins());
         let after = stored(&store, account).await?;
         let shown = format!("{before:#?}, then {after:#?}");
