@@ -28,6 +28,7 @@ use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
 use coordinator_lib::store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use whatsapp::EngineConfig;
 use whatsapp::media::MediaFetcher;
 
 use self::backend::Backend;
@@ -42,6 +43,7 @@ use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
 use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
+use crate::messages::inbox::InboxConfig;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// For the media store to answer when a worker starts; it is no reason to wait.
@@ -147,7 +149,10 @@ impl App {
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
             links: Arc::new(EngineLinks {
-                config: config.whatsapp.engine(),
+                config: EngineConfig {
+                    history_bytes_max: config.history.fetched_bytes_max(),
+                    ..config.whatsapp.engine()
+                },
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
             }),
@@ -156,7 +161,10 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
-            inbox: config.inbox.inbox(),
+            inbox: InboxConfig {
+                history: config.history.history(),
+                ..config.inbox.inbox()
+            },
             media: media.clone(),
             config: SupervisorConfig {
                 version: config.whatsapp.version(),

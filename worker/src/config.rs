@@ -6,6 +6,7 @@
 mod account;
 mod connects;
 pub mod duration;
+mod history;
 mod http;
 mod inbox;
 mod lease;
@@ -26,6 +27,7 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
+pub use self::history::HistoryOptions;
 pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
@@ -64,6 +66,9 @@ pub struct Config {
     /// Files that are to be sent.
     #[command(flatten)]
     pub media: MediaOptions,
+    /// What the phone gives.
+    #[command(flatten)]
+    pub history: HistoryOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,
@@ -107,6 +112,10 @@ impl Config {
             .check()
             .map_err(ConfigError::relation)?;
         self.connects.validate()?;
+        self.history
+            .history()
+            .check()
+            .map_err(ConfigError::relation)?;
         self.outbox
             .outbox()
             .check()
@@ -205,6 +214,12 @@ mod tests {
         refused(&["--egress", "a/b"], false, "--egress");
         refused(&["--media-retention", "1m"], false, "--media-retention");
         refused(&["--media-bytes-max", "0"], false, "--media-bytes-max");
+        refused(&["--history-bytes-max", "1"], false, "--history-bytes-max");
+        refused(
+            &["--history-chat-messages", "10001"],
+            false,
+            "--history-chat-messages",
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod account_qr;
 mod accounts;
+mod contacts;
 mod debug;
 mod do_not_contact;
 mod extract;

@@ -7,7 +7,10 @@
 //! | [`inbox`] | the engine's durable write: a message becomes documents |
 //! | [`arrival`] | one message, or a change to another one |
 //! | [`undecryptable`] | what could not be read yet |
+//! | [`contacts`] | who is who |
+//! | [`history`] | what the phone gave when it was linked |
 //! | [`calls`] | that somebody calls |
+//! | [`phone`] | what people change on the phone |
 //! | [`order`] | where a message stands in its thread; pure |
 //! | [`receipts`] | receipts move messages through their states |
 //! | [`refusals`] | people who are not written to |
@@ -18,9 +21,12 @@
 
 pub mod arrival;
 pub mod calls;
+pub mod contacts;
+pub mod history;
 pub mod identity;
 pub mod inbox;
 pub mod order;
+pub mod phone;
 pub mod reading;
 pub mod receipts;
 pub mod refusals;

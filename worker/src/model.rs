@@ -9,6 +9,10 @@
 //! | `accounts` | [`AccountDoc`] | `account_…`, random |
 //! | `threads` | [`ThreadDoc`] | `thr_…`, from account and peer |
 //! | `threads/{id}/messages` | [`MessageDoc`] | `wam_…`, from thread, sender and WhatsApp id |
+//! | `contacts` | [`ContactDoc`] | `con_…`, from account and address |
+//! | `history_pieces` | [`HistoryPieceDoc`] | `his_…`, from account and content |
+//! | `history_pieces/{id}/parts` | [`HistoryPartDoc`] | its number |
+//! | `history_totals` | [`HistoryTotalsDoc`] | the account |
 //! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
@@ -27,7 +31,9 @@ pub mod account;
 pub mod api_key;
 pub mod collections;
 pub mod command;
+pub mod contact;
 pub mod event;
+pub mod history;
 pub mod ids;
 pub mod media;
 pub mod message;
@@ -39,7 +45,9 @@ pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use api_key::{ApiKeyDoc, AuditDoc};
+pub use contact::ContactDoc;
 pub use event::{EventDoc, EventKind};
+pub use history::{HistoryCounts, HistoryPartDoc, HistoryPieceDoc, HistoryTotalsDoc, PieceState};
 pub use media::MediaDoc;
 pub use message::{Change, Details, Direction, MessageDoc, MessageState};
 pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};

@@ -178,6 +178,7 @@ impl Supervisor {
             account: parts.account,
             outbox: parts.outbox,
             inbox: parts.inbox,
+            history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             media: parts.media,
             connects,
             versions,

@@ -498,3 +498,15 @@ impl Link for FakeLink {
 pub(crate) fn at(seconds: i64) -> StoreTime {
     StoreTime::from_micros(seconds * 1_000_000)
 }
+
+/// Takes history in for a claim.
+pub(crate) fn intake(term: &Term) -> crate::messages::history::intake::Intake {
+    crate::messages::history::intake::Intake {
+        account_id: term.account.to_string(),
+        epoch: term.epoch(),
+        journal: term.journal.clone(),
+        data_key: Arc::clone(&term.data_key),
+        rng: SystemRng::shared(),
+        news: Arc::default(),
+    }
+}

@@ -10,6 +10,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 #[cfg(test)]
+mod app_state;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bad_start;
@@ -31,6 +33,8 @@ mod desired;
 mod disconnects;
 #[cfg(test)]
 mod handoff;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]

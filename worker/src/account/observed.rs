@@ -30,9 +30,11 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 13] = [
+pub const HANDLERS: [&str; 15] = [
     "call",
+    "chat_archived",
     "connected",
+    "contact_named",
     "disconnected",
     "message",
     "paired",
@@ -356,6 +358,11 @@ mod tests {
                 video: false,
                 offline: false,
             },
+            EngineEvent::ChatArchived {
+                chat: String::new(),
+                archived: true,
+            },
+            EngineEvent::ContactNamed(whatsapp::history::Person::default()),
             EngineEvent::Stopped,
         ];
         for event in events {

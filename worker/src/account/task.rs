@@ -21,7 +21,7 @@ use coordinator_lib::coordinator::Ownership;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::store::{Document, StoreTime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use whatsapp::EngineEvent;
 
 use super::AccountConfig;
@@ -68,6 +68,8 @@ pub struct AccountParts {
     pub outbox: OutboxConfig,
     /// What it keeps of what arrives.
     pub inbox: InboxConfig,
+    /// One piece of history is read at a time, whosever it is.
+    pub history_turn: Arc<Semaphore>,
     /// Where files are that go with messages.
     pub media: MediaStore,
     /// Spreads connects over time.
@@ -375,7 +377,9 @@ impl Driver {
             EngineEvent::Receipt { .. }
             | EngineEvent::ServerAck { .. }
             | EngineEvent::Undecryptable { .. }
-            | EngineEvent::Call { .. } => {
+            | EngineEvent::Call { .. }
+            | EngineEvent::ChatArchived { .. }
+            | EngineEvent::ContactNamed(_) => {
                 // Handed on by the instance.
                 Ok(())
             }

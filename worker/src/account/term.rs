@@ -23,6 +23,7 @@ use session::{
 use tokio_util::task::TaskTracker;
 
 use crate::events::{Journal, JournalParts};
+use crate::messages::contacts::ContactBook;
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
@@ -64,6 +65,8 @@ pub struct Term {
     pub data_key: Arc<DataKey>,
     /// Which thread a chat belongs to.
     pub threads: Arc<ThreadBook>,
+    /// Who is who.
+    pub contacts: Arc<ContactBook>,
     /// What was sent lately.
     pub sent: Arc<SentIndex>,
     /// Who has just written here.
@@ -156,6 +159,7 @@ impl Term {
         );
         let flusher = files.spawn_flusher(&parts.tracker, FLUSH_DELAY);
         let threads = ThreadBook::new(account.to_string(), Arc::clone(&parts.store));
+        let contacts = ContactBook::new(account.to_string(), Arc::clone(&parts.store));
         Ok(Self {
             account,
             doc: read.doc,
@@ -164,6 +168,7 @@ impl Term {
             files,
             data_key: Arc::new(read.data_key),
             threads: Arc::new(threads),
+            contacts: Arc::new(contacts),
             sent: Arc::default(),
             marks: Arc::default(),
             ownership,

@@ -23,6 +23,7 @@ impl InboxOptions {
         InboxConfig {
             status_updates: self.status_updates,
             reject_calls: self.reject_calls,
+            ..InboxConfig::default()
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Pure: reads come from what was fetched before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use coordinator_lib::store::{
     Document, Fields, Path, Precondition, StoreError, StoreTime, Write, limits,
@@ -57,8 +57,10 @@ pub enum DraftError {
 
 #[derive(Debug, Clone, Default)]
 struct Layer {
-    sets: BTreeMap<Path, Fields>,
+    /// Whole documents; none where one is removed.
+    sets: BTreeMap<Path, Option<Fields>>,
     updates: BTreeMap<Path, Fields>,
+    erased: BTreeSet<Path>,
     events: Vec<EventDoc>,
 }
 
@@ -98,8 +100,10 @@ impl<'a> Draft<'a> {
             .sets
             .get(path)
             .or_else(|| self.done.sets.get(path));
-        if let Some(fields) = changed {
-            return Ok(Some(coordinator_lib::store::from_fields(fields)?));
+        match changed {
+            Some(Some(fields)) => return Ok(Some(coordinator_lib::store::from_fields(fields)?)),
+            Some(None) => return Ok(None),
+            None => {}
         }
         let Some(read) = self.base.get(path) else {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
@@ -120,8 +124,29 @@ impl<'a> Draft<'a> {
         if !self.base.contains_key(&path) {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
         }
-        self.current.sets.insert(path, document.to_document()?);
+        self.current
+            .sets
+            .insert(path, Some(document.to_document()?));
         Ok(())
+    }
+
+    /// Removes a document, on the condition that it is as it was read; one that
+    /// is not there stays so.
+    ///
+    /// # Errors
+    /// [`DraftError::Document`] when its path was not announced.
+    pub fn remove(&mut self, path: Path) -> Result<(), DraftError> {
+        if !self.base.contains_key(&path) {
+            return Err(StoreError::invalid(format!("{path} was not announced")).into());
+        }
+        self.current.sets.insert(path, None);
+        Ok(())
+    }
+
+    /// Removes a document that nobody else writes, whatever is in it, if it is
+    /// there.
+    pub fn erase(&mut self, path: Path) {
+        self.current.erased.insert(path);
     }
 
     /// Writes named fields of a document that exists, whatever else is in it.
@@ -150,6 +175,7 @@ impl<'a> Draft<'a> {
     pub(super) fn keep(&mut self) {
         let current = std::mem::take(&mut self.current);
         self.done.sets.extend(current.sets);
+        self.done.erased.extend(current.erased);
         for (path, fields) in current.updates {
             self.done.updates.entry(path).or_default().extend(fields);
         }
@@ -163,11 +189,11 @@ impl<'a> Draft<'a> {
 
     /// Whether another change would be too much for one commit.
     pub(super) fn is_full(&self) -> bool {
-        let writes = self.done.sets.len() + self.done.updates.len() + self.done.events.len();
-        let bytes: usize = self
-            .done
-            .sets
-            .iter()
+        let done = &self.done;
+        let writes = done.sets.len() + done.updates.len() + done.erased.len() + done.events.len();
+        let sets = self.done.sets.iter();
+        let bytes: usize = sets
+            .filter_map(|(path, fields)| Some((path, fields.as_ref()?)))
             .chain(&self.done.updates)
             .map(|(path, fields)| limits::document_bytes(path, fields))
             .sum();
@@ -183,15 +209,20 @@ impl<'a> Draft<'a> {
     pub(super) fn into_writes(self) -> Result<Vec<Write>, StoreError> {
         let mut writes = Vec::new();
         for (path, fields) in self.done.sets {
-            let precondition = match self.base.get(&path) {
-                Some(Some(document)) => Precondition::Unchanged(document.update_time),
-                Some(None) | None => Precondition::Absent,
+            let read = self.base.get(&path).and_then(Option::as_ref);
+            let precondition = match read {
+                Some(document) => Precondition::Unchanged(document.update_time),
+                None => Precondition::Absent,
             };
-            writes.push(Write::Set {
-                path,
-                fields,
-                precondition,
-            });
+            match fields {
+                Some(fields) => writes.push(Write::Set {
+                    path,
+                    fields,
+                    precondition,
+                }),
+                None if read.is_some() => writes.push(Write::Delete { path, precondition }),
+                None => {}
+            }
         }
         for (path, fields) in self.done.updates {
             writes.push(Write::Update {
@@ -199,6 +230,10 @@ impl<'a> Draft<'a> {
                 fields,
                 precondition: Precondition::Exists,
             });
+        }
+        for path in self.done.erased {
+            let precondition = Precondition::None;
+            writes.push(Write::Delete { path, precondition });
         }
         for event in self.done.events {
             let path = collections::event(&event.account_id, event.seq)?;

@@ -12,8 +12,8 @@ use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, debug, do_not_contact, history, keys, limits, linking, media, messages,
-    start_page, status, threads, workers,
+    account_qr, accounts, contacts, debug, do_not_contact, history, keys, limits, linking, media,
+    messages, start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
 
@@ -47,6 +47,7 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         )
         .route("/v1/accounts/{id}/messages", post(messages::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))
+        .route("/v1/accounts/{id}/contacts", get(contacts::list))
         .route(
             "/v1/messages/{id}",
             get(messages::read).delete(messages::cancel),

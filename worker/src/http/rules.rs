@@ -66,6 +66,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ),
     ("GET", "/v1/accounts/{id}/passkey", key(Control, Account)),
     ("POST", "/v1/accounts/{id}/passkey", key(Control, Account)),
+    ("GET", "/v1/accounts/{id}/contacts", key(Read, Account)),
     ("POST", "/v1/accounts/{id}/messages", key(Send, Account)),
     ("GET", "/v1/accounts/{id}/threads", key(Read, Account)),
     ("GET", "/v1/messages/{id}", key(Read, Message)),

@@ -152,6 +152,7 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         read_pending: false,
         typing_pending: None,
         typing_at: None,
+        history_messages: 0,
         created_at: now,
     }
 }

@@ -15,9 +15,13 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
 use whatsapp::content::Target;
+use whatsapp::history::{HistoryPiece, Person};
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
 
 use super::arrival::{Arrival, Kept, UNDECRYPTABLE};
+use super::contacts::ContactBook;
+use super::history::HistoryConfig;
+use super::history::intake::Intake;
 use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
@@ -32,6 +36,8 @@ pub struct InboxConfig {
     pub status_updates: bool,
     /// Calls are refused at once.
     pub reject_calls: bool,
+    /// What the phone gives when it is linked.
+    pub history: HistoryConfig,
 }
 
 /// What an inbox works with.
@@ -44,6 +50,10 @@ pub struct InboxParts {
     pub journal: Journal,
     /// Which thread a chat belongs to.
     pub threads: Arc<ThreadBook>,
+    /// Who is who.
+    pub contacts: Arc<ContactBook>,
+    /// Takes history in.
+    pub history: Intake,
     /// Who has written.
     pub marks: Arc<InboundMarks>,
     /// For `/debug`.
@@ -156,6 +166,18 @@ impl AccountInbox {
         }))
     }
 
+    /// Learns what writers are called. Messages are stored already, and nothing
+    /// depends on a name.
+    async fn learn_names(&self, people: Vec<Person>) {
+        for person in people {
+            let learnt = self.parts.contacts.learn_name(&self.parts.journal, person);
+            if let Err(error) = learnt.await {
+                tracing::debug!(account.id = %self.parts.account_id, %error, "name not learnt");
+                return;
+            }
+        }
+    }
+
     async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {
         let path: Path = collections::account(&self.parts.account_id)?;
         let snapshot = self.parts.store.get(&[path]).await?;
@@ -205,6 +227,7 @@ impl Inbox for AccountInbox {
         killpoint::reach(KillPoint::InsideHook);
         // Queued one after the other, so stored in order; settled together.
         let mut submitted = Vec::with_capacity(batch.len());
+        let people: Vec<Person> = batch.iter().filter_map(writer).collect();
         for message in batch {
             let is_status = ThreadKind::of(&message.chat) == ThreadKind::Status;
             if is_status && !self.parts.config.status_updates {
@@ -225,6 +248,7 @@ impl Inbox for AccountInbox {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         killpoint::reach(KillPoint::AfterHook);
+        self.learn_names(people).await;
         Ok(())
     }
 
@@ -232,6 +256,29 @@ impl Inbox for AccountInbox {
         let known = self.known(key).await;
         known.map_err(|error| InboxError::Store(error.into()))
     }
+
+    async fn keep_history(&self, piece: &HistoryPiece) -> Result<(), InboxError> {
+        if !self.parts.config.history.keep {
+            return Ok(());
+        }
+        self.parts.history.keep(piece).await.map_err(inbox_error)
+    }
+}
+
+/// Who wrote a message, by the name that came with it.
+fn writer(message: &Inbound) -> Option<Person> {
+    if message.from_me || message.push_name.is_empty() {
+        return None;
+    }
+    let addresses = [Some(&message.sender), message.sender_alt.as_ref()];
+    let addresses = addresses.into_iter().flatten();
+    let of = |is: fn(&str) -> bool| addresses.clone().find(|address| is(address)).cloned();
+    Some(Person {
+        pn: of(identity::is_pn),
+        lid: of(identity::is_lid),
+        name: None,
+        push_name: Some(message.push_name.clone()),
+    })
 }
 
 /// Under what else a message names the peer of a direct chat.

@@ -96,6 +96,7 @@ pub async fn note(
             error: None,
             stored_at: now,
             offline: false,
+            history: false,
         };
         draft.put(path.clone(), &document)?;
         draft.event(

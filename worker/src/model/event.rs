@@ -53,6 +53,12 @@ pub enum EventKind {
     /// `data`: `threadId`, `messageId`, `waMessageId`.
     #[serde(rename = "message.undecryptable")]
     MessageUndecryptable,
+    /// A piece of the history that the phone gave is stored, or is lost: `data`:
+    /// `kind`, `state` (`stored`, `lost`), `progress?` (per cent of all there
+    /// is), `chats`, `messages`, `contacts`, `leftOut`. Its messages have no
+    /// events of their own.
+    #[serde(rename = "history.received")]
+    HistoryReceived,
     /// `data`: `from`, `to`, `reason`.
     #[serde(rename = "account.status")]
     AccountStatus,
@@ -67,6 +73,7 @@ impl EventKind {
             EventKind::MessageChanged => "message.changed",
             EventKind::CallReceived => "call.received",
             EventKind::MessageUndecryptable => "message.undecryptable",
+            EventKind::HistoryReceived => "history.received",
             EventKind::AccountStatus => "account.status",
         }
     }

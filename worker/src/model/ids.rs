@@ -49,6 +49,17 @@ pub fn message(thread: &str, sender: &str, wa_message_id: &str) -> String {
     )
 }
 
+/// What is known of somebody, by the address that is preferred.
+pub fn contact(account: &str, address: &str) -> String {
+    format!("con_{}", derive(&["contact", account, address]))
+}
+
+/// A piece of history, by what it holds: the same, however often it comes.
+pub fn history_piece(account: &str, compressed: &[u8]) -> String {
+    let content = hex::encode(Sha256::digest(compressed));
+    format!("his_{}", derive(&["history_piece", account, &content]))
+}
+
 /// The document of an idempotency key.
 pub fn idempotency(account: &str, key: &str) -> String {
     format!("idk_{}", derive(&["idempotency", account, key]))

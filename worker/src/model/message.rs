@@ -83,6 +83,9 @@ pub struct MessageDoc {
     /// It waited at the server while this account was offline.
     #[serde(default)]
     pub offline: bool,
+    /// It is from before the account was linked: the phone gave it.
+    #[serde(default)]
+    pub history: bool,
 }
 
 impl Stored for MessageDoc {}
@@ -388,6 +391,7 @@ mod tests {
             error: None,
             stored_at: at,
             offline: false,
+            history: false,
         }
     }
 

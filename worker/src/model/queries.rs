@@ -4,8 +4,8 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, DO_NOT_CONTACT, EVENTS, MEDIA, OUTBOX, THREADS, WA_OUTBOX,
-    messages,
+    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, CONTACTS, DO_NOT_CONTACT, EVENTS, HISTORY_PIECES, MEDIA,
+    OUTBOX, THREADS, WA_OUTBOX, messages,
 };
 use super::{Desired, EventKind, Status};
 
@@ -76,6 +76,35 @@ pub fn thread_by_lid(account: &str, lid: &str) -> Result<Query, StoreError> {
     Ok(threads_of(account)?
         .filter("lid", Op::Eq, text(lid))
         .limit(1))
+}
+
+/// Contacts of an account, by name.
+pub fn contacts(account: &str) -> Result<Query, StoreError> {
+    Ok(contacts_of(account)?.order("nameKey", Direction::Ascending))
+}
+
+/// Contacts of an account whose name begins so, by name.
+pub fn contacts_by_name(account: &str, prefix: &str) -> Result<Query, StoreError> {
+    beginning(contacts_of(account)?, "nameKey", prefix)
+}
+
+/// Contacts of an account whose number begins so, by number.
+pub fn contacts_by_number(account: &str, digits: &str) -> Result<Query, StoreError> {
+    beginning(contacts_of(account)?, "pn", digits)
+}
+
+/// The contact of an account that has this LID.
+pub fn contact_by_lid(account: &str, lid: &str) -> Result<Query, StoreError> {
+    Ok(contacts_of(account)?
+        .filter("lid", Op::Eq, text(lid))
+        .limit(1))
+}
+
+/// Pieces of an account's history that are not settled. To be watched.
+pub fn history_open(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(HISTORY_PIECES)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("open", Op::Eq, Value::Bool(true)))
 }
 
 /// Messages of a thread, the latest first.
@@ -181,6 +210,10 @@ fn threads_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(THREADS)?).filter("accountId", Op::Eq, text(account)))
 }
 
+fn contacts_of(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(CONTACTS)?).filter("accountId", Op::Eq, text(account)))
+}
+
 fn wa_outbox_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("accountId", Op::Eq, text(account)))
 }
@@ -228,6 +261,11 @@ mod tests {
             ("threads_pending", threads_pending("a")),
             ("thread_by_pn", thread_by_pn("a", "p")),
             ("thread_by_lid", thread_by_lid("a", "l")),
+            ("contacts", contacts("a")),
+            ("contacts_by_name", contacts_by_name("a", "an")),
+            ("contacts_by_number", contacts_by_number("a", "49")),
+            ("contact_by_lid", contact_by_lid("a", "l")),
+            ("history_open", history_open("a")),
             ("messages_of", messages_of("t")),
             ("messages_unread", messages_unread("t")),
             ("wa_outbox_open", wa_outbox_open("a")),

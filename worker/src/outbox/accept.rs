@@ -418,6 +418,7 @@ fn writes(
             error: None,
             stored_at: now,
             offline: false,
+            history: false,
         };
         let path = collections::message(&thread_id, &stored_message_id)?;
         writes.push(create(path, message.to_document()?));

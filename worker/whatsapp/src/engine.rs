@@ -8,6 +8,7 @@
 //! Everything an instance does runs in its own [`TaskRuntime`], so that
 //! [`Engine::shutdown`], and in an emergency the drop, leave nothing behind.
 
+mod history;
 mod linking;
 mod memory;
 
@@ -65,6 +66,10 @@ const SECRETS_OF_POLLS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 6
 
 /// For a file of the largest size on a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// A snapshot of the app state that comes as a file. What an engine fetches is
+/// that and history, and it keeps both in memory.
+const APP_STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What tasks get to end by themselves once the engine is down. Those that do
 /// take no time; the others sleep or wait for an answer that will not come.
@@ -176,8 +181,13 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         assert_endpoint_is_allowed(&config.endpoint)?;
         assert_proxy_is_allowed(config.proxy.as_ref())?;
-        let media_host =
-            MediaHost::new(config.media_url, config.proxy.clone()).behind(gates.wire.clone());
+        let media_host = MediaHost::new(config.media_url, config.proxy.clone())
+            .behind(gates.wire.clone())
+            .at_most(
+                config
+                    .history_bytes_max
+                    .map_or(APP_STATE_BYTES_MAX, |bytes| bytes.max(APP_STATE_BYTES_MAX)),
+            );
         let runtime = TaskRuntime::new(clock.clone());
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
@@ -205,6 +215,12 @@ impl Engine {
             monitor.clone(),
             barrier.clone(),
         ));
+        let history = history::pieces(
+            inbox.clone(),
+            config.history_bytes_max.unwrap_or(0),
+            clock.clone(),
+            runtime.clone(),
+        );
         let hook = InboxHook::new(inbox, monitor.clone());
         let build = Client::builder()
             .with_runtime(runtime.clone())
@@ -215,8 +231,7 @@ impl Engine {
             .with_cache_config(cache_config())
             .with_inbound_durability_hook(hook.clone())
             .with_wanted_pre_key_count(config.prekeys_wanted)
-            // History needs media downloads, which are not there yet.
-            .with_skip_history_sync(true)
+            .with_skip_history_sync(config.history_bytes_max.is_none())
             .with_background_saver_interval(DEVICE_SAVE_INTERVAL)
             .build()
             .await;
@@ -232,6 +247,7 @@ impl Engine {
             .subscribe_handler(Arc::new(Listener::new(
                 monitor.clone(),
                 stray_messages(hook, runtime.clone()),
+                history,
             )))
             .detach();
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::disconnect::DisconnectReason;
+use crate::history::Person;
 use crate::linking::PasskeyStep;
 
 /// How far a connection attempt has come.
@@ -169,13 +170,22 @@ pub enum EngineEvent {
         /// It rang while the account was offline.
         offline: bool,
     },
+    /// A chat was put away on the phone, or taken out again.
+    ChatArchived {
+        /// The conversation's JID.
+        chat: String,
+        /// It was put away.
+        archived: bool,
+    },
+    /// Somebody is called so in the phone's address book.
+    ContactNamed(Person),
     /// The run loop has ended; the instance is of no more use. Always the last.
     Stopped,
 }
 
 impl EngineEvent {
     /// Every name that [`EngineEvent::name`] gives.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 14] = [
         "stage",
         "qr",
         "qr_exhausted",
@@ -187,6 +197,8 @@ impl EngineEvent {
         "server_ack",
         "undecryptable",
         "call",
+        "chat_archived",
+        "contact_named",
         "stopped",
     ];
 
@@ -204,6 +216,8 @@ impl EngineEvent {
             Self::ServerAck { .. } => "server_ack",
             Self::Undecryptable { .. } => "undecryptable",
             Self::Call { .. } => "call",
+            Self::ChatArchived { .. } => "chat_archived",
+            Self::ContactNamed(_) => "contact_named",
             Self::Stopped => "stopped",
         }
     }
@@ -214,7 +228,9 @@ impl EngineEvent {
             Self::Receipt { .. }
             | Self::ServerAck { .. }
             | Self::Undecryptable { .. }
-            | Self::Call { .. } => true,
+            | Self::Call { .. }
+            | Self::ChatArchived { .. }
+            | Self::ContactNamed(_) => true,
             Self::Stage(_)
             | Self::Qr { .. }
             | Self::QrExhausted

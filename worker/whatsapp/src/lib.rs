@@ -44,8 +44,8 @@
 //!
 //! # Not here
 //! - Which account, which lease, when to connect again: the supervisor.
-//! - Media and history: history that a phone offers after pairing is acknowledged
-//!   and skipped.
+//! - Where history goes: a piece is handed over once it is fetched
+//!   ([`Inbox::keep_history`]).
 //!
 //! # Builds
 //! The cargo feature `simulation` makes the engine accept forged certificates,
@@ -64,6 +64,7 @@ pub mod content;
 mod disconnect;
 mod engine;
 mod events;
+pub mod history;
 mod hook;
 mod http;
 mod inbox;

@@ -73,6 +73,7 @@ impl Scene {
                 account: quick(),
                 outbox,
                 inbox: crate::messages::inbox::InboxConfig::default(),
+                history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
                 media: crate::media::MediaStore::default(),
                 connects: bench.connects(),
                 versions: bench.versions(),

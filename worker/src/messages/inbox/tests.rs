@@ -22,6 +22,8 @@ fn inbox_with(term: &Term, config: InboxConfig) -> AccountInbox {
         store: Arc::clone(term.store()),
         journal: term.journal.clone(),
         threads: Arc::clone(&term.threads),
+        contacts: Arc::clone(&term.contacts),
+        history: crate::testing::intake(term),
         marks: Arc::clone(&term.marks),
         counters: Arc::default(),
         data_key: Arc::clone(&term.data_key),
