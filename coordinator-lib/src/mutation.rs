@@ -34,11 +34,21 @@ pub enum Mutation {
     ClaimAfterOutage,
     /// A document is overwritten, whatever is there.
     SkipOrder,
+    /// Decrypted messages that nobody has stored are not remembered by the next
+    /// connection, and one that was decrypted before counts as stored.
+    ForgetPending,
+    /// An inbound message is acknowledged before it is stored.
+    AckBeforeCommit,
+    /// A message counts as sent when its frame has left, and not when the server
+    /// has it.
+    SentBeforeAck,
+    /// Every attempt to send a message has an id of its own.
+    DropReservedId,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 11] = [
+    pub const ALL: [Mutation; 15] = [
         Mutation::SkipFence,
         Mutation::SkipGate,
         Mutation::StampAfterReply,
@@ -50,6 +60,10 @@ impl Mutation {
         Mutation::SessionDeadlineAlone,
         Mutation::ClaimAfterOutage,
         Mutation::SkipOrder,
+        Mutation::ForgetPending,
+        Mutation::AckBeforeCommit,
+        Mutation::SentBeforeAck,
+        Mutation::DropReservedId,
     ];
 
     /// The name on command lines.
@@ -66,6 +80,10 @@ impl Mutation {
             Mutation::SessionDeadlineAlone => "session-deadline-alone",
             Mutation::ClaimAfterOutage => "claim-after-outage",
             Mutation::SkipOrder => "skip-order",
+            Mutation::ForgetPending => "forget-pending",
+            Mutation::AckBeforeCommit => "ack-before-commit",
+            Mutation::SentBeforeAck => "sent-before-ack",
+            Mutation::DropReservedId => "drop-reserved-id",
         }
     }
 

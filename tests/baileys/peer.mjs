@@ -55,6 +55,7 @@ const SENT_MAX = 1000
 const FLUSH_MS = 200
 
 let url
+let wantsHistory = false
 let socket
 let isOpen = false
 let saved = Promise.resolve()
@@ -113,6 +114,12 @@ const sealVote = (options, { pollCreatorJid, pollMsgId, pollEncKey, voterJid }) 
 	return { encPayload: aesEncryptGCM(plain, key, encIv, bytes(`${pollMsgId}\u0000${voterJid}`)), encIv }
 }
 
+// A recipient may ask for a message again before `sendMessage` has returned it.
+const soon = async (look) => {
+	for (let waits = 0; waits < 50 && !look(); waits++) await new Promise((done) => setTimeout(done, 50))
+	return look()
+}
+
 const connect = async () => {
 	if (socket) throw new Error('already connected')
 	await saved
@@ -125,9 +132,9 @@ const connect = async () => {
 		waWebSocketUrl: url,
 		logger,
 		syncFullHistory: false,
-		// Otherwise the first login waits 20 s for a history that is not sent.
-		shouldSyncHistoryMessage: () => false,
-		getMessage: async ({ id }) => sent.get(id)
+		// The first login waits for it.
+		shouldSyncHistoryMessage: () => wantsHistory,
+		getMessage: async ({ id }) => await soon(() => sent.get(id))
 	})
 	socket = current
 	current.ev.on('creds.update', () => {
@@ -166,6 +173,25 @@ const connect = async () => {
 			if (key.fromMe) tellStatus(key, status)
 		}
 	})
+	current.ev.on('messaging-history.set', ({ chats, contacts, messages }) => {
+		const texts = messages.map(({ message }) => textOf(message)).filter((text) => text !== null)
+		const names = contacts.map(({ name, notify }) => name ?? notify).filter(Boolean)
+		say({ event: 'history', chats: chats.map(({ id }) => id), texts, names })
+	})
+	const tellChats = (chats) => {
+		for (const { id, archived } of chats) {
+			if (archived !== undefined) say({ event: 'archived', chat: id, archived })
+		}
+	}
+	current.ev.on('chats.update', tellChats)
+	current.ev.on('chats.upsert', tellChats)
+	const tellContacts = (contacts) => {
+		for (const { id, name } of contacts) {
+			if (name) say({ event: 'contact', id, name })
+		}
+	}
+	current.ev.on('contacts.upsert', tellContacts)
+	current.ev.on('contacts.update', tellContacts)
 	current.ev.on('messages.update', (updates) => {
 		for (const { key, update: { status } } of updates) tellStatus(key, status)
 	})
@@ -220,6 +246,10 @@ const commands = {
 	},
 	media: async ({ url }) => {
 		mediaUrl = url
+	},
+	// Before it connects for the first time.
+	wantHistory: async () => {
+		wantsHistory = true
 	},
 	// The hash of the file that came with a message, or of one to be sent.
 	download: async ({ id }) => {

@@ -1,6 +1,6 @@
 //! The worker as a whole: what is built in which order, and how it ends.
 //!
-//! Start: program check → data folder → key ring → store → port → worker session
+//! Start: program check → data folder → key ring → store → media store → port → worker session
 //! → supervisor. Each step's failure ends the program with a line that says what
 //! to do; nothing that comes later has happened then. Requests are answered
 //! only once the accounts may start.
@@ -28,19 +28,26 @@ use coordinator_lib::rng::{Rng, SharedRng, SystemRng};
 use coordinator_lib::store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use whatsapp::EngineConfig;
 use whatsapp::media::MediaFetcher;
 
 use self::backend::Backend;
 pub use self::lifecycle::{Lifecycle, Phase};
 use crate::account::link::EngineLinks;
+use crate::auth::{KeyBook, KeyBookParts};
 use crate::commands::Desk;
 use crate::config::duration::format_duration;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, HttpConfig};
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
+use crate::media::sweep::{Sweep, SweepError};
+use crate::messages::inbox::InboxConfig;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
+
+/// For the media store to answer when a worker starts; it is no reason to wait.
+const MARK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who this worker is. Nothing in it changes.
 #[derive(Debug, Clone)]
@@ -67,12 +74,23 @@ pub struct WorkerInfo {
     pub started_wall: DateTime<Utc>,
 }
 
+/// Who reaches the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever has a key.
+    Keys,
+    /// Programs of this machine: there is no key yet.
+    ThisMachine,
+    /// Everybody: something else guards the port.
+    Everybody,
+}
+
 /// A running worker.
 pub struct App {
     info: Arc<WorkerInfo>,
     lifecycle: Lifecycle,
     address: SocketAddr,
-    is_local: bool,
+    access: Access,
     supervisor: SupervisorHandle,
     backend: Backend,
     stop: CancellationToken,
@@ -93,8 +111,24 @@ impl App {
         let name = worker_name(&config, rng.as_ref());
         data_dir::prepare(&config.store.data_dir)?;
         let keys = Arc::new(key_ring::load_or_generate(&config.store, rng.as_ref())?);
+        let media = media_store(&config)?;
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
+        let book = KeyBook::new(KeyBookParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            rate: config.http.api_rate,
+            burst: config.http.api_burst,
+        });
+        let is_open = check_access(&config.http, &book).await?;
+        let sweep = Sweep {
+            store: Arc::clone(&store),
+            media: media.clone(),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+        };
+        // Before there is anything to give back.
+        mark_media(&sweep).await?;
         let server = Server::bind(config.http.listen)
             .await
             .map_err(|error| port_failure(config.http.listen, &error))?;
@@ -115,7 +149,10 @@ impl App {
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
             links: Arc::new(EngineLinks {
-                config: config.whatsapp.engine(),
+                config: EngineConfig {
+                    history_bytes_max: config.history.fetched_bytes_max(),
+                    ..config.whatsapp.engine()
+                },
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
             }),
@@ -124,8 +161,11 @@ impl App {
             coordinator,
             account: config.account.account(),
             outbox: config.outbox.outbox(),
-            inbox: config.inbox.inbox(),
-            media: media_folder(&config),
+            inbox: InboxConfig {
+                history: config.history.history(),
+                ..config.inbox.inbox()
+            },
+            media: media.clone(),
             config: SupervisorConfig {
                 version: config.whatsapp.version(),
                 version_url: config.whatsapp.whatsapp_version_url.clone(),
@@ -138,6 +178,7 @@ impl App {
             answering: Arc::new(supervisor.clone()),
         };
         tasks.spawn(desk.run(stop.clone()));
+        tasks.spawn(sweep.run(stop.clone()));
         let fetcher = MediaFetcher::new(
             config.whatsapp.whatsapp_media_url.clone(),
             Arc::clone(&clock),
@@ -148,10 +189,11 @@ impl App {
             rng,
             keys,
             worker: Arc::new(supervisor.clone()),
+            book,
             info: Arc::clone(&info),
             lifecycle: lifecycle.clone(),
             monitor,
-            media: media_folder(&config),
+            media,
             fetcher,
         });
         tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
@@ -161,7 +203,11 @@ impl App {
             info,
             lifecycle,
             address,
-            is_local: config.http.is_local(),
+            access: match (is_open, config.http.is_local()) {
+                (false, _) => Access::Keys,
+                (true, true) => Access::ThisMachine,
+                (true, false) => Access::Everybody,
+            },
             supervisor,
             backend,
             stop,
@@ -175,9 +221,9 @@ impl App {
         self.address
     }
 
-    /// Whether only this machine's programs reach the API.
-    pub fn is_local(&self) -> bool {
-        self.is_local
+    /// Who reached the API when it started.
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     /// Who this worker is.
@@ -221,6 +267,27 @@ fn check_program(config: &Config) -> Result<(), Failure> {
     whatsapp::assert_chain_is_verified().map_err(|error| Failure::new(exit::SOFTWARE, error))?;
     whatsapp::assert_endpoint_is_allowed(&config.whatsapp.whatsapp_url)
         .map_err(|error| Failure::new(exit::CONFIG, error))
+}
+
+/// Refuses to be open to other machines as long as there is no key. True if
+/// there is none.
+async fn check_access(http: &HttpConfig, book: &KeyBook) -> Result<bool, Failure> {
+    let is_open = book
+        .is_open()
+        .await
+        .map_err(|error| Failure::new(exit::BUSY, format!("the API's keys: {error}")))?;
+    if is_open && !http.is_local() && !http.insecure_no_auth {
+        return Err(Failure::new(
+            exit::CONFIG,
+            format!(
+                "--listen {} can be reached from other machines, and there is no API key: make one \
+                 with `worker apikeys create --name admin --scope admin`, listen on 127.0.0.1, or \
+                 add --insecure-no-auth if something else guards the port",
+                http.listen
+            ),
+        ));
+    }
+    Ok(is_open)
 }
 
 /// The name to go by; one that is made up is another one at every start.
@@ -314,12 +381,89 @@ fn port_failure(listen: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::new(code, format!("cannot listen on {listen} ({error}): {help}"))
 }
 
-/// The folder of files to be sent, with the embedded store only: see
-/// [`MediaFolder`].
-fn media_folder(config: &Config) -> MediaFolder {
-    let folder = match config.store.store {
-        StoreKind::Sqlite => Some(config.store.data_dir.as_path()),
-        StoreKind::Firestore => None,
+/// Where files are that are to be sent.
+fn media_store(config: &Config) -> Result<MediaStore, Failure> {
+    let place = config.media.place(&config.store);
+    let scratch = config.store.data_dir.clone();
+    MediaStore::open(place.as_ref(), scratch, config.media.limits()).map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let shown = place.map(|place| place.to_string()).unwrap_or_default();
+        Failure::new(
+            exit::CONFIG,
+            format!("the media store {shown} cannot be used{cause}: see to --media-store"),
+        )
+    })
+}
+
+/// Makes sure that the place of files is this cluster's. A place that does not
+/// answer is no reason not to start: files are refused until it does.
+async fn mark_media(sweep: &Sweep) -> Result<(), Failure> {
+    if !sweep.media.is_there() {
+        return Ok(());
+    }
+    let Ok(marked) = tokio::time::timeout(MARK_LIMIT, sweep.mark()).await else {
+        tracing::warn!("the media store did not answer in time; it is marked later");
+        return Ok(());
     };
-    MediaFolder::new(folder, config.inbox.media_bytes_max)
+    match marked {
+        Ok(()) => Ok(()),
+        Err(error @ (SweepError::Foreign | SweepError::Unmarked)) => Err(Failure::new(
+            exit::CONFIG,
+            format!("the media store cannot be used (--media-store): {error}"),
+        )),
+        Err(error @ (SweepError::Store(_) | SweepError::Media(_))) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the media store was not marked");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coordinator_lib::clock::ManualClock;
+    use coordinator_lib::rng::SeededRng;
+    use coordinator_lib::store::{MemoryStore, StoreTime};
+
+    use super::*;
+    use crate::auth::Scope;
+    use crate::auth::book::NewKey;
+
+    fn http(listen: &str, insecure_no_auth: bool) -> HttpConfig {
+        HttpConfig {
+            listen: listen.parse().unwrap(),
+            insecure_no_auth,
+            ..HttpConfig::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_port_needs_a_key_or_the_word_that_it_needs_none() {
+        let clock: SharedClock = Arc::new(ManualClock::new());
+        let book = KeyBook::new(KeyBookParts {
+            store: Arc::new(MemoryStore::new(Arc::clone(&clock))),
+            clock,
+            rate: 0.0,
+            burst: 1,
+        });
+        for open in ["0.0.0.0:8080", "[::]:8080"] {
+            let refused = check_access(&http(open, false), &book).await.unwrap_err();
+            assert_eq!(refused.code, exit::CONFIG);
+            assert!(refused.message.contains("apikeys create"), "{refused}");
+            assert!(!refused.message.contains('\n'), "{refused}");
+            assert!(check_access(&http(open, true), &book).await.unwrap());
+        }
+        assert!(check_access(&http("[::1]:0", false), &book).await.unwrap());
+
+        let new = NewKey {
+            name: "admin".to_owned(),
+            scopes: vec![Scope::Admin],
+            accounts: None,
+        };
+        let now = StoreTime::from_micros(1);
+        book.create(new, now, &*SeededRng::shared(1)).await.unwrap();
+        let is_open = check_access(&http("0.0.0.0:8080", false), &book).await;
+        assert!(!is_open.unwrap());
+    }
 }

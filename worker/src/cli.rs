@@ -2,6 +2,7 @@
 //! worker or look at its files.
 
 mod accounts;
+mod apikeys;
 mod client;
 mod doctor;
 mod keys;
@@ -37,6 +38,8 @@ enum Command {
     Serve(Box<Config>),
     /// List, add, start and stop accounts of a running worker
     Accounts(accounts::AccountsCommand),
+    /// Make, list and revoke the keys that requests to the API need
+    Apikeys(Box<apikeys::ApiKeysCommand>),
     /// Make or show the key ring that encrypts the sessions
     Keys(keys::KeysCommand),
     /// Check data folder, keys, store, clock and reachability, and say what to do
@@ -66,6 +69,7 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Failur
         None => serve::run(cli.config),
         Some(Command::Serve(config)) => serve::run(*config),
         Some(Command::Accounts(command)) => command.run(),
+        Some(Command::Apikeys(command)) => command.run(),
         Some(Command::Keys(command)) => command.run(),
         Some(Command::Doctor(config)) => doctor::run(&config),
         Some(Command::Config(command)) => command.run(&matches),
@@ -134,7 +138,10 @@ mod tests {
             (&["--lisen", "127.0.0.1:0"], "--lisen"),
             (&["--whatsapp-version", "2"], "three numbers"),
             (&["--log-format", "xml"], "pretty"),
-            (&["--listen", "0.0.0.0:0"], "--insecure-no-auth"),
+            (
+                &["apikeys", "create", "--name", "x", "--scope", "all"],
+                "admin",
+            ),
             (&["--capacity", "0"], "--capacity"),
             (&["dance"], "dance"),
         ] {

@@ -6,10 +6,12 @@
 mod account;
 mod connects;
 pub mod duration;
+mod history;
 mod http;
 mod inbox;
 mod lease;
 mod log;
+mod media;
 mod outbox;
 pub mod secret;
 mod store;
@@ -25,10 +27,12 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
+pub use self::history::HistoryOptions;
 pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
 pub use self::lease::LeaseOptions;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::media::MediaOptions;
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
 pub use self::store::{StoreConfig, StoreKind};
@@ -59,6 +63,12 @@ pub struct Config {
     /// What arrives.
     #[command(flatten)]
     pub inbox: InboxOptions,
+    /// Files that are to be sent.
+    #[command(flatten)]
+    pub media: MediaOptions,
+    /// What the phone gives.
+    #[command(flatten)]
+    pub history: HistoryOptions,
     /// What is sent.
     #[command(flatten)]
     pub outbox: OutboxOptions,
@@ -102,10 +112,15 @@ impl Config {
             .check()
             .map_err(ConfigError::relation)?;
         self.connects.validate()?;
+        self.history
+            .history()
+            .check()
+            .map_err(ConfigError::relation)?;
         self.outbox
             .outbox()
             .check()
             .map_err(ConfigError::relation)?;
+        self.media.validate(simulation)?;
         self.log.validate()
     }
 }
@@ -156,12 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn an_open_port_without_a_key_is_refused() {
-        refused(&["--listen", "0.0.0.0:8080"], false, "--insecure-no-auth");
-        refused(&["--listen", "[::]:8080"], false, "--insecure-no-auth");
-        let open = parse(&["--listen", "0.0.0.0:8080", "--insecure-no-auth"]);
-        assert_eq!(open.validate(false), Ok(()));
-        assert_eq!(parse(&["--listen", "[::1]:0"]).validate(false), Ok(()));
+    fn this_machines_own_addresses_are_told_from_others() {
+        for (address, is_local) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:0", true),
+            ("0.0.0.0:8080", false),
+            ("[::]:8080", false),
+        ] {
+            assert_eq!(parse(&["--listen", address]).http.is_local(), is_local);
+        }
     }
 
     #[test]
@@ -194,6 +212,14 @@ mod tests {
         refused(&["--connect-rate", "NaN"], false, "--connect-rate");
         refused(&["--connect-burst", "0"], false, "--connect-burst");
         refused(&["--egress", "a/b"], false, "--egress");
+        refused(&["--media-retention", "1m"], false, "--media-retention");
+        refused(&["--media-bytes-max", "0"], false, "--media-bytes-max");
+        refused(&["--history-bytes-max", "1"], false, "--history-bytes-max");
+        refused(
+            &["--history-chat-messages", "10001"],
+            false,
+            "--history-chat-messages",
+        );
     }
 
     #[test]

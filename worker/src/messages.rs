@@ -7,10 +7,13 @@
 //! | [`inbox`] | the engine's durable write: a message becomes documents |
 //! | [`arrival`] | one message, or a change to another one |
 //! | [`undecryptable`] | what could not be read yet |
+//! | [`contacts`] | who is who |
+//! | [`history`] | what the phone gave when it was linked |
 //! | [`calls`] | that somebody calls |
 //! | [`expiry`] | messages that disappear |
 //! | [`presence`] | that somebody is there, or writes |
 //! | [`merge`] | two threads of one person become one |
+//! | [`phone`] | what people change on the phone |
 //! | [`order`] | where a message stands in its thread; pure |
 //! | [`receipts`] | receipts move messages through their states |
 //! | [`refusals`] | people who are not written to |
@@ -21,11 +24,14 @@
 
 pub mod arrival;
 pub mod calls;
+pub mod contacts;
 pub mod expiry;
+pub mod history;
 pub mod identity;
 pub mod inbox;
 pub mod merge;
 pub mod order;
+pub mod phone;
 pub mod presence;
 pub mod reading;
 pub mod receipts;

@@ -13,12 +13,18 @@
 //! | `receipts` | [`group::ReceiptsDoc`] | the id of its message |
 //! | `merged_threads` | [`thread::MergedThreadDoc`] | the thread's id |
 //! | `expiries` | [`expiry::ExpiryDoc`] | the id of its message |
+//! | `contacts` | [`ContactDoc`] | `con_…`, from account and address |
+//! | `history_pieces` | [`HistoryPieceDoc`] | `his_…`, from account and content |
+//! | `history_pieces/{id}/parts` | [`HistoryPartDoc`] | its number |
+//! | `history_totals` | [`HistoryTotalsDoc`] | the account |
 //! | `outbox` | [`OutboxDoc`] | `msg_…`, random |
 //! | `wa_outbox` | [`WaOutboxDoc`] | the id of its `outbox` document |
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
 //! | `do_not_contact` | [`DoNotContactDoc`] | from the address |
 //! | `media` | [`MediaDoc`] | `med_…`, random |
 //! | `events` | [`EventDoc`] | account and sequence number |
+//! | `api_keys` | [`ApiKeyDoc`] | the key's |
+//! | `audit` | [`AuditDoc`] | `aud_…`, random |
 //! | `commands` | [`command::CommandDoc`] | random |
 //!
 //! Lease fields of an account document are written by the coordinator alone;
@@ -26,11 +32,14 @@
 //! The session head and its files belong to the crate `session`.
 
 pub mod account;
+pub mod api_key;
 pub mod collections;
 pub mod command;
+pub mod contact;
 pub mod event;
 pub mod expiry;
 pub mod group;
+pub mod history;
 pub mod ids;
 pub mod media;
 pub mod message;
@@ -41,8 +50,11 @@ pub mod stored;
 pub mod thread;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
+pub use api_key::{ApiKeyDoc, AuditDoc};
+pub use contact::ContactDoc;
 pub use event::{EventDoc, EventKind};
 pub use group::{GroupDoc, ReceiptsDoc};
+pub use history::{HistoryCounts, HistoryPartDoc, HistoryPieceDoc, HistoryTotalsDoc, PieceState};
 pub use media::MediaDoc;
 pub use message::{Change, Details, Direction, MessageDoc, MessageState};
 pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};

@@ -51,7 +51,7 @@ use crate::account::task::AccountParts;
 use crate::account::term::TermParts;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
 
@@ -76,7 +76,7 @@ pub struct SupervisorParts {
     /// What accounts keep of what arrives.
     pub inbox: InboxConfig,
     /// Where files are that go with messages.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -180,6 +180,7 @@ impl Supervisor {
             account: parts.account,
             outbox: parts.outbox,
             inbox: parts.inbox,
+            history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             media: parts.media,
             connects,
             versions,

@@ -35,6 +35,7 @@ use whatsapp::{
 
 use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
+use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
 use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, NewMessage, accept};
 use crate::supervisor::budget::Budget;
@@ -218,6 +219,7 @@ impl Bench {
             clock: self.clock.as_ref(),
             rng: self.rng.as_ref(),
             idempotency_ttl: Duration::from_secs(60),
+            media_retention: Duration::from_secs(3600),
         }
     }
 
@@ -496,4 +498,35 @@ impl Link for FakeLink {
 /// A moment of store time.
 pub(crate) fn at(seconds: i64) -> StoreTime {
     StoreTime::from_micros(seconds * 1_000_000)
+}
+
+/// The inbox of an account's term.
+pub(crate) fn account_inbox(term: &Term, config: InboxConfig) -> AccountInbox {
+    AccountInbox::new(InboxParts {
+        account_id: term.account.to_string(),
+        store: Arc::clone(term.store()),
+        journal: term.journal.clone(),
+        threads: Arc::clone(&term.threads),
+        contacts: Arc::clone(&term.contacts),
+        history: intake(term),
+        marks: Arc::clone(&term.marks),
+        expiries: Arc::clone(&term.expiries),
+        counters: Arc::default(),
+        data_key: Arc::clone(&term.data_key),
+        rng: SystemRng::shared(),
+        config,
+        connected_at: at(0),
+    })
+}
+
+/// Takes history in for a claim.
+pub(crate) fn intake(term: &Term) -> crate::messages::history::intake::Intake {
+    crate::messages::history::intake::Intake {
+        account_id: term.account.to_string(),
+        epoch: term.epoch(),
+        journal: term.journal.clone(),
+        data_key: Arc::clone(&term.data_key),
+        rng: SystemRng::shared(),
+        news: Arc::default(),
+    }
 }

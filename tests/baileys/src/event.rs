@@ -73,6 +73,16 @@ pub enum Event {
         by: String,
         state: String,
     },
+    /// A piece of the history that the phone gave.
+    History {
+        chats: Vec<String>,
+        texts: Vec<String>,
+        names: Vec<String>,
+    },
+    /// A chat was put away, or taken out again.
+    Archived { chat: String, archived: bool },
+    /// The name of somebody in the address book.
+    Contact { id: String, name: String },
     /// A promise was rejected somewhere inside Baileys.
     Trouble { error: String },
 }
@@ -111,6 +121,11 @@ impl fmt::Debug for Event {
             Event::Receipt { id, status, .. } => write!(f, "receipt {id} {status:?}"),
             Event::Group { change, .. } => write!(f, "group {change}"),
             Event::Presence { state, .. } => write!(f, "presence {state}"),
+            Event::History { chats, texts, .. } => {
+                write!(f, "history of {} chats, {} texts", chats.len(), texts.len())
+            }
+            Event::Archived { archived, .. } => write!(f, "archived {archived}"),
+            Event::Contact { .. } => write!(f, "contact"),
             Event::Trouble { error } => write!(f, "trouble: {error}"),
         }
     }

@@ -295,6 +295,14 @@ impl Peer {
         self.command("media", json!({ "url": url })).await.map(drop)
     }
 
+    /// Has it ask for the history when it is linked.
+    ///
+    /// # Errors
+    /// [`PeerError::Gone`]
+    pub async fn want_history(&mut self) -> Result<(), PeerError> {
+        self.command("wantHistory", json!({})).await.map(drop)
+    }
+
     /// Fetches the file that came with a message: its SHA-256 and its size.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ mod stopped;
 use std::time::Duration;
 
 use anyhow::Result;
+use harness::chat::{Chat, ChatParts};
 
-use crate::chat::Chat;
 use crate::options::Options;
 use crate::stage::Stage;
 use crate::watch;
@@ -24,6 +24,9 @@ use crate::watch;
 /// For accounts to be connected again: far above what they may take, so that
 /// a slow failover is a number in the table and not the end of the demo.
 const CONNECTED_LIMIT: Duration = Duration::from_secs(90);
+
+/// For a client to find a worker that accepts a message.
+pub(crate) const ACCEPT_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the acts measured.
 #[derive(Debug, Default)]
@@ -55,11 +58,19 @@ pub(crate) async fn play_all(stage: &Stage<'_>, options: &Options) -> Result<Tim
         stage.accounts.len() * stage.contacts.len()
     ));
     stage.scene.mark_restart();
-    let chat = Chat::new(stage, options);
+    let chat = Chat::new(ChatParts {
+        scene: stage.scene,
+        api: &stage.api,
+        accounts: &stage.accounts,
+        contacts: &stage.contacts,
+        messages_min: options.messages(),
+        pace: options.pace(),
+        accept_limit: ACCEPT_LIMIT,
+    });
     let mut times = Times::default();
     let acts = async {
         let played = play_each(stage, options, &mut times).await;
-        chat.last_act_is_over();
+        chat.let_end();
         played
     };
     let played = tokio::select! {

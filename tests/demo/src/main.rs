@@ -15,9 +15,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`options`] | the command line |
-//! | [`build`] | the worker's binary |
 //! | [`stage`] | what an act finds: simulator, workers, linked accounts |
-//! | [`chat`] | phones and clients that write to each other all the time |
 //! | [`watch`] | who owns what, shown whenever it changes |
 //! | [`screen`] | where all of it is printed |
 //! | [`acts`] | what happens to the workers |
@@ -28,8 +26,6 @@
 #![allow(clippy::disallowed_methods, reason = "the demo's clock is the wall's")]
 
 mod acts;
-mod build;
-mod chat;
 mod options;
 mod outcome;
 mod screen;
@@ -64,7 +60,7 @@ async fn main() -> ExitCode {
 /// Plays the demo. True if everything is as it must be.
 async fn run(options: &Options) -> Result<bool> {
     println!("Building the worker for the simulated WhatsApp (the first time takes minutes) ...");
-    let binary = build::worker_sim().await?;
+    let binary = harness::build::worker_sim().await?;
     let mut scene = Scene::new().await?;
     let screen = Screen::new();
     // Whatever is dropped here half-way ends its processes.

@@ -74,4 +74,16 @@ impl Options {
     pub(crate) fn pause(&self) -> Duration {
         Duration::from_secs(if self.quick { 15 } else { 60 })
     }
+
+    /// Between two messages of one conversation: slow enough that many
+    /// conversations on a small machine do not wait for each other. The emulator
+    /// does one thing at a time, some hundred in a second.
+    pub(crate) fn pace(&self) -> Duration {
+        Duration::from_secs(match (self.store, self.quick) {
+            (StoreKind::Sqlite, true) => 2,
+            (StoreKind::Sqlite, false) => 4,
+            (StoreKind::Firestore, true) => 8,
+            (StoreKind::Firestore, false) => 20,
+        })
+    }
 }

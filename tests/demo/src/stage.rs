@@ -8,11 +8,13 @@ use anyhow::{Context, Result};
 use emulator::{Emulator, Size};
 use futures::future::try_join_all;
 use harness::api::Api;
+use harness::chat;
 use harness::cluster::Cluster;
-use harness::scene::{Linked, Scene};
+use harness::scene::{Linked, Scene, Sent};
 use harness::worker::WorkerSetup;
 use wa_sim::phone::Phone;
 
+use crate::acts::ACCEPT_LIMIT;
 use crate::options::{Options, StoreKind};
 use crate::screen::Screen;
 
@@ -158,6 +160,20 @@ impl<'a> Stage<'a> {
     /// It does not start.
     pub(crate) async fn start(&self, name: &str) -> Result<()> {
         start(self.scene, self.screen, &self.cluster, name).await
+    }
+
+    /// A client sends a text for an account, and notes the 202.
+    ///
+    /// # Errors
+    /// As for [`chat::send`].
+    pub(crate) async fn send(
+        &self,
+        api: &Api,
+        account: &Linked,
+        contact: &Phone,
+        label: &str,
+    ) -> Result<Sent> {
+        chat::send(self.scene, api, account, contact, label, ACCEPT_LIMIT).await
     }
 
     /// Who owns what, as the store says.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::chat::Chat;
+use harness::chat::Chat;
+
 use crate::stage::{Owned, Stage};
 
 /// How often the workers are asked.

@@ -125,7 +125,8 @@ impl Api {
                 .request(Method::Post, &path, &headers, Some(body.to_string()))
                 .await
             {
-                Ok(answer) if answer.status == 503 => Ok(Look::NotYet(answer.text())),
+                // The store is away, or full.
+                Ok(answer) if matches!(answer.status, 503 | 507) => Ok(Look::NotYet(answer.text())),
                 Ok(answer) => accepted_id(&answer).map(Look::Done),
                 Err(error) => Ok(Look::NotYet(format!("{error:#}"))),
             }

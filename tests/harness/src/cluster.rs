@@ -61,13 +61,22 @@ impl Cluster {
     /// # Errors
     /// It runs already, or does not start.
     pub async fn start(&self, name: &str) -> Result<i32> {
-        let setup = self.setup(name);
+        self.start_with(self.setup(name)).await
+    }
+
+    /// The same for a worker that is started unlike the others.
+    ///
+    /// # Errors
+    /// As for [`Cluster::start`].
+    pub async fn start_with(&self, setup: WorkerSetup) -> Result<i32> {
+        let name = setup.name.as_str();
         if let Some(Member::Running(_) | Member::Paused(_)) = self.lock().get(name) {
             bail!("{name} runs already");
         }
         let worker = setup.start().await?;
         let id = worker.id();
-        self.lock().insert(name.to_owned(), Member::Running(worker));
+        self.lock()
+            .insert(setup.name.clone(), Member::Running(worker));
         Ok(id)
     }
 

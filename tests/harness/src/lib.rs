@@ -1,4 +1,4 @@
-//! What the integration tests and the demo have in common: a simulated
+//! What the integration tests, the demo and the chaos have in common: a simulated
 //! WhatsApp in this process, real worker processes beside it, and the ledgers
 //! that tell whether a message was lost or came twice.
 //!
@@ -7,7 +7,9 @@
 //! | [`scene`] | a simulated WhatsApp, a worker and accounts that pair: where a test begins |
 //! | [`worker`] | one worker process: start, signals, end |
 //! | [`cluster`] | several worker processes, by name |
+//! | [`chat`] | phones and clients that write to each other all the time |
 //! | [`binary`] | where the `worker-sim` binary is |
+//! | [`build`] | builds it |
 //! | [`log`] | what a worker wrote: unexpected errors, planted texts that must not be there |
 //! | [`api`] | the worker's HTTP API, as a client sees it |
 //! | [`wait`] | waiting for a condition with a deadline |
@@ -27,6 +29,8 @@
 
 pub mod api;
 pub mod binary;
+pub mod build;
+pub mod chat;
 pub mod cluster;
 pub mod log;
 pub mod logins;

@@ -43,6 +43,9 @@ pub struct WorkerSetup {
     pub arguments: Vec<String>,
     /// Further environment.
     pub environment: Vec<(String, String)>,
+    /// The command that becomes the program (it ends with an `exec` of what
+    /// follows it), where the program is not started directly.
+    pub launcher: Vec<String>,
 }
 
 impl WorkerSetup {
@@ -56,6 +59,7 @@ impl WorkerSetup {
             listen: "127.0.0.1:0".to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 
@@ -122,7 +126,14 @@ impl WorkerSetup {
             .create(true)
             .append(true)
             .open(self.log().path())?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.launcher.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+            None => Command::new(&self.binary),
+        };
         command
             .args(["--listen", &self.listen])
             .args(["--worker-id", &self.name])

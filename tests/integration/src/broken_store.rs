@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
+use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Scene, play};
 use harness::wait::{self, Look};
+use harness::worker::WorkerSetup;
 use rusqlite::Connection;
+
+use crate::media;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_database_is_told_and_survived() -> Result<()> {
@@ -53,23 +56,49 @@ async fn locked_database_is_told_and_survived() -> Result<()> {
 const LIMITED: &str = "#!/bin/sh\ntrap '' XFSZ\nulimit -f BLOCKS\nexec WORKER \"$@\"\n";
 /// 512-byte blocks: room to start and to link an account, not for much more.
 const LIMIT_BLOCKS: u64 = 6_000;
+/// 512-byte blocks: room for all but a large file.
+const FILE_BLOCKS: u64 = 20_000;
+
+/// A worker whose files have so many 512-byte blocks at most.
+fn limited(scene: &Scene, blocks: u64) -> Result<WorkerSetup> {
+    let mut setup = scene.worker("alice")?;
+    let wrapper = scene.folder().join("limited");
+    let script = LIMITED
+        .replace("BLOCKS", &blocks.to_string())
+        .replace("WORKER", &setup.binary.to_string_lossy());
+    std::fs::write(&wrapper, script)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, mode)?;
+    setup.binary = wrapper;
+    Ok(setup)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_that_does_not_fit_on_the_disk_is_told_and_leaves_nothing() -> Result<()> {
+    play(async |scene| {
+        let worker = limited(scene, FILE_BLOCKS)?.start().await?;
+        let folder = worker.setup().data_folder().join("media");
+        let large = media::file(scene.folder(), "large", 1024 * FILE_BLOCKS as usize)?;
+        let refused = media::upload(worker.api(), &large, "text/plain").await?;
+        assert_eq!(
+            (&refused["status"], &refused["code"]),
+            (&serde_json::json!(507), &serde_json::json!("store_full"))
+        );
+        assert_eq!(media::kept(&folder)?, Vec::<String>::new());
+        let small = media::file(scene.folder(), "small", 1_000)?;
+        let taken = media::upload(worker.api(), &small, "text/plain").await?;
+        assert_eq!(media::kept(&folder)?, [taken["mediaId"].as_str().unwrap()]);
+        Ok(())
+    })
+    .await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_database_is_told_and_nothing_accepted_is_lost() -> Result<()> {
     play(async |scene| {
         scene.allow_error("store");
         let plain = scene.worker("alice")?;
-        let wrapper = scene.folder().join("limited");
-        let script = LIMITED
-            .replace("BLOCKS", &LIMIT_BLOCKS.to_string())
-            .replace("WORKER", &plain.binary.to_string_lossy());
-        std::fs::write(&wrapper, script)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&wrapper, mode)?;
-
-        let mut limited = plain.clone();
-        limited.binary = wrapper;
-        let worker = limited.start().await?;
+        let worker = limited(scene, LIMIT_BLOCKS)?.start().await?;
         let api = worker.api();
         let peer = scene.contact("Peer")?;
         let account = scene.link(api, "sales").await?;

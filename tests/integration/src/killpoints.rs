@@ -41,14 +41,19 @@ struct Seen {
     duplicated: usize,
     out_of_order: usize,
     resent: usize,
+    /// What it could not read at first and asked for again: that comes after
+    /// later ones. Baileys reads and writes one session at once without a lock
+    /// and then loses a part of it; the oracle shows that as keys which its own
+    /// device uses twice.
+    asked_again: usize,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn owner_that_dies_at_a_named_point_loses_and_doubles_nothing() -> Result<()> {
     let mut table = vec![
-        "| point | sent | received | lost | duplicated | out of order | resent | Baileys: lost | duplicated | out of order | resent |"
+        "| point | sent | received | lost | duplicated | out of order | resent | Baileys: lost | duplicated | out of order | resent | asked again |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
     let mut faults = Vec::new();
     // For a look at some of them, by name, as often as they are named.
@@ -71,7 +76,7 @@ async fn owner_that_dies_at_a_named_point_loses_and_doubles_nothing() -> Result<
             bail!("no row for {point}");
         };
         table.push(format!(
-            "| {point} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {point} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             counts.sent,
             counts.received,
             counts.lost,
@@ -82,6 +87,7 @@ async fn owner_that_dies_at_a_named_point_loses_and_doubles_nothing() -> Result<
             seen.duplicated,
             seen.out_of_order,
             seen.resent,
+            seen.asked_again,
         ));
         // What Baileys itself wrote is not in the ledger of what phones wrote.
         let counts = Counts {
@@ -224,6 +230,16 @@ fn seen(accepted: &[String], events: &[Event]) -> Seen {
     let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut seen = Seen::default();
     let mut latest = 0;
+    let unread: BTreeSet<&str> = events
+        .iter()
+        .filter_map(|event| {
+            let Event::Undecryptable { id, .. } = event else {
+                return None;
+            };
+            Some(id.as_str())
+        })
+        .collect();
+    seen.asked_again = unread.len();
     for event in events {
         let Event::Message {
             id,
@@ -242,11 +258,11 @@ fn seen(accepted: &[String], events: &[Event]) -> Seen {
             seen.resent += 1;
             continue;
         }
-        if known.is_empty() {
+        if !known.is_empty() {
+            seen.duplicated += 1;
+        } else if !unread.contains(id.as_str()) {
             seen.out_of_order += usize::from(at < latest);
             latest = latest.max(at);
-        } else {
-            seen.duplicated += 1;
         }
         known.insert(id);
     }
@@ -264,6 +280,7 @@ fn jid(account: &Linked) -> String {
 /// A Baileys client that is linked to a contact's phone.
 async fn baileys(scene: &Scene, folder: &std::path::Path) -> Result<(Peer, Phone)> {
     let phone = scene.contact("Baileys")?;
+    scene.is_not_ours(phone.number());
     let mut peer = Peer::spawn(Version::Seven, folder).await?;
     let scanning = phone.clone();
     peer.pair(&scene.sim().url(), async |code: String| {

@@ -10,6 +10,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 #[cfg(test)]
+mod app_state;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bad_start;
@@ -33,6 +35,8 @@ mod disconnects;
 mod groups;
 #[cfg(test)]
 mod handoff;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]

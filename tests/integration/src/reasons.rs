@@ -21,7 +21,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use wa_sim::fault::{Disconnect, Fault, FaultKind, Stage};
 
-use crate::cluster::{Cluster, StoreKind};
+use crate::cluster::{
+    Cluster, StoreKind, lock_of, owned_by, owners, resume, until_met, until_taken_over,
+};
 
 /// The log line that calls for a person.
 const CALL: &str = "a person must look at an account";
@@ -513,6 +515,88 @@ async fn five_server_errors_in_a_row_are_degraded_and_survive_a_takeover() -> Re
         bob.api().act(&account.id, "restart").await?;
         scene::until_connected(scene, bob.api(), &account, LINK_LIMIT).await?;
         ensure!(scene.sim().oracle().counts.qr_scans == 1);
+        Ok(())
+    })
+    .await
+}
+
+/// 440, and the lease is not ours: the next owner has logged in. The one that
+/// was thrown out leaves quietly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_replaced_by_the_next_owner_is_left_quietly() -> Result<()> {
+    play(async |scene| {
+        let cluster = Cluster::new(scene, StoreKind::Sqlite).await?;
+        let [alice] = cluster.start(["alice"]).await?;
+        let lines = cluster.lines(alice.api(), 1).await?;
+        let account = &lines[0].account;
+        let [bob] = cluster.start(["bob"]).await?;
+        until_met(&[&alice, &bob]).await?;
+        let store = cluster.store().await?;
+        let before = stored(&store, account).await?;
+        let lost = owned_by(bob.api(), &lines, "alice").await?;
+        let (old, _) = lock_of(alice.api()).await?;
+        let logins = || scene.sim().oracle().accounts[account.number()].logins;
+        let logins_before = logins();
+
+        // Alice stands still with her connection open, and Bob logs in.
+        cluster.pause(&alice).await?;
+        for (line, owner) in &lost {
+            let limit = 2 * LINK_LIMIT;
+            until_taken_over(scene, bob.api(), &line.account, owner, limit).await?;
+        }
+        // By his login the server has thrown her out, which she reads later.
+        wait::until("bob has logged in", LINK_LIMIT, async || {
+            let status = bob.api().account(&account.id).await?.status;
+            let is_in = status == "connected" && logins() > logins_before;
+            Ok(Look::some(is_in.then_some(()), status))
+        })
+        .await?;
+        resume(&alice)?;
+        wait::until("alice works in a new session", LINK_LIMIT, async || {
+            let (session, state) = lock_of(alice.api()).await?;
+            let health = alice.api().health().await?;
+            let is_back = state == "active" && session != old && health["accounts"]["total"] == 0;
+            Ok(Look::some(
+                is_back.then_some(()),
+                health["accounts"].clone(),
+            ))
+        })
+        .await?;
+
+        // One login more, which is Bob's; nothing was told, counted or tried.
+        scene::until_connected(scene, bob.api(), account, LINK_LIMIT).await?;
+        ensure!(logins() == logins_before + 1, "{} logins", logins());
+        let after = stored(&store, account).await?;
+        let shown = format!("{before:#?}, then {after:#?}");
+        ensure!(after.status == "connected", "{shown}");
+        ensure!(
+            after.disconnect_counts == before.disconnect_counts,
+            "{shown}"
+        );
+        ensure!(
+            after.ladder == before.ladder && after.last_error.is_none(),
+            "{shown}"
+        );
+        for worker in [&alice, &bob] {
+            let health = worker.api().health().await?;
+            let replaced = health["lastDisconnectReasons"]["440 connectionReplaced"].as_i64();
+            ensure!(replaced.unwrap_or(0) == 0, "{health}");
+            ensure!(health["accounts"]["conflict"] == 0, "{health}");
+            ensure!(!worker.log().text()?.contains(CALL));
+        }
+        let path = format!("/v1/accounts/{}/history?of=status", account.id);
+        let history: Value = bob.api().get(&path).await?.expect(200)?.json()?;
+        let told = history["history"].as_array().into_iter().flatten();
+        for entry in told.filter(|entry| entry["epoch"].as_i64() > Some(1)) {
+            ensure!(
+                entry["to"] != "disconnected" && entry["to"] != "conflict",
+                "{history}"
+            );
+        }
+        for (id, owner) in owners(bob.api()).await? {
+            let is_bobs = owner.is_some_and(|owner| owner.worker == "bob");
+            ensure!(is_bobs, "{id}");
+        }
         Ok(())
     })
     .await

@@ -1,9 +1,13 @@
 //! An account that does not get on is `disconnected` in time, and says where
 //! it hung.
 
-use anyhow::Result;
-use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, play};
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Scene, play};
 use harness::wait::{self, Look};
+use harness::worker::WorkerSetup;
+use tokio::net::UdpSocket;
 use wa_sim::fault::{Disconnect, Fault, FaultKind, Stage};
 
 /// The predecessor's text, with the time that is configured here.
@@ -81,9 +85,21 @@ async fn stalled_sync_is_disconnected_with_its_stage() -> Result<()> {
 
 /// An account whose worker is told of this address as WhatsApp's.
 async fn nobody_answers_at(url: &str, stage: &str) -> Result<()> {
+    nobody_answers(stage, |_, setup| {
+        url.clone_into(&mut setup.whatsapp_url);
+        Ok(())
+    })
+    .await
+}
+
+/// An account of a worker in whose surroundings nobody answers.
+async fn nobody_answers(
+    stage: &str,
+    surroundings: impl FnOnce(&Scene, &mut WorkerSetup) -> Result<()>,
+) -> Result<()> {
     play(async |scene| {
         let mut setup = scene.worker("alice")?.with(&["--connecting-timeout", "3s"]);
-        url.clone_into(&mut setup.whatsapp_url);
+        surroundings(scene, &mut setup)?;
         let worker = setup.start().await?;
         let account = worker.api().create_account("nowhere").await?;
         let stalled = worker
@@ -130,4 +146,54 @@ async fn stalled_tls_is_disconnected_with_its_stage() -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     nobody_answers_at(&format!("wss://{address}/ws/chat"), "tls").await
+}
+
+/// A name server's address on this machine.
+const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 153);
+
+/// Starts a program where names are looked up as two files say; only it and
+/// its children see these.
+const WITH_OTHER_NAMES: &str =
+    r#"mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@""#;
+
+/// The worker knows no name by itself and asks a name server that is silent.
+fn ask_silent_name_server(scene: &Scene, setup: &mut WorkerSetup) -> Result<()> {
+    let (hosts, resolver) = (
+        scene.folder().join("hosts"),
+        scene.folder().join("resolv.conf"),
+    );
+    std::fs::write(&hosts, "127.0.0.1 somebody\n")?;
+    // It asks for longer than the attempt may take.
+    let options = "options timeout:20 attempts:2";
+    std::fs::write(&resolver, format!("nameserver {NAME_SERVER}\n{options}\n"))?;
+    let as_root: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &[],
+        false => &["--user", "--map-root-user"],
+    };
+    let (hosts, resolver) = (hosts.to_string_lossy(), resolver.to_string_lossy());
+    let shell = ["--mount", "sh", "-c", WITH_OTHER_NAMES, "sh"];
+    let files = [&*hosts, &*resolver];
+    let words = ["unshare"]
+        .iter()
+        .chain(as_root)
+        .chain(&shell)
+        .chain(&files);
+    setup.launcher = words.map(|&word| word.to_owned()).collect();
+    "ws://localhost:9/ws/chat".clone_into(&mut setup.whatsapp_url);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_dns_is_disconnected_with_its_stage() -> Result<()> {
+    let server = UdpSocket::bind((NAME_SERVER, 53)).await.context(
+        "a name server needs port 53 of the loopback interface: be root, or \
+         `sysctl net.ipv4.ip_unprivileged_port_start=53`",
+    )?;
+    nobody_answers("dns", ask_silent_name_server).await?;
+    let mut question = [0; 512];
+    let (length, _) = server.try_recv_from(&mut question)?;
+    let name = b"\x09localhost\0";
+    let asked = question[..length].windows(name.len());
+    assert!(asked.into_iter().any(|part| part == name), "it was asked");
+    Ok(())
 }

@@ -43,6 +43,7 @@ impl Desk {
                 clock: desk.clock.as_ref(),
                 rng: desk.rng.as_ref(),
                 idempotency_ttl: KEYS_TTL,
+                media_retention: KEYS_TTL,
             };
             let outcome = accept(parts, &request).await;
             // The client may have given up.

@@ -39,7 +39,7 @@ use self::wire::Underway;
 use crate::post::{Cargo, Ear, Post};
 use crate::process::{Domain, Process, Running, while_running};
 use crate::sea::Sea;
-use crate::server::Server;
+use crate::server::{Sender, Server};
 
 mod connection;
 mod ratchets;
@@ -73,10 +73,7 @@ enum Phase {
 /// One instance.
 struct Instance {
     engines: Arc<Engines>,
-    account: String,
-    epoch: i64,
-    session: String,
-    connection: u64,
+    sender: Sender,
     files: SessionFiles,
     gates: Gates,
     inbox: Arc<dyn Inbox>,
@@ -108,10 +105,12 @@ impl Links for EngineMaker {
             .find(|lease| lease.lease.account_id == account && lease.lease.epoch == epoch);
         let session = lease.map_or(&view.me.session_id, |lease| &lease.lease.worker_session);
         let instance = Arc::new(Instance {
-            account: account.as_str().to_owned(),
-            epoch,
-            session: session.as_str().to_owned(),
-            connection: engines.connections.fetch_add(1, Ordering::Relaxed),
+            sender: Sender {
+                account: account.as_str().to_owned(),
+                epoch,
+                session: session.as_str().to_owned(),
+                connection: engines.connections.fetch_add(1, Ordering::Relaxed),
+            },
             files: parts.files,
             gates: parts.gates,
             inbox: parts.inbox,

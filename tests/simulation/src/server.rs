@@ -17,11 +17,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::history::Span;
+use crate::process::Process;
 use crate::sea::Sea;
 
-/// What a connection sends.
+/// Who sends over a connection: the same for all of its frames.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub struct Sender {
     /// The account.
     pub account: String,
     /// The epoch of the connection's owner.
@@ -30,6 +31,13 @@ pub struct Frame {
     pub session: String,
     /// The connection; no two have the same.
     pub connection: u64,
+}
+
+/// What a connection sends.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Who sends it.
+    pub sender: Sender,
     /// The worker's name.
     pub worker: String,
     /// How often its process had been stopped when the frame passed the gate.
@@ -38,6 +46,20 @@ pub struct Frame {
     pub was_stopped: bool,
     /// What it says.
     pub says: Says,
+}
+
+impl Sender {
+    /// A frame that leaves `process` now, after it had passed the wire gate when
+    /// that had been stopped `stops` times.
+    pub(crate) fn frame(&self, process: &Process, stops: u64, says: Says) -> Frame {
+        Frame {
+            sender: self.clone(),
+            worker: process.name().to_owned(),
+            stops,
+            was_stopped: process.stops() != stops,
+            says,
+        }
+    }
 }
 
 /// What a frame says.
@@ -93,12 +115,13 @@ impl Server {
     /// A frame has arrived.
     pub fn receive(&self, frame: &Frame) {
         let record = &self.sea.record;
-        let Frame {
+        let worker = &frame.worker;
+        let Sender {
             account,
             epoch,
-            worker,
-            ..
-        } = frame;
+            session,
+            connection,
+        } = &frame.sender;
         record.note(
             worker,
             format_args!("{account} epoch {epoch} {:?}", frame.says),
@@ -118,7 +141,7 @@ impl Server {
                 );
             }
         }
-        if self.sea.ledger.holder(account, *epoch).as_ref() != Some(&frame.session) {
+        if self.sea.ledger.holder(account, *epoch).as_ref() != Some(session) {
             record.violation(
                 "S0 one session an epoch",
                 format!(
@@ -128,7 +151,7 @@ impl Server {
         }
         if is_late {
             record.reached("frame late after a stop");
-            if !state.late.insert((frame.connection, frame.stops)) {
+            if !state.late.insert((*connection, frame.stops)) {
                 record.violation(
                     "S2 one running owner",
                     format!("{worker} sent more than one frame of {account} late"),

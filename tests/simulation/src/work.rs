@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::process::{Domain, Process};
 use crate::sea::Sea;
-use crate::server::{Frame, Says, Server};
+use crate::server::{Says, Sender, Server};
 
 /// Counters in one reservation.
 const BLOCK: i64 = 64;
@@ -126,9 +126,12 @@ pub(crate) async fn run(tools: Arc<Tools>, ownership: Ownership) {
     let lease = ownership.lease();
     let mut engine = Engine {
         account: ownership.account().clone(),
-        epoch: lease.epoch,
-        session: lease.worker_session.as_str().to_owned(),
-        connection: tools.connections.fetch_add(1, Ordering::Relaxed),
+        sender: Sender {
+            account: ownership.account().as_str().to_owned(),
+            epoch: lease.epoch,
+            session: lease.worker_session.as_str().to_owned(),
+            connection: tools.connections.fetch_add(1, Ordering::Relaxed),
+        },
         tools: Arc::clone(&tools),
         gates,
         writer,
@@ -182,9 +185,7 @@ pub(crate) async fn run(tools: Arc<Tools>, ownership: Ownership) {
 struct Engine {
     tools: Arc<Tools>,
     account: AccountId,
-    epoch: i64,
-    session: String,
-    connection: u64,
+    sender: Sender,
     gates: Gates,
     writer: FencedWriter,
     ratchet: Ratchet,
@@ -255,7 +256,7 @@ impl Engine {
     async fn flush(&mut self, reserved: i64) -> Result<(), End> {
         let fields = Fields::from([
             ("reserved".to_owned(), Value::Int(reserved)),
-            ("epoch".to_owned(), Value::Int(self.epoch)),
+            ("epoch".to_owned(), Value::Int(self.sender.epoch)),
         ]);
         loop {
             let write = Write::Set {
@@ -282,7 +283,7 @@ impl Engine {
                         format!(
                             "{} holds epoch {} of {}, and its session file is not as it was read",
                             self.tools.process.name(),
-                            self.epoch,
+                            self.sender.epoch,
                             self.account
                         ),
                     );
@@ -310,16 +311,7 @@ impl Engine {
         if let Says::Message { counter, .. } = says {
             self.next = counter + 1;
         }
-        let frame = Frame {
-            account: self.account.as_str().to_owned(),
-            epoch: self.epoch,
-            session: self.session.clone(),
-            connection: self.connection,
-            worker: process.name().to_owned(),
-            stops,
-            was_stopped: process.stops() != stops,
-            says,
-        };
+        let frame = self.sender.frame(&process, stops, says);
         let server = Arc::clone(&self.tools.server);
         let arrival = move || server.receive(&frame);
         self.tools.sea.timeline.quietly(travel, None, arrival);

@@ -16,7 +16,7 @@ use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use worker::account::AccountConfig;
-use worker::media::MediaFolder;
+use worker::media::MediaStore;
 use worker::messages::inbox::InboxConfig;
 use worker::outbox::OutboxConfig;
 use worker::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts};
@@ -308,7 +308,7 @@ fn supervise(tools: &Tools, cast: &Cast, coordinator: Coordinator, seed: u64) ->
             ..OutboxConfig::default()
         },
         inbox: InboxConfig::default(),
-        media: MediaFolder::default(),
+        media: MediaStore::default(),
         config: SupervisorConfig::default(),
     })
 }

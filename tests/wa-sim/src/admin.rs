@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     fault::{Disconnect, Fault, FaultError, FaultId},
-    phone::PhoneError,
+    phone::{History, PhoneError},
     server::DeviceId,
     sim::{Sim, WaitError, WeakSim},
 };
@@ -48,6 +48,7 @@ pub(crate) fn router(sim: WeakSim) -> Router {
         .route("/phones/{number}/read", post(read))
         .route("/phones/{number}/echo", post(echo))
         .route("/phones/{number}/unlink", post(unlink))
+        .route("/phones/{number}/history", post(remember))
         .route("/phones/{number}/ledger", get(ledger))
         .route("/accounts/{number}/disconnect", post(disconnect))
         .route("/accounts/{number}/connected", get(connected))
@@ -224,6 +225,16 @@ async fn unlink(
 ) -> Answer {
     let Json(Unlink { device }) = body?;
     the(&sim)?.phone(&number)?.unlink(device)?;
+    Ok(Json(json!({})))
+}
+
+async fn remember(
+    State(sim): State<WeakSim>,
+    Path(number): Path<String>,
+    body: Body<History>,
+) -> Answer {
+    let Json(history) = body?;
+    the(&sim)?.phone(&number)?.remember(history);
     Ok(Json(json!({})))
 }
 

@@ -9,7 +9,9 @@
 //! to and from the server's world. Its task is the only one that takes its mail;
 //! everyone else goes through the lock. Locks: phone before world.
 
+mod app_state;
 mod groups;
+mod history;
 mod ledger;
 mod outbox;
 mod reader;
@@ -25,6 +27,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::history::{History, PastChat, PastText};
 pub use self::ledger::{Copied, Ledger, ReceiptSeen, Received, Sent};
 use crate::{
     adv::{
@@ -32,6 +35,7 @@ use crate::{
         code::{Exchange, open_bundle, unwrap_key, wrap_key},
     },
     keys::KeyPair,
+    media::Media,
     server::{
         Device, DeviceId, GroupRefusal, Mail, PairError, PreKey, SessionId, SignedPreKey, Vouching,
         World,
@@ -86,6 +90,7 @@ struct Inner {
     state: Mutex<State>,
     mail: Mail,
     session: SessionId,
+    media: Media,
 }
 
 /// What changes.
@@ -105,6 +110,7 @@ struct State {
     greeted: HashSet<u16>,
     /// Put before a text that is sent straight back.
     echo: Option<String>,
+    history: History,
 }
 
 struct AppStateKey {
@@ -116,6 +122,7 @@ impl Phone {
     /// Makes a phone and its account. Its task is [`Phone::run`].
     pub(crate) fn new(
         world: &Arc<Mutex<World>>,
+        media: &Media,
         number: &str,
         name: &str,
         rng: &mut StdRng,
@@ -162,6 +169,7 @@ impl Phone {
             texts: HashMap::new(),
             greeted: HashSet::new(),
             echo: None,
+            history: History::default(),
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -170,6 +178,7 @@ impl Phone {
                 state: Mutex::new(state),
                 mail,
                 session,
+                media: media.clone(),
             }),
         })
     }

@@ -15,6 +15,7 @@
 //! Locks are taken in the order phone, world; nothing waits while it holds one.
 
 mod account;
+mod app_state;
 mod clock;
 mod connection;
 mod delivery;

@@ -187,7 +187,8 @@ impl Sim {
     /// The number is none, or taken → [`PhoneError`].
     pub fn add_phone(&self, number: &str, name: &str) -> Result<Phone, PhoneError> {
         let mut phones = self.inner.phones.lock();
-        let phone = Phone::new(&self.inner.world, number, name, &mut phones.rng)?;
+        let Inner { world, media, .. } = &*self.inner;
+        let phone = Phone::new(world, media, number, name, &mut phones.rng)?;
         phones
             .by_number
             .insert(Arc::clone(phone.number()), phone.clone());

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use coordinator_lib::gate::{CloseReason, Gates};
 use coordinator_lib::store::StoreTime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use whatsapp::{EngineError, EngineEvent, Proxy};
@@ -26,7 +26,10 @@ use super::term::Term;
 use crate::groups::keeper::Keeper;
 use crate::groups::shelf::Shelf;
 use crate::messages::calls::{self, Call};
+use crate::messages::history::intake::Intake;
+use crate::messages::history::unpacking::Unpacking;
 use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
+use crate::messages::phone::{CHANGES_MAX, PhoneChange, PhoneChanges};
 use crate::messages::presence::{self, Presence};
 use crate::messages::reading::Reading;
 use crate::messages::receipts::{RECEIPTS_MAX, Receipt, Receipts};
@@ -52,6 +55,7 @@ pub struct Instance {
     available: watch::Sender<Option<bool>>,
     acks: Arc<Acks>,
     receipts: mpsc::Sender<Receipt>,
+    phone: mpsc::Sender<PhoneChange>,
     stop: CancellationToken,
     pump: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
@@ -72,11 +76,21 @@ impl Instance {
     ) -> Result<Self, EngineError> {
         let account_id = term.account.to_string();
         let gates = term.ownership.gates();
+        let history = Arc::new(Notify::new());
         let inbox = AccountInbox::new(InboxParts {
             account_id: account_id.clone(),
             store: Arc::clone(&parts.term.store),
             journal: term.journal.clone(),
             threads: Arc::clone(&term.threads),
+            contacts: Arc::clone(&term.contacts),
+            history: Intake {
+                account_id: account_id.clone(),
+                epoch: term.epoch(),
+                journal: term.journal.clone(),
+                data_key: Arc::clone(&term.data_key),
+                rng: Arc::clone(&parts.term.rng),
+                news: Arc::clone(&history),
+            },
             marks: Arc::clone(&term.marks),
             expiries: Arc::clone(&term.expiries),
             counters: Arc::clone(&observed.inbox),
@@ -142,6 +156,28 @@ impl Instance {
             connected: is_connected.clone(),
             clock: Arc::clone(&parts.term.clock),
         };
+        let (phone, changes) = mpsc::channel(CHANGES_MAX);
+        let following = PhoneChanges {
+            account_id: account_id.clone(),
+            journal: term.journal.clone(),
+            threads: Arc::clone(&term.threads),
+            contacts: Arc::clone(&term.contacts),
+        };
+        let unpacking = Unpacking {
+            account_id: account_id.clone(),
+            epoch: term.epoch(),
+            store: Arc::clone(&parts.term.store),
+            journal: term.journal.clone(),
+            threads: Arc::clone(&term.threads),
+            contacts: Arc::clone(&term.contacts),
+            data_key: Arc::clone(&term.data_key),
+            rng: Arc::clone(&parts.term.rng),
+            clock: Arc::clone(&parts.term.clock),
+            tracker: tracker.clone(),
+            config: parts.inbox.history.clone(),
+            turn: Arc::clone(&parts.history_turn),
+            news: history,
+        };
         let reading = Reading {
             account_id,
             store: Arc::clone(&parts.term.store),
@@ -157,6 +193,8 @@ impl Instance {
             tracker.spawn(receiving.run(queue)),
             tracker.spawn(reading.run(stop.clone())),
             tracker.spawn(keeper.run(stop.clone())),
+            tracker.spawn(unpacking.run(stop.clone())),
+            tracker.spawn(following.run(changes)),
             tracker.spawn(follow(term.gates.clone(), gates.clone())),
         ];
         let observed = Arc::clone(observed);
@@ -168,6 +206,7 @@ impl Instance {
             available,
             acks,
             receipts,
+            phone,
             stop,
             pump,
             others,
@@ -299,6 +338,14 @@ impl Instance {
                 });
                 None
             }
+            EngineEvent::ChatArchived { chat, archived } => {
+                self.changed_on_phone(PhoneChange::Archived { chat, archived }, term);
+                None
+            }
+            EngineEvent::ContactNamed(person) => {
+                self.changed_on_phone(PhoneChange::Named(person), term);
+                None
+            }
             EngineEvent::Disconnected(_) | EngineEvent::Stopped => {
                 self.connected.send_replace(false);
                 Some(event)
@@ -319,6 +366,12 @@ impl Instance {
             *known = available;
             is_news
         });
+    }
+
+    fn changed_on_phone(&self, change: PhoneChange, term: &Term) {
+        if self.phone.try_send(change).is_err() {
+            tracing::warn!(account.id = %term.account, "too many changes on the phone at a time, one is left");
+        }
     }
 
     /// Messages can be sent from now on.
@@ -401,6 +454,7 @@ impl Instance {
         // Those that wait for the gates end, too.
         self.gates.freeze(CloseReason::Stopped);
         drop(self.receipts);
+        drop(self.phone);
         drop(self.events);
         let all = async {
             for task in self.others.into_iter().chain(self.pump) {

@@ -2,7 +2,8 @@
 //!
 //! Waits grow with what went wrong in a row, conflicts count within a window.
 //! All of it is stored with the status, so that a new owner goes on where the
-//! last one stood: a takeover neither shortens a wait nor begins a ladder anew.
+//! last one stood: a takeover neither shortens a wait nor begins a ladder anew,
+//! and climbs none.
 
 use std::time::Duration;
 
@@ -72,6 +73,11 @@ impl Ladder {
     /// Another attempt.
     pub fn attempt(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// The attempt that the last owner had begun, under a new one.
+    pub fn go_on(&mut self) {
+        self.attempts = self.attempts.max(1);
     }
 
     /// A foreign client took the connection.

@@ -30,9 +30,11 @@ const TRAIL_MAX: usize = 64;
 
 /// Every handler of an engine's events, by the event's name. All of them are
 /// attached by the one path that starts an engine.
-pub const HANDLERS: [&str; 15] = [
+pub const HANDLERS: [&str; 17] = [
     "call",
+    "chat_archived",
     "connected",
+    "contact_named",
     "disconnected",
     "group",
     "message",
@@ -374,6 +376,11 @@ mod tests {
                 state: whatsapp::PresenceState::Available,
                 last_seen: None,
             },
+            EngineEvent::ChatArchived {
+                chat: String::new(),
+                archived: true,
+            },
+            EngineEvent::ContactNamed(whatsapp::history::Person::default()),
             EngineEvent::Stopped,
         ];
         for event in events {

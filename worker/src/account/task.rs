@@ -21,7 +21,7 @@ use coordinator_lib::coordinator::Ownership;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::store::{Document, StoreTime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use whatsapp::EngineEvent;
 
 use super::AccountConfig;
@@ -34,7 +34,7 @@ use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::messages::expiry::Sweeper;
 use crate::messages::inbox::InboxConfig;
 use crate::messages::merge::Merger;
@@ -70,8 +70,10 @@ pub struct AccountParts {
     pub outbox: OutboxConfig,
     /// What it keeps of what arrives.
     pub inbox: InboxConfig,
+    /// One piece of history is read at a time, whosever it is.
+    pub history_turn: Arc<Semaphore>,
     /// Where files are that go with messages.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Spreads connects over time.
     pub connects: Connects,
     /// Which client version is announced.
@@ -397,7 +399,9 @@ impl Driver {
             | EngineEvent::Undecryptable { .. }
             | EngineEvent::Call { .. }
             | EngineEvent::Group { .. }
-            | EngineEvent::Presence { .. } => {
+            | EngineEvent::Presence { .. }
+            | EngineEvent::ChatArchived { .. }
+            | EngineEvent::ContactNamed(_) => {
                 // Handed on by the instance.
                 Ok(())
             }

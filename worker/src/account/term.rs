@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::events::{Journal, JournalParts};
 use crate::groups::keeper::GroupNewsBoard;
+use crate::messages::contacts::ContactBook;
 use crate::messages::expiry::NextExpiry;
 use crate::messages::presence::Presences;
 use crate::messages::receipts::SentIndex;
@@ -67,6 +68,8 @@ pub struct Term {
     pub data_key: Arc<DataKey>,
     /// Which thread a chat belongs to.
     pub threads: Arc<ThreadBook>,
+    /// Who is who.
+    pub contacts: Arc<ContactBook>,
     /// What was sent lately.
     pub sent: Arc<SentIndex>,
     /// When the next message is to be gone.
@@ -165,6 +168,7 @@ impl Term {
         );
         let flusher = files.spawn_flusher(&parts.tracker, FLUSH_DELAY);
         let threads = ThreadBook::new(account.to_string(), Arc::clone(&parts.store));
+        let contacts = ContactBook::new(account.to_string(), Arc::clone(&parts.store));
         Ok(Self {
             account,
             doc: read.doc,
@@ -173,6 +177,7 @@ impl Term {
             files,
             data_key: Arc::new(read.data_key),
             threads: Arc::new(threads),
+            contacts: Arc::new(contacts),
             sent: Arc::default(),
             expiries: Arc::default(),
             presences: Arc::default(),

@@ -32,6 +32,15 @@ pub(super) struct AccountsCommand {
         default_value = "http://127.0.0.1:8080"
     )]
     api: String,
+    /// A key of the API, where one is needed
+    #[arg(
+        long,
+        global = true,
+        env = "LEASEHOLD_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
     #[command(subcommand)]
     action: Action,
 }
@@ -107,7 +116,7 @@ struct Qr {
 impl AccountsCommand {
     /// Runs the command.
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let client = Client::new(&self.api);
+        let client = Client::new(&self.api, self.api_key);
         match self.action {
             Action::List => list(&client),
             Action::Add {

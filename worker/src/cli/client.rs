@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::Response;
+use ureq::{Agent, RequestBuilder};
 
 use crate::exit::{self, Failure};
 
@@ -21,6 +21,7 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) struct Client {
     agent: Agent,
     base: String,
+    key: Option<String>,
 }
 
 /// An answer that is not a success.
@@ -48,7 +49,7 @@ impl From<Refusal> for Failure {
 
 impl Client {
     /// A client for the worker at `base`, such as `http://127.0.0.1:8080`.
-    pub(super) fn new(base: &str) -> Self {
+    pub(super) fn new(base: &str, key: Option<String>) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIMEOUT))
@@ -57,12 +58,13 @@ impl Client {
         Self {
             agent,
             base: base.trim_end_matches('/').to_owned(),
+            key,
         }
     }
 
     /// `GET path`.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
-        let response = self.agent.get(self.url(path)).call();
+        let response = self.with_key(self.agent.get(self.url(path))).call();
         self.read(response)
     }
 
@@ -72,14 +74,23 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<Answer<T>, Failure> {
-        let response = self.agent.post(self.url(path)).send_json(body);
+        let response = self
+            .with_key(self.agent.post(self.url(path)))
+            .send_json(body);
         self.read(response)
     }
 
     /// `POST path` without a body.
     pub(super) fn post_empty<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
-        let response = self.agent.post(self.url(path)).send_empty();
+        let response = self.with_key(self.agent.post(self.url(path))).send_empty();
         self.read(response)
+    }
+
+    fn with_key<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
     }
 
     fn url(&self, path: &str) -> String {

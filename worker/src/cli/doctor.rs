@@ -23,6 +23,7 @@ use crate::app::backend::Backend;
 use crate::app::key_ring;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::exit::Failure;
+use crate::media::{MediaPlace, MediaStore};
 
 /// A name server or a server that takes longer is as good as none.
 const NETWORK_LIMIT: Duration = Duration::from_secs(5);
@@ -78,6 +79,7 @@ async fn examine(config: &Config) -> ExitCode {
             Ok("no database yet; the worker makes it on its first run".to_owned()),
         );
     }
+    report.add("media store", media_store(config).await);
     report.add("whatsapp", reach(config).await);
     report.end()
 }
@@ -106,6 +108,30 @@ impl Report {
         }
         println!("{} to look at.", self.failed);
         ExitCode::FAILURE
+    }
+}
+
+async fn media_store(config: &Config) -> Finding {
+    let Some(place) = config.media.place(&config.store) else {
+        return Ok("none, so files are refused; --media-store names one".to_owned());
+    };
+    if let MediaPlace::Own(folder) = &place
+        && !folder.exists()
+    {
+        return Ok("no folder yet; the worker makes it on its first run".to_owned());
+    }
+    let scratch = config.store.data_dir.clone();
+    let tried = async {
+        let media = MediaStore::open(Some(&place), scratch, config.media.limits())?;
+        media.probe(&SystemRng.nonce()).await
+    };
+    match tried.await {
+        Ok(()) => Ok(format!("{place}: a file was written, read and removed")),
+        Err(error) => {
+            let cause = std::error::Error::source(&error);
+            let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+            Err(format!("{place}: {error}{cause}: see to --media-store"))
+        }
     }
 }
 

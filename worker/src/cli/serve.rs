@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{Access, App};
 use crate::config::duration::format_duration;
 use crate::config::{Config, LogFormat};
 use crate::exit::{self, Failure};
@@ -100,10 +100,12 @@ fn greeting(app: &App) -> String {
     } else {
         ""
     };
-    let access = if app.is_local() {
-        "Only programs on this machine can reach it; no key is asked for."
-    } else {
-        "Anybody who reaches this port can read and send: --insecure-no-auth is on."
+    let access = match app.access() {
+        Access::Keys => "Every request needs an API key: worker apikeys list",
+        Access::ThisMachine => "Only programs on this machine can reach it; no key is asked for.",
+        Access::Everybody => {
+            "Anybody who reaches this port can read and send: --insecure-no-auth is on."
+        }
     };
     format!(
         "{bold}leasehold {version}{plain}, worker {name}\n  \

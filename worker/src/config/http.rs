@@ -8,8 +8,12 @@ use clap::Args;
 use super::duration::parse_duration;
 use super::{ConfigError, at_least};
 
+/// A busy client, and what stays of a worker for others.
+const API_RATE: f64 = 50.0;
+const API_BURST: u32 = 200;
+
 /// How the API is served.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "HTTP API")]
 pub struct HttpConfig {
     /// Address and port of the API and the page; port 0 takes a free one
@@ -26,6 +30,14 @@ pub struct HttpConfig {
     #[arg(long, env = "LEASEHOLD_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
 
+    /// Requests of one API key a second, in the long run; 0 does not limit
+    #[arg(long, env = "LEASEHOLD_API_RATE", value_name = "NUMBER", default_value_t = API_RATE)]
+    pub api_rate: f64,
+
+    /// Requests of one API key at once
+    #[arg(long, env = "LEASEHOLD_API_BURST", value_name = "NUMBER", default_value_t = API_BURST)]
+    pub api_burst: u32,
+
     /// A request that takes longer is given up
     #[arg(long, env = "LEASEHOLD_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub request_timeout: Duration,
@@ -36,6 +48,8 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             insecure_no_auth: false,
+            api_rate: API_RATE,
+            api_burst: API_BURST,
             request_timeout: Duration::from_secs(30),
         }
     }
@@ -54,12 +68,10 @@ impl HttpConfig {
             self.request_timeout,
             Duration::from_secs(1),
         )?;
-        if !self.is_local() && !self.insecure_no_auth {
-            return Err(ConfigError::relation(format!(
-                "--listen {} can be reached from other machines, and the API asks for no key: \
-                 listen on 127.0.0.1, or add --insecure-no-auth if something else guards the port",
-                self.listen
-            )));
+        if !self.api_rate.is_finite() || self.api_rate < 0.0 {
+            return Err(ConfigError::relation(
+                "--api-rate is a number of requests, or 0".to_owned(),
+            ));
         }
         Ok(())
     }

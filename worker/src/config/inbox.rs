@@ -7,9 +7,6 @@ use clap::Args;
 use super::duration::parse_duration;
 use crate::messages::inbox::InboxConfig;
 
-/// WhatsApp's clients take files of 64 MiB in most kinds, documents up to 2 GiB.
-const MEDIA_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// What another worker has accepted may be seen for so long after its time; what
 /// came in is removed when it is due. Each look is a read.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -21,15 +18,6 @@ pub struct InboxOptions {
     /// Keeps the status updates of contacts, which are left out otherwise
     #[arg(long, env = "LEASEHOLD_STATUS_UPDATES")]
     pub status_updates: bool,
-
-    /// Largest file that is sent or fetched, in bytes
-    #[arg(
-        long,
-        env = "LEASEHOLD_MEDIA_BYTES_MAX",
-        value_name = "BYTES",
-        default_value_t = MEDIA_BYTES_MAX
-    )]
-    pub media_bytes_max: u64,
 
     /// How often messages that disappear are looked for at least
     #[arg(
@@ -50,7 +38,6 @@ impl Default for InboxOptions {
     fn default() -> Self {
         Self {
             status_updates: false,
-            media_bytes_max: MEDIA_BYTES_MAX,
             expiry_interval: EXPIRY_INTERVAL,
             reject_calls: false,
         }
@@ -64,6 +51,7 @@ impl InboxOptions {
             status_updates: self.status_updates,
             expiry_interval: self.expiry_interval,
             reject_calls: self.reject_calls,
+            ..InboxConfig::default()
         }
     }
 }

@@ -57,9 +57,10 @@ pub enum DraftError {
 
 #[derive(Debug, Clone, Default)]
 struct Layer {
-    sets: BTreeMap<Path, Fields>,
+    /// Whole documents; none where one is removed.
+    sets: BTreeMap<Path, Option<Fields>>,
     updates: BTreeMap<Path, Fields>,
-    deletes: BTreeSet<Path>,
+    erased: BTreeSet<Path>,
     events: Vec<EventDoc>,
 }
 
@@ -94,13 +95,15 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// [`DraftError`]; a path that the change did not announce is `Invalid`.
     pub fn get<T: Stored>(&self, path: &Path) -> Result<Option<T>, DraftError> {
-        for layer in [&self.current, &self.done] {
-            if let Some(fields) = layer.sets.get(path) {
-                return Ok(Some(coordinator_lib::store::from_fields(fields)?));
-            }
-            if layer.deletes.contains(path) {
-                return Ok(None);
-            }
+        let changed = self
+            .current
+            .sets
+            .get(path)
+            .or_else(|| self.done.sets.get(path));
+        match changed {
+            Some(Some(fields)) => return Ok(Some(coordinator_lib::store::from_fields(fields)?)),
+            Some(None) => return Ok(None),
+            None => {}
         }
         let Some(read) = self.base.get(path) else {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
@@ -121,23 +124,29 @@ impl<'a> Draft<'a> {
         if !self.base.contains_key(&path) {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
         }
-        self.current.deletes.remove(&path);
-        self.current.sets.insert(path, document.to_document()?);
+        self.current
+            .sets
+            .insert(path, Some(document.to_document()?));
         Ok(())
     }
 
-    /// Removes a document, on the condition that it is as it was read. One that
-    /// does not exist stays away.
+    /// Removes a document, on the condition that it is as it was read; one that
+    /// is not there stays so.
     ///
     /// # Errors
     /// [`DraftError::Document`] when its path was not announced.
-    pub fn delete(&mut self, path: Path) -> Result<(), DraftError> {
+    pub fn remove(&mut self, path: Path) -> Result<(), DraftError> {
         if !self.base.contains_key(&path) {
             return Err(StoreError::invalid(format!("{path} was not announced")).into());
         }
-        self.current.sets.remove(&path);
-        self.current.deletes.insert(path);
+        self.current.sets.insert(path, None);
         Ok(())
+    }
+
+    /// Removes a document that nobody else writes, whatever is in it, if it is
+    /// there.
+    pub fn erase(&mut self, path: Path) {
+        self.current.erased.insert(path);
     }
 
     /// Writes named fields of a document that exists, whatever else is in it.
@@ -165,15 +174,8 @@ impl<'a> Draft<'a> {
     /// Keeps the changes since the last time.
     pub(super) fn keep(&mut self) {
         let current = std::mem::take(&mut self.current);
-        for path in current.deletes {
-            self.done.sets.remove(&path);
-            self.done.updates.remove(&path);
-            self.done.deletes.insert(path);
-        }
-        for (path, fields) in current.sets {
-            self.done.deletes.remove(&path);
-            self.done.sets.insert(path, fields);
-        }
+        self.done.sets.extend(current.sets);
+        self.done.erased.extend(current.erased);
         for (path, fields) in current.updates {
             self.done.updates.entry(path).or_default().extend(fields);
         }
@@ -187,17 +189,11 @@ impl<'a> Draft<'a> {
 
     /// Whether another change would be too much for one commit.
     pub(super) fn is_full(&self) -> bool {
-        let Layer {
-            sets,
-            updates,
-            deletes,
-            events,
-        } = &self.done;
-        let writes = sets.len() + updates.len() + deletes.len() + events.len();
-        let bytes: usize = self
-            .done
-            .sets
-            .iter()
+        let done = &self.done;
+        let writes = done.sets.len() + done.updates.len() + done.erased.len() + done.events.len();
+        let sets = self.done.sets.iter();
+        let bytes: usize = sets
+            .filter_map(|(path, fields)| Some((path, fields.as_ref()?)))
             .chain(&self.done.updates)
             .map(|(path, fields)| limits::document_bytes(path, fields))
             .sum();
@@ -213,23 +209,19 @@ impl<'a> Draft<'a> {
     pub(super) fn into_writes(self) -> Result<Vec<Write>, StoreError> {
         let mut writes = Vec::new();
         for (path, fields) in self.done.sets {
-            let precondition = match self.base.get(&path) {
-                Some(Some(document)) => Precondition::Unchanged(document.update_time),
-                Some(None) | None => Precondition::Absent,
+            let read = self.base.get(&path).and_then(Option::as_ref);
+            let precondition = match read {
+                Some(document) => Precondition::Unchanged(document.update_time),
+                None => Precondition::Absent,
             };
-            writes.push(Write::Set {
-                path,
-                fields,
-                precondition,
-            });
-        }
-        for path in self.done.deletes {
-            // What was not there was made and removed within this commit.
-            if let Some(Some(document)) = self.base.get(&path) {
-                writes.push(Write::Delete {
-                    precondition: Precondition::Unchanged(document.update_time),
+            match fields {
+                Some(fields) => writes.push(Write::Set {
                     path,
-                });
+                    fields,
+                    precondition,
+                }),
+                None if read.is_some() => writes.push(Write::Delete { path, precondition }),
+                None => {}
             }
         }
         for (path, fields) in self.done.updates {
@@ -238,6 +230,10 @@ impl<'a> Draft<'a> {
                 fields,
                 precondition: Precondition::Exists,
             });
+        }
+        for path in self.done.erased {
+            let precondition = Precondition::None;
+            writes.push(Write::Delete { path, precondition });
         }
         for event in self.done.events {
             let path = collections::event(&event.account_id, event.seq)?;

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::draft::{Draft, DraftError, Header};
 use super::known::Known;
+use crate::model::collections;
 
 /// Changes that wait; whoever has more to write waits for room.
 const QUEUE_MAX: usize = 1_024;
@@ -417,7 +418,9 @@ impl Driver {
         for paths in missing.chunks(limits::GET_PATHS_MAX) {
             let snapshot = self.parts.store.get(paths).await?;
             for (path, document) in paths.iter().zip(snapshot.documents) {
-                self.known.learn(path.clone(), document.clone());
+                if is_worth_knowing(path) {
+                    self.known.learn(path.clone(), document.clone());
+                }
                 base.insert(path.clone(), document);
             }
         }
@@ -428,9 +431,7 @@ impl Driver {
     fn learn(&mut self, written: Vec<Write>, commit: &Commit) {
         for (write, update_time) in written.into_iter().zip(&commit.update_times) {
             match write {
-                Write::Set { path, fields, .. }
-                    if !path.collection().as_str().starts_with("events") =>
-                {
+                Write::Set { path, fields, .. } if is_worth_knowing(&path) => {
                     let document = Document {
                         path: path.clone(),
                         fields,
@@ -439,7 +440,7 @@ impl Driver {
                     self.known.learn(path, Some(document));
                 }
                 Write::Set { .. } => {
-                    // Events are never read here.
+                    // It is not read here again.
                 }
                 Write::Update { path, .. }
                 | Write::Delete { path, .. }
@@ -449,6 +450,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// Whether a document may be needed again. Events are not, and parts of history
+/// would fill the memory.
+fn is_worth_knowing(path: &Path) -> bool {
+    let collection = path.collection();
+    let name = collection.as_str();
+    name != collections::EVENTS && !collections::are_parts(name)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! These handlers write an account's business fields by name and nothing else:
 //! the lease belongs to the coordinator, the status to the owner.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,6 +17,7 @@ use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use super::sealed::data_key;
 use super::state::Api;
+use crate::auth::Grant;
 use crate::model::stored::Record;
 use crate::model::{
     AccountDoc, Desired, DisconnectReasonDoc, LastError, Read, Status, Stored, collections, queries,
@@ -166,8 +167,13 @@ pub(super) struct ListParameters {
 /// `invalid_query`.
 pub(super) async fn list(
     State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<impl IntoResponse, Problem> {
+    if let Some(ids) = &grant.accounts {
+        let accounts = of_key(&api, ids, parameters.status).await?;
+        return Ok(Json(json!({ "accounts": accounts, "next": null })));
+    }
     let query = match parameters.status {
         Some(status) => queries::accounts_with_status(status)?,
         None => queries::accounts()?,
@@ -186,6 +192,26 @@ pub(super) async fn list(
     Ok(Json(
         json!({ "accounts": accounts, "next": next_page(&page) }),
     ))
+}
+
+/// The accounts that a key is limited to, by id.
+async fn of_key(
+    api: &Api,
+    ids: &[String],
+    status: Option<Status>,
+) -> Result<Vec<AccountView>, Problem> {
+    let paths: Result<Vec<_>, _> = ids.iter().map(|id| collections::account(id)).collect();
+    let found = api.store().get(&paths?).await?;
+    let mut accounts: Vec<AccountView> = found
+        .documents
+        .iter()
+        .flatten()
+        .filter_map(AccountDoc::read_or_skip)
+        .filter(|record| status.is_none_or(|status| record.value.status == status))
+        .map(|record| AccountView::new(record.path.id(), record.value))
+        .collect();
+    accounts.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(accounts)
 }
 
 /// `GET /v1/accounts/{id}`.

@@ -83,6 +83,7 @@ pub(super) async fn send(
         clock: api.clock().as_ref(),
         rng: api.rng().as_ref(),
         idempotency_ttl: api.info().idempotency_ttl,
+        media_retention: api.media().limits.retention,
     };
     let outcome = broadcast(parts, &request).await.map_err(refusal)?;
     let messages = outcome

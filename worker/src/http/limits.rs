@@ -15,6 +15,8 @@ use super::problem::{Problem, ProblemKind};
 
 /// Largest body of a request. Texts and settings are far smaller.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// For a whole file of the largest size on a slow line.
+pub const TRANSFER_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// As much of a refused body is read and thrown away, so that a client which
 /// sends all before it reads sees the answer instead of a broken connection.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -64,19 +66,15 @@ pub async fn time_limit(State(limit): State<Duration>, request: Request, next: N
     }
 }
 
-/// Refuses what a web page of somebody else makes a browser on this machine
-/// send. Without API keys the loopback address is all that guards the API, and
+/// What a web page of somebody else makes a browser on this machine send.
+/// Without API keys the loopback address is all that guards the API, and
 /// a browser reaches it on behalf of any page: by a form (`Origin`,
 /// `Sec-Fetch-Site`) or by a name that points here (`Host`).
-pub async fn own_origin(request: Request, next: Next) -> Response {
-    let is_safe = request.method().is_safe();
-    match foreign_origin(request.headers(), request.uri(), is_safe) {
-        None => next.run(request).await,
-        Some(detail) => Problem::new(ProblemKind::ForbiddenOrigin, detail).into_response(),
-    }
-}
-
-fn foreign_origin(headers: &HeaderMap, uri: &Uri, is_safe: bool) -> Option<&'static str> {
+pub(super) fn foreign_origin(
+    headers: &HeaderMap,
+    uri: &Uri,
+    is_safe: bool,
+) -> Option<&'static str> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let host = text("host").or_else(|| uri.authority().map(|authority| authority.as_str()));
     // HTTP/1.0 without a host: no browser.

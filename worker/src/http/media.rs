@@ -2,23 +2,24 @@
 //! file that came with it, fetched from WhatsApp when somebody asks. Neither
 //! way a whole file is in memory.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
+use coordinator_lib::store::{CommitOutcome, Precondition, StoreError, StoreTime, Write};
 use futures::StreamExt;
 use serde_json::json;
 use session::HeadDoc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use whatsapp::media::{MediaError, MediaRef};
 
 use super::extract::Ids;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
+use crate::media::{MediaStoreError, Upload, is_full};
 use crate::messages::arrival::media_purpose;
 use crate::model::message::Details;
 use crate::model::{AccountDoc, MediaDoc, MessageDoc, Read, Stored, collections, ids};
@@ -29,83 +30,80 @@ const MIME_LENGTH_MAX: usize = 127;
 /// Bytes that are read from a file at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A file that is removed again unless it is kept.
-struct Draft {
-    path: PathBuf,
-    is_kept: bool,
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
+/// For the next piece of a file that comes: a client that sends nothing is gone.
+const PIECE_LIMIT: Duration = Duration::from_secs(30);
 
 /// `POST /v1/media`: takes a file, as it is, with its `Content-Type`. 201 says
-/// that it is stored; a message refers to it by its `mediaId`.
+/// that it is stored; a message refers to it by its `mediaId`. A file that no
+/// message uses is removed after a while.
 ///
 /// # Errors
-/// `no_media_folder`, `invalid_header`, `media_too_large`, `store_full`.
+/// `no_media_store`, `invalid_header`, `invalid_body`, `media_too_large`,
+/// `store_full`, `media_store_unavailable`.
 pub(super) async fn upload(
     State(api): State<Api>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let folder = api.media();
-    let limit = folder.bytes_max;
-    if !folder.is_there() {
-        return Err(Problem::new(
-            ProblemKind::NoMediaFolder,
-            "with a cluster's database the worker that sends a file is another one than took it; \
-             files can be sent with the embedded database only, so far",
-        ));
-    }
+    let media = api.media();
     let mime_type = mime_type(&headers)?;
     let id = ids::media(api.clock().wall(), api.rng().as_ref());
-    let path = folder.path(&id).ok_or_else(fault)?;
-    let file = folder.create(&id).map_err(|error| disk(&error))?;
-    let mut draft = Draft {
-        path,
-        is_kept: false,
-    };
-    let mut file = tokio::fs::File::from_std(file);
-    let mut pieces = body.into_data_stream();
-    let mut bytes = 0_u64;
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| {
-            Problem::new(
-                ProblemKind::InvalidBody,
-                "the body ended before it was complete",
-            )
-        })?;
-        bytes += piece.len() as u64;
-        if bytes > limit {
-            return Err(too_large(limit));
+    let mut upload = media.begin(&id).await.map_err(refused)?;
+    let bytes = match take(body, &mut upload).await {
+        Ok(()) => upload.finish().await.map_err(refused)?,
+        Err(problem) => {
+            upload.give_up().await;
+            return Err(problem);
         }
-        file.write_all(&piece).await.map_err(|error| disk(&error))?;
-    }
-    if bytes == 0 {
-        return Err(Problem::new(ProblemKind::InvalidBody, "the file is empty"));
-    }
-    file.sync_all().await.map_err(|error| disk(&error))?;
+    };
+    let picture = media.picture(&id, &mime_type).await;
+    let now = StoreTime::from_datetime(api.clock().wall());
     let document = MediaDoc {
         mime_type: mime_type.clone(),
         bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-        created_at: StoreTime::from_datetime(api.clock().wall()),
+        created_at: now,
+        keep_until: now.saturating_add(media.limits.retention),
+        width: picture.as_ref().map(|picture| picture.width.into()),
+        height: picture.as_ref().map(|picture| picture.height.into()),
+        thumbnail: picture.map(|picture| picture.thumbnail),
     };
     let write = Write::Set {
         path: collections::media(&id)?,
         fields: document.to_document()?,
         precondition: Precondition::Absent,
     };
-    match api.store().commit(vec![write]).await? {
-        CommitOutcome::Committed(_) => draft.is_kept = true,
-        CommitOutcome::Rejected => return Err(fault()),
+    match api.store().commit(vec![write]).await {
+        Ok(CommitOutcome::Committed(_)) => {}
+        Ok(CommitOutcome::Rejected) => return Err(fault()),
+        // Its document may be there: the sweep knows.
+        Err(error @ StoreError::Ambiguous { .. }) => return Err(error.into()),
+        Err(error) => {
+            // Left, it is removed by the sweep.
+            let _ = media.remove(&id).await;
+            return Err(error.into());
+        }
     }
     let answer = json!({ "mediaId": id, "bytes": bytes, "mimeType": mime_type });
     Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// Passes a file on, piece by piece.
+async fn take(body: Body, upload: &mut Upload) -> Result<(), Problem> {
+    let invalid = |detail| Problem::new(ProblemKind::InvalidBody, detail);
+    let mut pieces = body.into_data_stream();
+    let mut is_empty = true;
+    loop {
+        let next = tokio::time::timeout(PIECE_LIMIT, pieces.next()).await;
+        let next = next.map_err(|_elapsed| invalid("the body stopped before it was complete"))?;
+        let Some(piece) = next else { break };
+        let piece = piece.map_err(|_| invalid("the body ended before it was complete"))?;
+        is_empty &= piece.is_empty();
+        upload.write(piece).await.map_err(refused)?;
+    }
+    match is_empty {
+        true => Err(invalid("the file is empty")),
+        false => Ok(()),
+    }
 }
 
 /// `GET /v1/threads/{id}/messages/{message}/media`: the file that came with a
@@ -153,7 +151,7 @@ pub(super) async fn download(
     let proxy = proxy.map(|sealed| sealed.open(&key, &message.account_id));
     let proxy = proxy.transpose().map_err(|_| unreadable())?;
 
-    let limit = api.media().bytes_max;
+    let limit = api.media().limits.bytes_max;
     let file = api.media().temporary().map_err(|error| disk(&error))?;
     let file = api
         .fetcher()
@@ -240,10 +238,38 @@ fn too_large(limit: u64) -> Problem {
     )
 }
 
+/// What the media store's failures are to a client.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn refused(error: MediaStoreError) -> Problem {
+    match &error {
+        MediaStoreError::NoPlace => Problem::new(
+            ProblemKind::NoMediaStore,
+            "with a cluster's database the worker that sends a file is another one than took it: \
+             say with --media-store where all workers find files",
+        ),
+        MediaStoreError::TooLarge { limit } => too_large(*limit),
+        MediaStoreError::Full(cause) => {
+            tracing::warn!(error = %cause, "there is no room for a file");
+            Problem::new(
+                ProblemKind::StoreFull,
+                "there is no room for the file: make some where files are kept (--media-store)",
+            )
+        }
+        MediaStoreError::Gone => fault(),
+        MediaStoreError::Unavailable(cause) => {
+            tracing::warn!(error = %cause, "the media store failed");
+            Problem::new(
+                ProblemKind::MediaStoreUnavailable,
+                "nothing was kept; try again in a moment, and if it lasts see to --media-store",
+            )
+            .retry_after(1)
+        }
+    }
+}
+
 fn disk(error: &std::io::Error) -> Problem {
     tracing::warn!(%error, "a file was not written");
-    let kind = error.kind();
-    if kind == std::io::ErrorKind::StorageFull || kind == std::io::ErrorKind::QuotaExceeded {
+    if is_full(error) {
         return Problem::new(
             ProblemKind::StoreFull,
             "the disk of the data folder is full",

@@ -74,6 +74,7 @@ pub(super) async fn send(
         clock: api.clock().as_ref(),
         rng: api.rng().as_ref(),
         idempotency_ttl: api.info().idempotency_ttl,
+        media_retention: api.media().limits.retention,
     };
     let outcome = outbox::accept(parts, &request).await.map_err(refusal)?;
     let (accepted, is_repetition) = match outcome {
@@ -142,7 +143,8 @@ pub(super) fn refusal(error: AcceptError) -> Problem {
         ),
         AcceptError::UnknownMedia => Problem::new(
             ProblemKind::InvalidBody,
-            "`media.mediaId` is what POST /v1/media returned",
+            "`media.mediaId` is what POST /v1/media returned; a file is removed once no queued message \
+             needs it and --media-retention is over",
         ),
         AcceptError::NotOurs => Problem::new(ProblemKind::InvalidBody, text),
         AcceptError::KeyReused => Problem::new(

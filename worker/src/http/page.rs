@@ -10,6 +10,24 @@ const LIMIT_DEFAULT: u32 = 50;
 /// Entries of the largest page.
 const LIMIT_MAX: u32 = 200;
 
+/// Characters of a search.
+const SEARCH_CHARS_MAX: usize = 64;
+
+/// What is searched for: the beginning of a name or of a number.
+///
+/// # Errors
+/// It is empty, or too long.
+pub(super) fn search_text(text: &str) -> Result<&str, Problem> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > SEARCH_CHARS_MAX {
+        return Err(Problem::new(
+            ProblemKind::InvalidQuery,
+            format!("`search` has 1 to {SEARCH_CHARS_MAX} characters"),
+        ));
+    }
+    Ok(text)
+}
+
 /// Which page.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

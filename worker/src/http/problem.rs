@@ -27,6 +27,14 @@ pub enum ProblemKind {
     UnsupportedMediaType,
     /// The body is larger than allowed.
     BodyTooLarge,
+    /// The request has no key, or not a good one.
+    Unauthorized,
+    /// The key may not do this.
+    NotPermitted,
+    /// The key is used too often.
+    RateLimited,
+    /// No such key.
+    UnknownKey,
     /// The request was not made by this machine's own programs or page.
     ForbiddenOrigin,
     /// No such route.
@@ -55,8 +63,10 @@ pub enum ProblemKind {
     IdempotencyKeyReused,
     /// The recipient is not to be written to.
     DoNotContact,
-    /// Files cannot be sent from here.
-    NoMediaFolder,
+    /// There is no place for files that are to be sent.
+    NoMediaStore,
+    /// The place of files does not answer.
+    MediaStoreUnavailable,
     /// No file came with the message.
     NoMedia,
     /// The file is larger than allowed.
@@ -117,6 +127,10 @@ impl ProblemKind {
                 "body_too_large",
                 "The body is too large",
             ),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A key is needed"),
+            Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "The key may not do this"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::UnknownKey => (S::NOT_FOUND, "unknown_key", "There is no such key"),
             Self::ForbiddenOrigin => (
                 S::FORBIDDEN,
                 "forbidden_origin",
@@ -167,10 +181,11 @@ impl ProblemKind {
                 "do_not_contact",
                 "The recipient is not to be written to",
             ),
-            Self::NoMediaFolder => (
-                S::CONFLICT,
-                "no_media_folder",
-                "Files cannot be sent from here",
+            Self::NoMediaStore => (S::CONFLICT, "no_media_store", "There is no place for files"),
+            Self::MediaStoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "media_store_unavailable",
+                "The media store does not answer",
             ),
             Self::NoMedia => (S::NOT_FOUND, "no_media", "There is no file"),
             Self::MediaTooLarge => (
@@ -291,6 +306,11 @@ impl IntoResponse for Problem {
             Json(body).into_response().into_body(),
         )
             .into_response();
+        if self.kind == ProblemKind::Unauthorized {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             let name: HeaderName = header::RETRY_AFTER;
             response

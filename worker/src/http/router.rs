@@ -8,11 +8,12 @@ use axum::response::Response;
 use axum::routing::{get, patch, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, broadcasts, debug, do_not_contact, groups, history, limits, linking,
-    media, messages, start_page, status, threads, workers,
+    account_qr, accounts, broadcasts, contacts, debug, do_not_contact, groups, history, keys,
+    limits, linking, media, messages, start_page, status, threads, workers,
 };
 use crate::config::HttpConfig;
 
@@ -47,6 +48,7 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
         .route("/v1/accounts/{id}/messages", post(messages::send))
         .route("/v1/accounts/{id}/broadcasts", post(broadcasts::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))
+        .route("/v1/accounts/{id}/contacts", get(contacts::list))
         .route(
             "/v1/accounts/{id}/groups",
             get(groups::list).post(groups::create),
@@ -73,39 +75,48 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             "/v1/threads/{id}/messages/{message}/receipts",
             get(threads::receipts),
         )
-        .route(
-            "/v1/threads/{id}/messages/{message}/media",
-            get(media::download),
-        )
         .route("/v1/threads/{id}", patch(threads::change))
         .route("/v1/threads/{id}/read", post(threads::mark_read))
         .route("/v1/threads/{id}/typing", post(threads::typing))
         .route("/v1/threads/{id}/presence", post(threads::watch_presence))
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))
+        .route("/v1/audit", get(keys::audit))
         .route("/debug/accounts/{id}", get(debug::account))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
         .with_state(api.clone());
 
-    // Files have a limit of their own, and are not read into memory.
+    // Files have limits of their own, of bytes and of time, and are not read into
+    // memory.
     let files = Router::new()
         .route("/v1/media", post(media::upload))
+        .route(
+            "/v1/threads/{id}/messages/{message}/media",
+            get(media::download),
+        )
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::disable())
-        .with_state(api);
+        .layer(from_fn_with_state(
+            limits::TRANSFER_LIMIT,
+            limits::time_limit,
+        ))
+        .with_state(api.clone());
     // The last layer is the outermost.
     let limited = routes
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::body_size))
-        .merge(files);
-    let guarded = if config.insecure_no_auth && !config.is_local() {
-        limited
-    } else {
-        limited.layer(from_fn(limits::own_origin))
-    };
-    guarded
         .layer(from_fn_with_state(
             config.request_timeout,
             limits::time_limit,
         ))
+        .merge(files);
+    let guard = Guard {
+        api,
+        is_insecure: config.insecure_no_auth && !config.is_local(),
+    };
+    limited
+        .layer(from_fn_with_state(guard, guard::guard))
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(map_response(common_headers))
 }

@@ -14,9 +14,10 @@ use whatsapp::media::MediaFetcher;
 use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
+use crate::auth::KeyBook;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
 
 /// The worker, as far as the API needs it beside the store.
@@ -47,6 +48,8 @@ pub struct ApiParts {
     pub keys: Arc<KeyRing>,
     /// The accounts' owner in this process.
     pub worker: Arc<dyn WorkerView>,
+    /// Who may do what.
+    pub book: KeyBook,
     /// Who this worker is.
     pub info: Arc<WorkerInfo>,
     /// How far it has come.
@@ -54,7 +57,7 @@ pub struct ApiParts {
     /// What was last seen of the store.
     pub monitor: StoreMonitor,
     /// Where files are that are to be sent.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Fetches files that came.
     pub fetcher: MediaFetcher,
 }
@@ -94,6 +97,11 @@ impl Api {
         self.0.worker.as_ref()
     }
 
+    /// Who may do what.
+    pub fn book(&self) -> &KeyBook {
+        &self.0.book
+    }
+
     /// Who this worker is.
     pub fn info(&self) -> &WorkerInfo {
         &self.0.info
@@ -110,7 +118,7 @@ impl Api {
     }
 
     /// Where files are that are to be sent.
-    pub fn media(&self) -> &MediaFolder {
+    pub fn media(&self) -> &MediaStore {
         &self.0.media
     }
 

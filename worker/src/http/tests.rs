@@ -6,7 +6,9 @@
 )]
 
 mod accounts;
+mod auth;
 mod bad_input;
+mod media;
 mod messages;
 mod status;
 mod wire;
@@ -33,6 +35,7 @@ use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::config::HttpConfig;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
+use crate::media::MediaStore;
 use crate::model::collections;
 
 /// Says what a test puts into it, and counts how often it was woken.
@@ -115,6 +118,10 @@ impl Fixture {
     }
 
     fn with_config(config: &HttpConfig) -> Self {
+        Self::with(config, MediaStore::default())
+    }
+
+    fn with(config: &HttpConfig, media: MediaStore) -> Self {
         let clock = Arc::new(ManualClock::new());
         let shared_clock: SharedClock = clock.clone();
         let memory = Arc::new(MemoryStore::new(shared_clock.clone()));
@@ -128,14 +135,20 @@ impl Fixture {
         let info = Arc::new(worker_info(&shared_clock));
         let api = Api::new(ApiParts {
             store: store.clone(),
-            clock: shared_clock,
+            clock: shared_clock.clone(),
             rng: rng.clone(),
             keys: keys.clone(),
             worker: worker.clone(),
+            book: crate::auth::KeyBook::new(crate::auth::KeyBookParts {
+                store: store.clone(),
+                clock: shared_clock.clone(),
+                rate: config.api_rate,
+                burst: config.api_burst,
+            }),
             info,
             lifecycle: lifecycle.clone(),
             monitor: monitor.clone(),
-            media: crate::media::MediaFolder::default(),
+            media,
             fetcher: whatsapp::media::MediaFetcher::new(
                 None,
                 coordinator_lib::clock::SystemClock::shared(),
@@ -203,6 +216,19 @@ impl Fixture {
     /// Creates an account over the API and yields its id.
     async fn account(&self, name: &str) -> String {
         let created = self.post("/v1/accounts", json!({ "name": name })).await;
+        assert_eq!(created.status, StatusCode::CREATED, "{}", created.json());
+        created.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The same with a key.
+    async fn account_with(&self, name: &str, key: &str) -> String {
+        let request = Request::post("/v1/accounts")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-api-key", key);
+        let body = json!({ "name": name }).to_string();
+        let created = self
+            .send(request.body(body.into()).expect("a request"))
+            .await;
         assert_eq!(created.status, StatusCode::CREATED, "{}", created.json());
         created.json()["id"].as_str().expect("an id").to_owned()
     }

@@ -11,7 +11,7 @@ use whatsapp::Extras;
 
 use super::accounts;
 use super::extract::{Body, Id, Ids, Parameters};
-use super::page::{PageParameters, next_page};
+use super::page::{PageParameters, next_page, search_text};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::message::{Details, ReactionDoc, VoteDoc};
@@ -92,6 +92,8 @@ struct ThreadMessageView {
     message_id: Option<String>,
     stored_at: StoreTime,
     offline: bool,
+    /// It is from before the account was linked.
+    history: bool,
 }
 
 impl From<Record<MessageDoc>> for ThreadMessageView {
@@ -122,6 +124,7 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             message_id: doc.outbox_id,
             stored_at: doc.stored_at,
             offline: doc.offline,
+            history: doc.history,
         }
     }
 }
@@ -131,9 +134,6 @@ fn shown(mut reactions: Vec<ReactionDoc>) -> Vec<ReactionDoc> {
     reactions.retain(|reaction| !reaction.emoji.is_empty());
     reactions
 }
-
-/// Characters of a search.
-const SEARCH_CHARS_MAX: usize = 64;
 
 /// Which threads.
 #[derive(Deserialize)]
@@ -157,13 +157,7 @@ impl ThreadParameters {
                 "give `search` or `archived`, not both",
             )),
             (Some(text), None) => {
-                let text = text.trim();
-                if text.is_empty() || text.chars().count() > SEARCH_CHARS_MAX {
-                    return Err(Problem::new(
-                        ProblemKind::InvalidQuery,
-                        format!("`search` has 1 to {SEARCH_CHARS_MAX} characters"),
-                    ));
-                }
+                let text = search_text(text)?;
                 let digits = text.strip_prefix('+').unwrap_or(text);
                 Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
                     true => queries::threads_by_number(account_id, digits)?,

@@ -158,7 +158,8 @@ impl Arrival {
         }
     }
 
-    fn document(&self, sort_at: StoreTime, now: StoreTime) -> MessageDoc {
+    /// The message's document, in this place.
+    pub(super) fn document(&self, sort_at: StoreTime, now: StoreTime) -> MessageDoc {
         let message = &self.message;
         let poll_secret = match (&message.content, &message.secret) {
             (Content::Poll(_), Some(secret)) => {
@@ -211,6 +212,7 @@ impl Arrival {
             expires_at: self.expires_at(),
             stored_at: now,
             offline: message.offline,
+            history: false,
         }
     }
 

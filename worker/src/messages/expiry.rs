@@ -230,12 +230,12 @@ fn remove(draft: &mut Draft<'_>, places: &Places) -> Result<(), DraftError> {
             draft.put(asked.clone(), &record)?;
         }
     }
-    draft.delete(places.expiry.clone())?;
-    draft.delete(places.receipts.clone())?;
+    draft.remove(places.expiry.clone())?;
+    draft.remove(places.receipts.clone())?;
     let Some(message) = draft.get::<MessageDoc>(&places.message)? else {
         return Ok(());
     };
-    draft.delete(places.message.clone())?;
+    draft.remove(places.message.clone())?;
     if let Some(mut thread) = draft.get::<ThreadDoc>(&places.thread)? {
         let is_unread =
             message.direction == Direction::In && message.state == MessageState::Received;

@@ -155,6 +155,7 @@ pub fn new_thread(account_id: &str, chat: &str, now: StoreTime) -> ThreadDoc {
         typing_pending: None,
         presence_pending: false,
         typing_at: None,
+        history_messages: 0,
         created_at: now,
     }
 }

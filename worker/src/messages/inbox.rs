@@ -11,14 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use coordinator_lib::mutation::{self, Mutation};
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
 use whatsapp::content::Target;
+use whatsapp::history::{HistoryPiece, Person};
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
 
 use super::arrival::{Arrival, Kept, UNDECRYPTABLE};
+use super::contacts::ContactBook;
 use super::expiry::NextExpiry;
+use super::history::HistoryConfig;
+use super::history::intake::Intake;
 use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
@@ -35,6 +40,8 @@ pub struct InboxConfig {
     pub reject_calls: bool,
     /// Between two looks for messages that are to be gone.
     pub expiry_interval: Duration,
+    /// What the phone gives when it is linked.
+    pub history: HistoryConfig,
 }
 
 impl Default for InboxConfig {
@@ -43,6 +50,7 @@ impl Default for InboxConfig {
             status_updates: false,
             reject_calls: false,
             expiry_interval: Duration::from_secs(10 * 60),
+            history: HistoryConfig::default(),
         }
     }
 }
@@ -57,6 +65,10 @@ pub struct InboxParts {
     pub journal: Journal,
     /// Which thread a chat belongs to.
     pub threads: Arc<ThreadBook>,
+    /// Who is who.
+    pub contacts: Arc<ContactBook>,
+    /// Takes history in.
+    pub history: Intake,
     /// Who has written.
     pub marks: Arc<InboundMarks>,
     /// When the next message is to be gone.
@@ -209,6 +221,18 @@ impl AccountInbox {
         Ok(group.and_then(|group| group.value.number_of(&lid).map(str::to_owned)))
     }
 
+    /// Learns what writers are called. Messages are stored already, and nothing
+    /// depends on a name.
+    async fn learn_names(&self, people: Vec<Person>) {
+        for person in people {
+            let learnt = self.parts.contacts.learn_name(&self.parts.journal, person);
+            if let Err(error) = learnt.await {
+                tracing::debug!(account.id = %self.parts.account_id, %error, "name not learnt");
+                return;
+            }
+        }
+    }
+
     async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {
         let path: Path = collections::account(&self.parts.account_id)?;
         let snapshot = self.parts.store.get(&[path]).await?;
@@ -258,6 +282,7 @@ impl Inbox for AccountInbox {
         killpoint::reach(KillPoint::InsideHook);
         // Queued one after the other, so stored in order; settled together.
         let mut submitted = Vec::with_capacity(batch.len());
+        let people: Vec<Person> = batch.iter().filter_map(writer).collect();
         for message in batch {
             let is_status = ThreadKind::of(&message.chat) == ThreadKind::Status;
             if is_status && !self.parts.config.status_updates {
@@ -265,6 +290,9 @@ impl Inbox for AccountInbox {
                 continue;
             }
             submitted.push(self.submit(message).await.map_err(inbox_error)?);
+        }
+        if mutation::is_on(Mutation::AckBeforeCommit) {
+            return Ok(());
         }
         for change in submitted {
             let counter = match change.settled().await.map_err(inbox_error)? {
@@ -275,6 +303,7 @@ impl Inbox for AccountInbox {
             counter.fetch_add(1, Ordering::Relaxed);
         }
         killpoint::reach(KillPoint::AfterHook);
+        self.learn_names(people).await;
         Ok(())
     }
 
@@ -282,6 +311,29 @@ impl Inbox for AccountInbox {
         let known = self.known(key).await;
         known.map_err(|error| InboxError::Store(error.into()))
     }
+
+    async fn keep_history(&self, piece: &HistoryPiece) -> Result<(), InboxError> {
+        if !self.parts.config.history.keep {
+            return Ok(());
+        }
+        self.parts.history.keep(piece).await.map_err(inbox_error)
+    }
+}
+
+/// Who wrote a message, by the name that came with it.
+fn writer(message: &Inbound) -> Option<Person> {
+    if message.from_me || message.push_name.is_empty() {
+        return None;
+    }
+    let addresses = [Some(&message.sender), message.sender_alt.as_ref()];
+    let addresses = addresses.into_iter().flatten();
+    let of = |is: fn(&str) -> bool| addresses.clone().find(|address| is(address)).cloned();
+    Some(Person {
+        pn: of(identity::is_pn),
+        lid: of(identity::is_lid),
+        name: None,
+        push_name: Some(message.push_name.clone()),
+    })
 }
 
 /// Under what else a message names the peer of a direct chat.

@@ -335,7 +335,7 @@ impl Merger {
             }
             take_over(&mut target, &source);
             draft.put(places.target.clone(), &target)?;
-            draft.delete(places.source.clone())?;
+            draft.remove(places.source.clone())?;
             let pointer = MergedThreadDoc {
                 account_id: source.account_id.clone(),
                 into: places.target.id().to_owned(),
@@ -398,8 +398,8 @@ fn move_message(
             draft.put(one.expiry.1.clone(), &expiry)?;
         }
     }
-    draft.delete(one.expiry.0.clone())?;
-    draft.delete(one.from.clone())?;
+    draft.remove(one.expiry.0.clone())?;
+    draft.remove(one.from.clone())?;
     draft.put(pair.source.clone(), &source)?;
     draft.put(pair.target.clone(), &target)?;
     let place = Target {

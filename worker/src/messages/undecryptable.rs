@@ -97,6 +97,7 @@ pub async fn note(
             expires_at: None,
             stored_at: now,
             offline: false,
+            history: false,
         };
         draft.put(path.clone(), &document)?;
         draft.event(

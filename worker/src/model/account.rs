@@ -48,7 +48,8 @@ pub struct AccountDoc {
     pub retry_at: Option<StoreTime>,
     /// What a person must do, where the worker cannot go on by itself.
     pub action_required: Option<String>,
-    /// Connection attempts since the account was last stable.
+    /// Connection attempts since the account was last stable; a new owner goes on
+    /// with the one that it finds.
     pub attempt: i64,
     /// What else went wrong since then: the next owner goes on from here.
     pub ladder: LadderDoc,

@@ -39,8 +39,26 @@ pub const MEDIA: &str = "media";
 /// People who are not written to.
 pub const DO_NOT_CONTACT: &str = "do_not_contact";
 
+/// Keys of the API.
+pub const API_KEYS: &str = "api_keys";
+
+/// What was done with them.
+pub const AUDIT: &str = "audit";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
+
+/// Who is who, for an account.
+pub const CONTACTS: &str = "contacts";
+
+/// Pieces of history that phones gave, with their parts below them.
+pub const HISTORY_PIECES: &str = "history_pieces";
+
+/// How much history an account has.
+pub const HISTORY_TOTALS: &str = "history_totals";
+
+/// Parts, below a piece of history.
+const PARTS: &str = "parts";
 
 /// `accounts/{account}`.
 ///
@@ -125,6 +143,16 @@ pub fn do_not_contact(id: &str) -> Result<Path, StoreError> {
     Collection::new(DO_NOT_CONTACT)?.doc(id)
 }
 
+/// `api_keys/{id}`.
+pub fn api_key(id: &str) -> Result<Path, StoreError> {
+    Collection::new(API_KEYS)?.doc(id)
+}
+
+/// `audit/{id}`.
+pub fn audit(id: &str) -> Result<Path, StoreError> {
+    Collection::new(AUDIT)?.doc(id)
+}
+
 /// `commands/{id}`.
 pub fn command(id: &str) -> Result<Path, StoreError> {
     Collection::new(COMMANDS)?.doc(id)
@@ -133,4 +161,30 @@ pub fn command(id: &str) -> Result<Path, StoreError> {
 /// `events/{account}-{seq}`, the number padded so that ids sort as numbers do.
 pub fn event(account: &str, seq: i64) -> Result<Path, StoreError> {
     Collection::new(EVENTS)?.doc(&format!("{account}-{seq:012}"))
+}
+
+/// `contacts/{id}`.
+pub fn contact(id: &str) -> Result<Path, StoreError> {
+    Collection::new(CONTACTS)?.doc(id)
+}
+
+/// `history_pieces/{id}`.
+pub fn history_piece(id: &str) -> Result<Path, StoreError> {
+    Collection::new(HISTORY_PIECES)?.doc(id)
+}
+
+/// `history_pieces/{id}/parts/{number}`.
+pub fn history_part(id: &str, number: i64) -> Result<Path, StoreError> {
+    let piece = history_piece(id)?;
+    Collection::new(&format!("{piece}/{PARTS}"))?.doc(&format!("{number:04}"))
+}
+
+/// Whether a collection holds parts of a piece of history.
+pub fn are_parts(collection: &str) -> bool {
+    collection.starts_with(HISTORY_PIECES) && collection.ends_with(PARTS)
+}
+
+/// `history_totals/{account}`.
+pub fn history_totals(account: &str) -> Result<Path, StoreError> {
+    Collection::new(HISTORY_TOTALS)?.doc(account)
 }

@@ -67,6 +67,12 @@ pub enum EventKind {
     /// `recording`, `paused`), `lastSeen?`.
     #[serde(rename = "presence")]
     Presence,
+    /// A piece of the history that the phone gave is stored, or is lost: `data`:
+    /// `kind`, `state` (`stored`, `lost`), `progress?` (per cent of all there
+    /// is), `chats`, `messages`, `contacts`, `leftOut`. Its messages have no
+    /// events of their own.
+    #[serde(rename = "history.received")]
+    HistoryReceived,
     /// `data`: `from`, `to`, `reason`.
     #[serde(rename = "account.status")]
     AccountStatus,
@@ -84,6 +90,7 @@ impl EventKind {
             EventKind::GroupChanged => "group.changed",
             EventKind::ThreadMerged => "thread.merged",
             EventKind::Presence => "presence",
+            EventKind::HistoryReceived => "history.received",
             EventKind::AccountStatus => "account.status",
         }
     }

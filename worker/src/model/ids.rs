@@ -30,6 +30,11 @@ pub fn media(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("med_{}", ulid(now, rng))
 }
 
+/// An entry of the audit log: `aud_…`.
+pub fn audit(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("aud_{}", ulid(now, rng))
+}
+
 /// The conversation of an account with a chat (a JID without device).
 pub fn thread(account: &str, chat: &str) -> String {
     format!("thr_{}", derive(&["thread", account, chat]))
@@ -42,6 +47,17 @@ pub fn message(thread: &str, sender: &str, wa_message_id: &str) -> String {
         "wam_{}",
         derive(&["message", thread, sender, wa_message_id])
     )
+}
+
+/// What is known of somebody, by the address that is preferred.
+pub fn contact(account: &str, address: &str) -> String {
+    format!("con_{}", derive(&["contact", account, address]))
+}
+
+/// A piece of history, by what it holds: the same, however often it comes.
+pub fn history_piece(account: &str, compressed: &[u8]) -> String {
+    let content = hex::encode(Sha256::digest(compressed));
+    format!("his_{}", derive(&["history_piece", account, &content]))
 }
 
 /// The document of an idempotency key.

@@ -86,6 +86,9 @@ pub struct MessageDoc {
     /// It waited at the server while this account was offline.
     #[serde(default)]
     pub offline: bool,
+    /// It is from before the account was linked: the phone gave it.
+    #[serde(default)]
+    pub history: bool,
 }
 
 impl Stored for MessageDoc {}
@@ -392,6 +395,7 @@ mod tests {
             expires_at: None,
             stored_at: at,
             offline: false,
+            history: false,
         }
     }
 

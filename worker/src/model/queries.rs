@@ -4,8 +4,8 @@
 use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, StoreTime, Value};
 
 use super::collections::{
-    ACCOUNTS, COMMANDS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS, OUTBOX, THREADS, WA_OUTBOX,
-    messages,
+    ACCOUNTS, API_KEYS, AUDIT, COMMANDS, CONTACTS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS,
+    HISTORY_PIECES, MEDIA, OUTBOX, THREADS, WA_OUTBOX, messages,
 };
 use super::{Desired, EventKind, Status};
 
@@ -90,6 +90,35 @@ pub fn groups(account: &str) -> Result<Query, StoreError> {
         .filter("joined", Op::Eq, Value::Bool(true)))
 }
 
+/// Contacts of an account, by name.
+pub fn contacts(account: &str) -> Result<Query, StoreError> {
+    Ok(contacts_of(account)?.order("nameKey", Direction::Ascending))
+}
+
+/// Contacts of an account whose name begins so, by name.
+pub fn contacts_by_name(account: &str, prefix: &str) -> Result<Query, StoreError> {
+    beginning(contacts_of(account)?, "nameKey", prefix)
+}
+
+/// Contacts of an account whose number begins so, by number.
+pub fn contacts_by_number(account: &str, digits: &str) -> Result<Query, StoreError> {
+    beginning(contacts_of(account)?, "pn", digits)
+}
+
+/// The contact of an account that has this LID.
+pub fn contact_by_lid(account: &str, lid: &str) -> Result<Query, StoreError> {
+    Ok(contacts_of(account)?
+        .filter("lid", Op::Eq, text(lid))
+        .limit(1))
+}
+
+/// Pieces of an account's history that are not settled. To be watched.
+pub fn history_open(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(HISTORY_PIECES)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("open", Op::Eq, Value::Bool(true)))
+}
+
 /// Messages of a thread, the latest first.
 pub fn messages_of(thread: &str) -> Result<Query, StoreError> {
     Ok(Query::new(messages(thread)?).order("sortAt", Direction::Descending))
@@ -118,6 +147,21 @@ pub fn wa_outbox_by_wa_id(account: &str, wa_message_id: &str) -> Result<Query, S
     Ok(wa_outbox_of(account)?
         .filter("waMessageId", Op::Eq, text(wa_message_id))
         .limit(1))
+}
+
+/// One message that waits to be sent with this file.
+pub fn wa_outbox_needing(media: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WA_OUTBOX)?)
+        .filter("mediaId", Op::Eq, text(media))
+        .filter("open", Op::Eq, Value::Bool(true))
+        .limit(1))
+}
+
+/// Files that are not kept for longer than until a time, the oldest first.
+pub fn media_kept_until(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(MEDIA)?)
+        .filter("keepUntil", Op::Lt, Value::Time(at))
+        .order("keepUntil", Direction::Ascending))
 }
 
 /// Requests to send of an account, the latest first.
@@ -163,6 +207,16 @@ pub fn do_not_contact() -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(DO_NOT_CONTACT)?))
 }
 
+/// Every key of the API, revoked ones too, by id.
+pub fn api_keys() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(API_KEYS)?))
+}
+
+/// What was done with them, the latest first.
+pub fn audit() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(AUDIT)?).order("at", Direction::Descending))
+}
+
 /// Texts that begin with a prefix: from it to the last text that still does.
 fn beginning(query: Query, field: &str, prefix: &str) -> Result<Query, StoreError> {
     Ok(query
@@ -173,6 +227,10 @@ fn beginning(query: Query, field: &str, prefix: &str) -> Result<Query, StoreErro
 
 fn threads_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(THREADS)?).filter("accountId", Op::Eq, text(account)))
+}
+
+fn contacts_of(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(CONTACTS)?).filter("accountId", Op::Eq, text(account)))
 }
 
 fn wa_outbox_of(account: &str) -> Result<Query, StoreError> {
@@ -224,17 +282,29 @@ mod tests {
             ("thread_by_lid", thread_by_lid("a", "l")),
             ("threads_merging", threads_merging("a")),
             ("groups", groups("a")),
+            ("contacts", contacts("a")),
+            ("contacts_by_name", contacts_by_name("a", "an")),
+            ("contacts_by_number", contacts_by_number("a", "49")),
+            ("contact_by_lid", contact_by_lid("a", "l")),
+            ("history_open", history_open("a")),
             ("messages_of", messages_of("t")),
             ("messages_unread", messages_unread("t")),
             ("expiries", expiries("a")),
             ("wa_outbox_open", wa_outbox_open("a")),
             ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
+            ("wa_outbox_needing", wa_outbox_needing("m")),
+            (
+                "media_kept_until",
+                media_kept_until(StoreTime::from_micros(0)),
+            ),
             ("outbox", outbox("a")),
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),
             ("status_changes", status_changes("a")),
             ("events_before", events_before(StoreTime::from_micros(0))),
             ("do_not_contact", do_not_contact()),
+            ("api_keys", api_keys()),
+            ("audit", audit()),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),
         ]

@@ -69,6 +69,9 @@ pub struct ThreadDoc {
     /// When typing was asked: it is worth nothing soon after.
     #[serde(default)]
     pub typing_at: Option<StoreTime>,
+    /// Messages from before the account was linked.
+    #[serde(default)]
+    pub history_messages: i64,
     /// When the first message came or went.
     pub created_at: StoreTime,
 }

@@ -56,6 +56,8 @@ pub struct AcceptParts<'a> {
     pub rng: &'a dyn Rng,
     /// How long an idempotency key is remembered.
     pub idempotency_ttl: Duration,
+    /// How long files are kept.
+    pub media_retention: Duration,
 }
 
 /// A message to be sent.
@@ -185,6 +187,7 @@ pub async fn accept(
             own: &own,
             thread_id: thread.as_ref().map(|thread| thread.path.id()),
             to: &to,
+            media_retention: parts.media_retention,
         };
         let prepared = request.message.prepare(&context).await?;
         let place = Place { thread, group };
@@ -194,7 +197,8 @@ pub async fn accept(
                 killpoint::reach(KillPoint::AfterAccept);
                 return Ok(AcceptOutcome::Accepted(accepted));
             }
-            // The thread was created meanwhile, or the key was used: look again.
+            // The thread was created meanwhile, the key was used, or the file was
+            // kept for another message: look again.
             CommitOutcome::Rejected => parts.clock.sleep(ATTEMPT_WAIT).await,
         }
     }
@@ -373,7 +377,7 @@ fn writes(
     request: &AcceptRequest,
     to: &str,
     data_key: &DataKey,
-    prepared: Prepared,
+    mut prepared: Prepared,
     Place { thread, group }: Place,
     key: KeyState,
 ) -> Result<(Vec<Write>, Accepted), AcceptError> {
@@ -384,20 +388,23 @@ fn writes(
     let message_id = ids::outgoing(wall, rng);
     let wa_message_id = whatsapp::generate_message_id(rng);
     let secret = whatsapp::generate_message_secret(rng);
+    if prepared.amends.is_none() {
+        prepared.extras.expires_after_seconds = timer(thread.as_ref(), group.as_ref());
+    }
     let around = Surroundings {
         chat: to,
         now_ms: wall.timestamp_millis(),
         secret: &secret,
-        media_key: prepared.media_id.as_ref().map(|_| {
+        media_key: prepared.file.as_ref().map(|_| {
             let mut key = [0; MEDIA_KEY_BYTES];
             rng.fill(&mut key);
             key
         }),
+        thumbnail: prepared
+            .file
+            .as_ref()
+            .and_then(|file| file.thumbnail.as_deref()),
     };
-    let mut prepared = prepared;
-    if prepared.amends.is_none() {
-        prepared.extras.expires_after_seconds = timer(thread.as_ref(), group.as_ref());
-    }
     let expires_at = expiry::expires_at(now, prepared.extras.expires_after_seconds);
     let payload = encode(&prepared.content, &prepared.extras, around);
     let sealed = data_key.seal_secret(rng, &account_id, &payload_purpose(&message_id), &payload);
@@ -407,7 +414,12 @@ fn writes(
         |found| found.path.id().to_owned(),
     );
     let stored_message_id = ids::message(&thread_id, ME, &wa_message_id);
-    let mut writes = Vec::with_capacity(5);
+    let mut writes = Vec::with_capacity(6);
+    let (media_id, keep) = match prepared.file {
+        Some(file) => (Some(file.media_id), file.keep),
+        None => (None, None),
+    };
+    writes.extend(keep);
     // What changes another message is none of its own in the thread.
     if prepared.amends.is_none() {
         writes.push(thread_write(
@@ -456,6 +468,7 @@ fn writes(
             expires_at,
             stored_at: now,
             offline: false,
+            history: false,
         };
         let path = collections::message(&thread_id, &stored_message_id)?;
         writes.push(create(path, message.to_document()?));
@@ -497,7 +510,7 @@ fn writes(
         read_at: None,
         error: None,
         amends: prepared.amends,
-        media_id: prepared.media_id,
+        media_id,
         thread_id: thread_id.clone(),
         stored_message_id: stored_message_id.clone(),
         traceparent: request.traceparent.clone(),

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
+use coordinator_lib::mutation::{self, Mutation};
+use whatsapp::media::Attachment;
 use whatsapp::{OutboundMessage, SendError};
 
 use super::pump::{PumpParts, STORE_WAIT, WAIT_SPREAD};
@@ -19,6 +21,7 @@ use super::settle::{Begun, Places, Ready};
 use super::verdict::{self, Reason, Scope, Verdict};
 use crate::events::JournalError;
 use crate::killpoint::{self, KillPoint};
+use crate::media::MediaStoreError;
 use crate::messages::refusals;
 use crate::model::WaOutboxDoc;
 use crate::model::outbox::payload_purpose;
@@ -168,6 +171,13 @@ impl Attempt<'_> {
         durable
     }
 
+    /// The file that goes with the message.
+    async fn attachment(&self, id: &str) -> Result<Attachment, MediaStoreError> {
+        let media = &self.parts.media;
+        let plain = media.read(id).await?;
+        Ok(Attachment::new(plain, media.temporary()?))
+    }
+
     /// Sends the frame and waits for the server's answer.
     ///
     /// What the conversation has written changes the session that encrypts the
@@ -196,17 +206,16 @@ impl Attempt<'_> {
         };
         let message = OutboundMessage {
             chat: document.chat.clone(),
-            message_id: document.wa_message_id.clone(),
+            message_id: if mutation::is_on(Mutation::DropReservedId) {
+                whatsapp::generate_message_id(&*self.parts.rng)
+            } else {
+                document.wa_message_id.clone()
+            },
             payload: bytes::Bytes::copy_from_slice(&payload),
             attachment: match &document.media_id {
-                Some(id) => match self.parts.media.path(id) {
-                    Some(path) => Some(path),
-                    None => {
-                        return Verdict::Fail(Reason::new(
-                            "no_media_folder",
-                            "this worker has no folder for files",
-                        ));
-                    }
+                Some(id) => match self.attachment(id).await {
+                    Ok(attachment) => Some(attachment),
+                    Err(error) => return verdict::of_media_error(&error),
                 },
                 None => None,
             },
@@ -227,6 +236,7 @@ impl Attempt<'_> {
                 }
                 verdict::of_send_error(&error)
             }
+            Ok(()) if mutation::is_on(Mutation::SentBeforeAck) => Verdict::Sent,
             Ok(()) => {
                 killpoint::reach(KillPoint::AfterWire);
                 let answer = async {

@@ -32,7 +32,7 @@ use super::settle::Places;
 use super::status::PumpStatus;
 use crate::account::link::Link;
 use crate::events::Journal;
-use crate::media::MediaFolder;
+use crate::media::MediaStore;
 use crate::messages::receipts::{SentIndex, Target};
 use crate::model::stored::Record;
 use crate::model::{Stored, WaOutboxDoc, queries};
@@ -64,7 +64,7 @@ pub struct PumpParts {
     /// The server's acknowledgements.
     pub acks: Arc<Acks>,
     /// Where files are that go with messages.
-    pub media: MediaFolder,
+    pub media: MediaStore,
     /// Who has just written here.
     pub marks: Arc<InboundMarks>,
     /// For the receipts that follow.

@@ -1,6 +1,9 @@
 //! What clients ask to send, checked: limits, and the message that it refers to.
 
-use coordinator_lib::store::{Document, DocumentStore};
+use std::time::Duration;
+
+use bytes::Bytes;
+use coordinator_lib::store::{Document, DocumentStore, Precondition, Write};
 use session::DataKey;
 use whatsapp::content::votes::{self, Ballot};
 use whatsapp::content::{
@@ -9,6 +12,7 @@ use whatsapp::content::{
 use whatsapp::{Content, Extras};
 
 use super::accept::AcceptError;
+use crate::media::sweep::keep;
 use crate::messages::arrival::poll_purpose;
 use crate::messages::identity;
 use crate::model::message::Details;
@@ -74,7 +78,16 @@ pub(super) struct Prepared {
     pub(super) content: Content,
     pub(super) extras: Extras,
     pub(super) amends: Option<AmendsDoc>,
-    pub(super) media_id: Option<String>,
+    pub(super) file: Option<PreparedFile>,
+}
+
+/// The file that goes with a message.
+pub(super) struct PreparedFile {
+    pub(super) media_id: String,
+    /// A small JPEG of it, if it is a picture.
+    pub(super) thumbnail: Option<Bytes>,
+    /// Keeps it until the message is sent, where it might be removed before.
+    pub(super) keep: Option<Write>,
 }
 
 /// Where a request is looked up.
@@ -90,6 +103,8 @@ pub(super) struct Context<'a> {
     pub(super) to: &'a str,
     /// The recipient, if it is a group that is known.
     pub(super) group: Option<&'a GroupDoc>,
+    /// How long files are kept.
+    pub(super) media_retention: Duration,
 }
 
 impl NewMessage {
@@ -208,7 +223,7 @@ impl NewMessage {
             content,
             extras: Extras::default(),
             amends: None,
-            media_id: None,
+            file: None,
         };
         match self {
             NewMessage::Text {
@@ -245,7 +260,7 @@ impl NewMessage {
                 caption,
                 file_name,
             } => {
-                let file = context.find_media(media_id).await?;
+                let (file, keep) = context.find_media(media_id).await?;
                 if !is_of_kind(*kind, &file.mime_type) {
                     return Err(invalid(
                         "`media.kind` does not go with the file's media type",
@@ -258,11 +273,16 @@ impl NewMessage {
                     caption: caption.clone(),
                     file_name: file_name.clone(),
                     seconds: None,
-                    width: None,
-                    height: None,
+                    width: file.width.and_then(|pixels| u32::try_from(pixels).ok()),
+                    height: file.height.and_then(|pixels| u32::try_from(pixels).ok()),
                 });
+                let file = PreparedFile {
+                    media_id: media_id.clone(),
+                    thumbnail: file.thumbnail.filter(|_| *kind == MediaKind::Image),
+                    keep,
+                };
                 Ok(Prepared {
-                    media_id: Some(media_id.clone()),
+                    file: Some(file),
                     ..plain(content)
                 })
             }
@@ -278,7 +298,7 @@ impl NewMessage {
                         stored_message_id: stored_message_id.clone(),
                         change: change.clone(),
                     }),
-                    media_id: None,
+                    file: None,
                 })
             }
         }
@@ -298,15 +318,23 @@ impl Context<'_> {
         }
     }
 
-    async fn find_media(&self, id: &str) -> Result<MediaDoc, AcceptError> {
+    /// A file, and the write that keeps it, where it may be removed soon. Most
+    /// of the time there is none, so that messages with the same file do not
+    /// hinder one another.
+    async fn find_media(&self, id: &str) -> Result<(MediaDoc, Option<Write>), AcceptError> {
         let unknown = || AcceptError::UnknownMedia;
         let path = collections::media(id).map_err(|_| unknown())?;
         let snapshot = self.store.get(&[path]).await?;
+        let now = snapshot.read_time;
         let document: Option<&Document> = snapshot.documents.iter().flatten().next();
-        match MediaDoc::read(document.ok_or_else(unknown)?)? {
-            Read::Known(record) => Ok(record.value),
-            Read::Newer(_) => Err(AcceptError::Newer),
-        }
+        let record = match MediaDoc::read(document.ok_or_else(unknown)?)? {
+            Read::Known(record) => record,
+            Read::Newer(_) => return Err(AcceptError::Newer),
+        };
+        let is_safe = record.value.keep_until > now.saturating_add(self.media_retention / 2);
+        let unchanged = Precondition::Unchanged(record.update_time);
+        let keep = (!is_safe).then(|| keep(record.path, now, self.media_retention, unchanged));
+        Ok((record.value, keep))
     }
 
     /// The account's own address of the same kind as another one; in a group,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use whatsapp::SendError;
 
+use crate::media::MediaStoreError;
+
 /// How long everything waits after WhatsApp said that this is too much, for the
 /// first time. An acknowledgement names no time, so it is ours; a ban names its
 /// end, and until then the account has no connection to send on.
@@ -99,6 +101,30 @@ pub fn of_send_error(error: &SendError) -> Verdict {
     }
 }
 
+/// What follows when the file that goes with a message was not read.
+pub fn of_media_error(error: &MediaStoreError) -> Verdict {
+    match error {
+        MediaStoreError::Gone => Verdict::Fail(Reason::new("media_gone", "its file is gone")),
+        MediaStoreError::TooLarge { .. } => Verdict::Fail(Reason::new(
+            "media_too_large",
+            "its file is larger than this worker sends: see to --media-bytes-max",
+        )),
+        // Another worker may have what this one has not.
+        MediaStoreError::NoPlace => Verdict::Retry(Reason::new(
+            "no_media_store",
+            "this worker has no place for files: see to --media-store",
+        )),
+        MediaStoreError::Full(_) => Verdict::Retry(Reason::new(
+            "disk",
+            "the file could not be prepared: see to the disk of the data folder",
+        )),
+        MediaStoreError::Unavailable(_) => Verdict::Retry(Reason::new(
+            "media_store_down",
+            "the media store does not answer",
+        )),
+    }
+}
+
 /// What follows from the server's answer to the frame: none in time, or an
 /// acknowledgement with or without an error.
 pub fn of_ack(answer: Option<Option<u16>>) -> Verdict {
@@ -187,6 +213,20 @@ mod tests {
         ];
         for (answer, expected) in rows {
             assert_eq!(name(&of_ack(answer)), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_given_up_and_one_that_is_out_of_reach_is_not() {
+        let rows = [
+            (MediaStoreError::Gone, "fail"),
+            (MediaStoreError::TooLarge { limit: 1 }, "fail"),
+            (MediaStoreError::NoPlace, "retry"),
+            (MediaStoreError::Full("no room".into()), "retry"),
+            (MediaStoreError::Unavailable("no answer".into()), "retry"),
+        ];
+        for (error, expected) in rows {
+            assert_eq!(name(&of_media_error(&error)), expected, "{error:?}");
         }
     }
 

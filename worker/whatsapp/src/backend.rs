@@ -37,6 +37,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::gate::{Gate, GateClosed};
+use coordinator_lib::mutation::{self, Mutation};
 use prost::Message;
 use session::{Kind, Record, RecordError, SessionError, SessionFiles};
 use whatsapp_rust::store::error::StoreError;
@@ -89,6 +90,9 @@ impl From<BackendError> for StoreError {
 
 impl Backend {
     pub(crate) fn new(files: SessionFiles, gate: Gate, clock: SharedClock) -> Self {
+        if mutation::is_on(Mutation::ForgetPending) {
+            files.retain(Kind::Pending, |_, _| false);
+        }
         Self {
             files,
             gate,

@@ -126,6 +126,9 @@ pub struct EngineConfig {
     pub send_timeout: Duration,
     /// In a simulation: where the media hosts are, instead of WhatsApp's own.
     pub media_url: Option<String>,
+    /// The largest piece of history that is fetched, in bytes; with none the
+    /// phone's history is acknowledged and left.
+    pub history_bytes_max: Option<u64>,
     /// How to pair.
     pub pairing: PairingMethod,
     /// The account's own proxy, for everything that its engine opens.
@@ -143,6 +146,7 @@ impl Default for EngineConfig {
             connect_timeout: Duration::from_secs(15),
             send_timeout: Duration::from_secs(20),
             media_url: None,
+            history_bytes_max: None,
             pairing: PairingMethod::QrCode,
             proxy: None,
         }

@@ -9,13 +9,13 @@
 //! [`Engine::shutdown`], and in an emergency the drop, leave nothing behind.
 
 mod groups;
+mod history;
 mod linking;
 mod memory;
 mod presence;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ use crate::hook::InboxHook;
 use crate::inbox::Inbox;
 use crate::listener::Listener;
 use crate::media::host::MediaHost;
-use crate::media::{self, MEDIA_KEY_BYTES};
+use crate::media::{self, Attachment, MEDIA_KEY_BYTES};
 use crate::monitor::{Monitor, Phase};
 use crate::redelivery::Redelivery;
 use crate::runtime::TaskRuntime;
@@ -69,6 +69,10 @@ const SECRETS_OF_POLLS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 6
 /// For a file of the largest size on a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+/// A snapshot of the app state that comes as a file. What an engine fetches is
+/// that and history, and it keeps both in memory.
+const APP_STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// What tasks get to end by themselves once the engine is down. Those that do
 /// take no time; the others sleep or wait for an answer that will not come.
 const TASKS_END_WITHIN: Duration = Duration::from_millis(100);
@@ -87,7 +91,7 @@ pub struct OutboundMessage {
     /// [`encode`](crate::content::encode::encode) gives it.
     pub payload: Bytes,
     /// The file that goes with it, for the media host.
-    pub attachment: Option<PathBuf>,
+    pub attachment: Option<Attachment>,
 }
 
 /// The account's own addresses.
@@ -179,8 +183,13 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         assert_endpoint_is_allowed(&config.endpoint)?;
         assert_proxy_is_allowed(config.proxy.as_ref())?;
-        let media_host =
-            MediaHost::new(config.media_url, config.proxy.clone()).behind(gates.wire.clone());
+        let media_host = MediaHost::new(config.media_url, config.proxy.clone())
+            .behind(gates.wire.clone())
+            .at_most(
+                config
+                    .history_bytes_max
+                    .map_or(APP_STATE_BYTES_MAX, |bytes| bytes.max(APP_STATE_BYTES_MAX)),
+            );
         let runtime = TaskRuntime::new(clock.clone());
         let monitor = Arc::new(Monitor::new(clock.clone()));
         let stopping = CancellationToken::new();
@@ -208,6 +217,12 @@ impl Engine {
             monitor.clone(),
             barrier.clone(),
         ));
+        let history = history::pieces(
+            inbox.clone(),
+            config.history_bytes_max.unwrap_or(0),
+            clock.clone(),
+            runtime.clone(),
+        );
         let hook = InboxHook::new(inbox, monitor.clone());
         let build = Client::builder()
             .with_runtime(runtime.clone())
@@ -218,8 +233,7 @@ impl Engine {
             .with_cache_config(cache_config())
             .with_inbound_durability_hook(hook.clone())
             .with_wanted_pre_key_count(config.prekeys_wanted)
-            // History needs media downloads, which are not there yet.
-            .with_skip_history_sync(true)
+            .with_skip_history_sync(config.history_bytes_max.is_none())
             .with_background_saver_interval(DEVICE_SAVE_INTERVAL)
             .build()
             .await;
@@ -235,6 +249,7 @@ impl Engine {
             .subscribe_handler(Arc::new(Listener::new(
                 monitor.clone(),
                 stray_messages(hook, runtime.clone()),
+                history,
             )))
             .detach();
 
@@ -284,7 +299,7 @@ impl Engine {
         let payload = waproto::codec::message_decode(&message.payload)
             .map_err(|_| SendError::Rejected("not an encoded message"))?;
         let payload = match &message.attachment {
-            Some(path) => self.upload(&client, path, payload).await?,
+            Some(file) => self.upload(&client, file, payload).await?,
             None => payload,
         };
         let options = SendOptions::default().with_message_id(&message.message_id);
@@ -298,17 +313,14 @@ impl Engine {
     async fn upload(
         &self,
         client: &Arc<Client>,
-        path: &Path,
+        attachment: &Attachment,
         mut payload: wa::Message,
     ) -> Result<wa::Message, SendError> {
         let (kind, key) = attached(&payload).ok_or(SendError::Rejected("no file goes with it"))?;
-        let source = path.to_owned();
+        let source = attachment.clone();
         let encrypted = tokio::task::spawn_blocking(move || media::encrypt(&source, kind, &key));
         let (file, info) = match encrypted.await {
             Ok(Ok(encrypted)) => encrypted,
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(SendError::Rejected("its file is gone"));
-            }
             Ok(Err(_)) => return Err(SendError::Disk),
             Err(_) => return Err(SendError::Internal),
         };

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::disconnect::DisconnectReason;
 use crate::groups::GroupNews;
+use crate::history::Person;
 use crate::linking::PasskeyStep;
 use crate::presence::PresenceState;
 
@@ -190,13 +191,22 @@ pub enum EngineEvent {
         /// When they were last online, if they let others see it.
         last_seen: Option<DateTime<Utc>>,
     },
+    /// A chat was put away on the phone, or taken out again.
+    ChatArchived {
+        /// The conversation's JID.
+        chat: String,
+        /// It was put away.
+        archived: bool,
+    },
+    /// Somebody is called so in the phone's address book.
+    ContactNamed(Person),
     /// The run loop has ended; the instance is of no more use. Always the last.
     Stopped,
 }
 
 impl EngineEvent {
     /// Every name that [`EngineEvent::name`] gives.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 16] = [
         "stage",
         "qr",
         "qr_exhausted",
@@ -210,6 +220,8 @@ impl EngineEvent {
         "call",
         "group",
         "presence",
+        "chat_archived",
+        "contact_named",
         "stopped",
     ];
 
@@ -229,6 +241,8 @@ impl EngineEvent {
             Self::Call { .. } => "call",
             Self::Group { .. } => "group",
             Self::Presence { .. } => "presence",
+            Self::ChatArchived { .. } => "chat_archived",
+            Self::ContactNamed(_) => "contact_named",
             Self::Stopped => "stopped",
         }
     }
@@ -241,7 +255,9 @@ impl EngineEvent {
             | Self::Undecryptable { .. }
             | Self::Call { .. }
             | Self::Group { .. }
-            | Self::Presence { .. } => true,
+            | Self::Presence { .. }
+            | Self::ChatArchived { .. }
+            | Self::ContactNamed(_) => true,
             Self::Stage(_)
             | Self::Qr { .. }
             | Self::QrExhausted

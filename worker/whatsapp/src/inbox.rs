@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::content::{Content, Extras};
+use crate::history::HistoryPiece;
 use crate::media::MediaRef;
 
 /// Stores inbound messages durably.
@@ -34,6 +35,16 @@ pub trait Inbox: Send + Sync + 'static {
     /// # Errors
     /// [`InboxError`]; the message comes again.
     async fn holds(&self, key: MessageKey<'_>) -> Result<bool, InboxError>;
+
+    /// Makes a piece of history durable, so that it can be read in peace; an
+    /// inbox that wants none drops it. The phone has been told that it came and
+    /// does not give it again, so this is tried until the instance ends.
+    ///
+    /// # Errors
+    /// [`InboxError`]; it is tried again, but for [`InboxError::NotOwner`].
+    async fn keep_history(&self, _piece: &HistoryPiece) -> Result<(), InboxError> {
+        Ok(())
+    }
 }
 
 /// What names a message: (chat, sender, id), as the stanza has them.

@@ -44,8 +44,8 @@
 //!
 //! # Not here
 //! - Which account, which lease, when to connect again: the supervisor.
-//! - Media and history: history that a phone offers after pairing is acknowledged
-//!   and skipped.
+//! - Where history goes: a piece is handed over once it is fetched
+//!   ([`Inbox::keep_history`]).
 //!
 //! # Builds
 //! The cargo feature `simulation` makes the engine accept forged certificates,
@@ -65,6 +65,7 @@ mod disconnect;
 mod engine;
 mod events;
 pub mod groups;
+pub mod history;
 mod hook;
 mod http;
 mod inbox;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use wacore::stanza::groups::GroupNotificationAction;
 use wacore::types::call::{CallAction, IncomingCall};
 use wacore::types::events::{
-    ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, InboundMessage, Receipt,
-    ServerAck,
+    ConnectFailureReason, ContactUpdate, Event, EventHandler, EventInterest, EventKind,
+    InboundMessage, Receipt, ServerAck,
 };
 use wacore::types::message::MessageSource;
 use wacore::types::presence::{ChatPresence, ChatPresenceMedia, ReceiptType};
@@ -20,6 +20,7 @@ use wacore::types::presence::{ChatPresence, ChatPresenceMedia, ReceiptType};
 use crate::disconnect::DisconnectReason;
 use crate::events::{EngineEvent, QrCode, ReceiptKind};
 use crate::groups::GroupNews;
+use crate::history::{HistoryKind, HistoryPiece, Person};
 use crate::linking::PasskeyStep;
 use crate::monitor::{Monitor, Phase};
 use crate::presence::PresenceState;
@@ -27,15 +28,23 @@ use crate::presence::PresenceState;
 /// What is done with messages that did not come by the hook.
 pub(crate) type Stray = Box<dyn Fn(Vec<InboundMessage>) + Send + Sync>;
 
+/// What is done with pieces of history.
+pub(crate) type History = Box<dyn Fn(HistoryPiece) + Send + Sync>;
+
 /// Receives the engine's events.
 pub(crate) struct Listener {
     monitor: Arc<Monitor>,
     stray: Stray,
+    history: History,
 }
 
 impl Listener {
-    pub(crate) fn new(monitor: Arc<Monitor>, stray: Stray) -> Self {
-        Self { monitor, stray }
+    pub(crate) fn new(monitor: Arc<Monitor>, stray: Stray, history: History) -> Self {
+        Self {
+            monitor,
+            stray,
+            history,
+        }
     }
 
     fn ended_by(&self, reason: DisconnectReason) {
@@ -148,6 +157,21 @@ impl Listener {
             Event::Messages(batch) if !batch.hook_committed => {
                 (self.stray)(batch.messages.to_vec());
             }
+            Event::ArchiveUpdate(update) => self.monitor.emit(EngineEvent::ChatArchived {
+                chat: update.jid.to_non_ad().to_string(),
+                archived: update.action.archived.unwrap_or(false),
+            }),
+            Event::ContactUpdate(update) => {
+                if let Some(person) = named(update) {
+                    self.monitor.emit(EngineEvent::ContactNamed(person));
+                }
+            }
+            Event::HistorySync(piece) => (self.history)(HistoryPiece {
+                kind: HistoryKind::from_number(piece.sync_type()),
+                order: piece.chunk_order(),
+                progress: piece.progress(),
+                compressed: piece.compressed_bytes().clone(),
+            }),
             // The engine has many more, and may get others: none that this
             // worker acts on.
             _ => {}
@@ -241,6 +265,9 @@ impl EventHandler for Listener {
             EventKind::GroupUpdate,
             EventKind::Presence,
             EventKind::ChatPresence,
+            EventKind::HistorySync,
+            EventKind::ArchiveUpdate,
+            EventKind::ContactUpdate,
         ])
     }
 }
@@ -273,6 +300,24 @@ fn group_news(action: &GroupNotificationAction) -> Option<GroupNews> {
         | GroupNotificationAction::Ephemeral { .. } => GroupNews::Settings,
         GroupNotificationAction::Delete { .. } => GroupNews::Deleted,
         _ => return None,
+    })
+}
+
+/// Somebody in the phone's address book; none without a name.
+fn named(update: &ContactUpdate) -> Option<Person> {
+    let action = &update.action;
+    let name = action.full_name.as_ref().or(action.first_name.as_ref())?;
+    let address = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+    let own = update.jid.to_non_ad().to_string();
+    let (pn, lid) = match update.jid.is_lid() {
+        true => (address(action.pn_jid.as_ref()), Some(own)),
+        false => (Some(own), address(action.lid_jid.as_ref())),
+    };
+    Some(Person {
+        pn,
+        lid,
+        name: Some(name.clone()).filter(|name| !name.is_empty()),
+        push_name: None,
     })
 }
 
@@ -309,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn every_passkey_event_becomes_a_step() {
         let monitor = Arc::new(Monitor::new(Arc::new(ManualClock::default())));
-        let listener = Listener::new(Arc::clone(&monitor), Box::new(|_| {}));
+        let listener = Listener::new(Arc::clone(&monitor), Box::new(|_| {}), Box::new(|_| {}));
         let code = |skip| {
             PairPasskeyConfirmation::builder()
                 .code("ABCD-1234".to_owned())

@@ -9,7 +9,6 @@ pub(crate) mod host;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use coordinator_lib::clock::SharedClock;
@@ -159,19 +158,46 @@ impl DownloadWriter for Limited {
     }
 }
 
+/// The file that goes with a message, and an empty one for what becomes of it.
+/// Clones are the same two.
+#[derive(Clone)]
+pub struct Attachment(Arc<Files>);
+
+struct Files {
+    plain: File,
+    encrypted: File,
+}
+
+impl Attachment {
+    /// A file to be sent, and an empty file to be written and read.
+    pub fn new(plain: File, encrypted: File) -> Self {
+        Self(Arc::new(Files { plain, encrypted }))
+    }
+}
+
+impl PartialEq for Attachment {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Attachment {}
+
 /// An encrypted file, on its way to the media host.
 pub(crate) struct EncryptedFile(File);
 
-/// Encrypts a file into a nameless one beside it. The same key makes the same
-/// ciphertext, so that every attempt at a message sends the same file.
+/// Encrypts a file. The same key makes the same ciphertext, so that every
+/// attempt at a message sends the same file.
 pub(crate) fn encrypt(
-    path: &Path,
+    attachment: &Attachment,
     kind: MediaKind,
     key: &[u8; MEDIA_KEY_BYTES],
 ) -> io::Result<(EncryptedFile, EncryptedMediaInfo)> {
-    let plain = File::open(path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let encrypted = tempfile::tempfile_in(folder)?;
+    let mut plain = attachment.0.plain.try_clone()?;
+    plain.rewind()?;
+    let mut encrypted = attachment.0.encrypted.try_clone()?;
+    encrypted.rewind()?;
+    encrypted.set_len(0)?;
     let info = encrypt_media_streaming_with_key(
         io::BufReader::new(plain),
         io::BufWriter::new(encrypted.try_clone()?),
@@ -250,9 +276,9 @@ mod tests {
 
     #[test]
     fn the_same_key_makes_the_same_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plain");
-        std::fs::write(&path, vec![7; 100_000]).unwrap();
+        let mut plain = tempfile::tempfile().unwrap();
+        plain.write_all(&[7; 100_000]).unwrap();
+        let attachment = Attachment::new(plain, tempfile::tempfile().unwrap());
         let read = |source: EncryptedFile| {
             let mut bytes = Vec::new();
             source
@@ -263,13 +289,12 @@ mod tests {
             assert_eq!(source.len(), bytes.len() as u64);
             bytes
         };
-        let (one, info) = encrypt(&path, MediaKind::Image, &[1; 32]).unwrap();
-        let (two, _) = encrypt(&path, MediaKind::Image, &[1; 32]).unwrap();
+        let (one, info) = encrypt(&attachment, MediaKind::Image, &[1; 32]).unwrap();
         let one = read(one);
+        let (two, _) = encrypt(&attachment, MediaKind::Image, &[1; 32]).unwrap();
         assert_eq!(one, read(two));
         assert_eq!(info.file_length, 100_000);
         assert!(!one.windows(8).any(|window| window == [7; 8]));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

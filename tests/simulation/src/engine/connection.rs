@@ -9,6 +9,7 @@ use whatsapp::{Content, DisconnectReason, EngineEvent, Extras, Inbound, Stage};
 use super::{Instance, Phase};
 use crate::clock::VirtualClock;
 use crate::post::{Cargo, Delivery, Letter, News, address};
+use crate::server::Sender;
 
 /// Letters that go into the inbox together.
 const TOGETHER_MAX: usize = 8;
@@ -27,21 +28,17 @@ impl Instance {
         };
         let engines = &self.engines;
         let record = &engines.sea.record;
+        let Sender { account, epoch, .. } = &self.sender;
         record.note(
             engines.process.name(),
-            format_args!("{} epoch {} ends: {reason}", self.account, self.epoch),
+            format_args!("{account} epoch {epoch} ends: {reason}"),
         );
-        engines.server.ends(&self.account, self.epoch);
-        let (post, account, connection) = (
-            Arc::clone(&engines.post),
-            self.account.clone(),
-            self.connection,
-        );
+        engines.server.ends(account, *epoch);
+        let (post, sender) = (Arc::clone(&engines.post), self.sender.clone());
         let travel = Duration::from_micros(engines.rng.range(2_000..60_000));
-        engines
-            .sea
-            .timeline
-            .quietly(travel, None, move || post.hang_up(&account, connection));
+        engines.sea.timeline.quietly(travel, None, move || {
+            post.hang_up(&sender.account, sender.connection)
+        });
         self.phase.send_replace(Phase::Ended);
         self.emit(EngineEvent::Disconnected(reason)).await;
         self.emit(EngineEvent::Stopped).await;
@@ -113,7 +110,8 @@ impl Instance {
             }
             Delivery::CaughtUp => {
                 self.phase.send_replace(Phase::Connected);
-                self.engines.server.begins(&self.account, self.epoch);
+                let Sender { account, epoch, .. } = &self.sender;
+                self.engines.server.begins(account, *epoch);
                 self.engines.sea.record.reached("engine connected");
                 self.emit(EngineEvent::Connected).await;
                 Some(())
@@ -138,7 +136,11 @@ impl Instance {
             record.reached("inbound not stored");
             record.note(
                 self.engines.process.name(),
-                format_args!("{} did not store {}: {error}", self.account, letters.len()),
+                format_args!(
+                    "{} did not store {}: {error}",
+                    self.sender.account,
+                    letters.len()
+                ),
             );
             return Some(());
         }

@@ -69,8 +69,8 @@ impl Instance {
                     format!(
                         "{}, epoch {} of {}: {error}",
                         self.engines.process.name(),
-                        self.epoch,
-                        self.account
+                        self.sender.epoch,
+                        self.sender.account
                     ),
                 );
                 Err(SendError::Storage)

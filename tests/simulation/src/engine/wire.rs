@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Instance;
 use crate::post::Cargo;
 use crate::process::{Domain, Running};
-use crate::server::{Frame, Says};
+use crate::server::Says;
 use crate::work;
 
 /// Frames that have passed the gate and not arrived yet.
@@ -69,35 +69,27 @@ impl Instance {
         self.underway.count.fetch_add(1, Ordering::Relaxed);
         self.stats.lock().frames_out += 1;
         let stops = engines.process.stops();
-        let (sender, left) = oneshot::channel();
+        let (leaves, left) = oneshot::channel();
         let instance = Arc::clone(self);
         let flight = async move {
             let engines = &instance.engines;
             // Between the check and the wire: encryption, a queue.
             engines.clock.sleep(gap).await;
             let process = &engines.process;
-            let frame = Frame {
-                account: instance.account.clone(),
-                epoch: instance.epoch,
-                session: instance.session.clone(),
-                connection: instance.connection,
-                worker: process.name().to_owned(),
-                stops,
-                was_stopped: process.stops() != stops,
-                says,
-            };
+            let frame = instance.sender.frame(process, stops, says);
             let timeline = &engines.sea.timeline;
             let travel = instance.in_order(travel);
             let arrival = {
                 let (server, post) = (Arc::clone(&engines.server), Arc::clone(&engines.post));
                 move || {
                     server.receive(&frame);
-                    post.take(&frame.account, frame.connection, cargo);
+                    let sender = &frame.sender;
+                    post.take(&sender.account, sender.connection, cargo);
                 }
             };
             timeline.quietly(travel, None, arrival);
             // Whoever waited may have given up.
-            let _ = sender.send(());
+            let _ = leaves.send(());
             let owner = Some((Arc::clone(process), Domain::Work));
             timeline.sleep(travel, owner).await;
             process.count_on_wire(false);

@@ -121,6 +121,15 @@ fn a_worker_that_was_cut_off_keeps_room_for_its_own() {
     holds(None, 217);
 }
 
+/// It was taken over or handed on three times between six failures, and each new
+/// owner's connecting counted as one more: its last wait was eight times too long.
+#[test]
+fn a_takeover_is_no_loss_and_lengthens_no_wait() {
+    let report = simulate(&["--first", "8568", "--seeds", "1"]);
+    assert_eq!(report["violations"], 0, "{report}");
+    assert_eq!(report["work"]["worker"], 1, "{report}");
+}
+
 /// A worker whose wall clock was two hours ahead noted when to connect again, and
 /// its successor waited until then.
 #[test]

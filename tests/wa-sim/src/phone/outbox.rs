@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use flate2::{Compression, write::ZlibEncoder};
 use prost::Message as _;
 use proto::whatsapp::{
     Message, MessageContextInfo,
     message::{
         AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-        AppStateSyncKeyShare, DeviceSentMessage, HistorySyncNotification, ProtocolMessage,
-        protocol_message::Type,
+        AppStateSyncKeyShare, DeviceSentMessage, ProtocolMessage, protocol_message::Type,
     },
 };
 use rand::RngExt as _;
@@ -20,11 +18,6 @@ use crate::{
     signal::SignalError,
     wire::{Jid, Node},
 };
-
-/// A `HistorySync` of the kind INITIAL_BOOTSTRAP (0) and nothing in it. Clients
-/// wait for one after pairing.
-const EMPTY_HISTORY: [u8; 2] = [0x08, 0];
-const INITIAL_BOOTSTRAP: i32 = 0;
 
 /// Android phones' message ids begin like this.
 const ID_PREFIX: &str = "AC";
@@ -145,24 +138,13 @@ impl Phone {
     }
 
     /// What a phone gives a new device of its account: the keys of the app state
-    /// and the (empty) history.
+    /// and what it remembers.
     pub(super) fn greet(&self, state: &mut State, device: u16) -> Result<(), PhoneError> {
         if !state.greeted.insert(device) {
             return Ok(());
         }
-        let history = ProtocolMessage {
-            r#type: Some(Type::HistorySyncNotification.into()),
-            history_sync_notification: Some(HistorySyncNotification {
-                sync_type: Some(INITIAL_BOOTSTRAP),
-                chunk_order: Some(1),
-                progress: Some(100),
-                initial_hist_bootstrap_inline_payload: Some(deflated(&EMPTY_HISTORY)),
-                ..HistorySyncNotification::default()
-            }),
-            ..ProtocolMessage::default()
-        };
         self.share_app_state_key(state, device)?;
-        self.send_peer(state, device, history)
+        self.give_all_history(state, device)
     }
 
     /// Gives a device of the account the app-state key.
@@ -197,7 +179,7 @@ impl Phone {
     }
 
     /// A message among the account's own devices.
-    fn send_peer(
+    pub(super) fn send_peer(
         &self,
         state: &mut State,
         device: u16,
@@ -287,13 +269,4 @@ pub(super) fn text_message(state: &mut State, text: &str) -> Message {
         }),
         ..Message::default()
     }
-}
-
-fn deflated(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .expect("writing to memory does not fail")
 }

@@ -63,6 +63,8 @@ pub(crate) struct Account {
     pub(crate) known_to: BTreeSet<Arc<str>>,
     /// Ids of accepted messages, to tell what was sent again.
     pub(crate) sent_ids: HashSet<String>,
+    /// Encoded patches of the app state, by collection.
+    pub(crate) app_state: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
 impl Account {
@@ -76,6 +78,7 @@ impl Account {
             device_next: 1,
             known_to: BTreeSet::new(),
             sent_ids: HashSet::new(),
+            app_state: BTreeMap::new(),
         }
     }
 

@@ -58,7 +58,7 @@ impl World {
                 result(query).child(Node::new("list").children(Vec::new()))
             }
             "w:m" if query.find("media_conn").is_some() => result(query).child(media::connection()),
-            "w:sync:app:state" => result(query).child(app_state(query)),
+            "w:sync:app:state" => result(query).child(self.answer_app_state(from, query)),
             "md" if query.find("remove-companion-device").is_some() => {
                 return vec![Reply::Send(result(query)), Reply::End(self.log_out(from))];
             }
@@ -75,20 +75,4 @@ impl World {
         self.changed();
         Disconnect::StreamError { code: 401 }
     }
-}
-
-/// Every collection is empty; what a client adds is taken, and forgotten.
-fn app_state(query: &Node) -> Node {
-    let asked = query.find("sync").map(Node::kids).unwrap_or_default();
-    let collections = asked.iter().map(|collection| {
-        let version: u64 = collection
-            .get("version")
-            .and_then(|version| version.parse().ok())
-            .unwrap_or_default();
-        let version = version + u64::from(collection.find("patch").is_some());
-        Node::new("collection")
-            .attr("name", collection.get("name").unwrap_or_default())
-            .attr("version", version.to_string())
-    });
-    Node::new("sync").children(collections.collect())
 }

@@ -409,9 +409,42 @@ fn a_ladder_goes_on_where_the_last_owner_stood() {
         (Status::Locked, hour)
     );
     assert_eq!(wait(DisconnectReason::ServerError).0, Status::Degraded);
-    // The sixth attempt.
+    // The fifth attempt still: that it was taken over is no sixth.
     let ordinary = wait(DisconnectReason::ConnectionClosed);
-    assert_eq!(ordinary, (Status::Disconnected, 32));
+    assert_eq!(ordinary, (Status::Disconnected, 16));
+}
+
+#[test]
+fn an_account_that_is_handed_on_again_and_again_waits_no_longer_for_it() {
+    let attempts_after = |was, ladder: Ladder| {
+        let mut machine = Machine::new(true, ladder, false);
+        for _ in 0..8 {
+            let ladder = machine.ladder().clone();
+            machine = step(Machine::new(true, ladder, true), begin(was), &config()).0;
+        }
+        machine.ladder().attempts
+    };
+    let third = Ladder {
+        attempts: 3,
+        ..Ladder::default()
+    };
+    for was in [
+        Status::Connecting,
+        Status::QrReady,
+        Status::Pairing,
+        Status::Connected,
+    ] {
+        assert_eq!(attempts_after(was, third.clone()), 3, "{was}");
+        // A connection that had lasted has ended its ladder.
+        assert_eq!(attempts_after(was, Ladder::default()), 1, "{was}");
+    }
+    // A wait that is over ends in an attempt of its own.
+    let next = step(
+        Machine::new(true, third, true),
+        begin(Status::Disconnected),
+        &config(),
+    );
+    assert_eq!(next.0.ladder().attempts, 4);
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Machine {
         effects: &mut Vec<Effect>,
     ) {
         let action = action.map(Action::from);
-        // A restart or a takeover shortens no wait.
+        // A restart or a takeover shortens no wait, and makes none longer.
         let state = match was {
             // Without a link an attempt is a new QR code: on request only.
             Status::NeedsQr => {
@@ -42,14 +42,15 @@ impl Machine {
             Status::Locked => Waiting::Locked,
             Status::Conflict => Waiting::Conflict,
             Status::Degraded => Waiting::Degraded,
-            Status::Idle
-            | Status::Connecting
-            | Status::QrReady
-            | Status::Pairing
-            | Status::Connected
-            | Status::LoggedOut
-            | Status::Stopped
-            | Status::NeedsImport => return self.connect(config, effects),
+            // The last owner's attempt, or its connection, goes on here: that
+            // it changed hands is nothing that went wrong with the account.
+            Status::Connecting | Status::QrReady | Status::Pairing | Status::Connected => {
+                self.ladder.go_on();
+                return self.start_engine(config, effects);
+            }
+            Status::Idle | Status::LoggedOut | Status::Stopped | Status::NeedsImport => {
+                return self.connect(config, effects);
+            }
         };
         match wait_left {
             Some(left) => {
@@ -87,6 +88,10 @@ impl Machine {
 
     pub(super) fn connect(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
         self.ladder.attempt();
+        self.start_engine(config, effects);
+    }
+
+    fn start_engine(&mut self, config: &AccountConfig, effects: &mut Vec<Effect>) {
         self.leave(
             Phase::Connecting {
                 stage: None,
@@ -328,25 +333,7 @@ impl Machine {
         if !self.has_engine() {
             return;
         }
-        let wait = reconnect::doubling(
-            config.backoff_base,
-            config.backoff_max,
-            self.ladder.attempts,
-        );
-        effects.push(Effect::Error {
-            message,
-            stage: self.stage(),
-        });
-        // What there is of it must end as any other does.
-        effects.push(Effect::StopEngine);
-        self.leave(
-            Phase::Waiting {
-                state: Waiting::Disconnected,
-                action: None,
-            },
-            effects,
-        );
-        effects.push(Effect::SetTimer(Timer::Retry, Wait::about(wait)));
+        self.fail(message, self.stage(), config, effects);
     }
 
     pub(super) fn connecting_timeout(
@@ -375,16 +362,26 @@ impl Machine {
             | Phase::Failed { .. }
             | Phase::Stopped => return,
         };
+        effects.push(Effect::Count(DisconnectReason::TimedOut));
+        let message = connecting_timeout_message(config.connecting_timeout);
+        self.fail(message, stage, config, effects);
+    }
+
+    /// Ends an attempt that came to nothing: the next one after the ordinary wait.
+    fn fail(
+        &mut self,
+        message: String,
+        stage: Option<Stage>,
+        config: &AccountConfig,
+        effects: &mut Vec<Effect>,
+    ) {
         let wait = reconnect::doubling(
             config.backoff_base,
             config.backoff_max,
             self.ladder.attempts,
         );
-        effects.push(Effect::Count(DisconnectReason::TimedOut));
-        effects.push(Effect::Error {
-            message: connecting_timeout_message(config.connecting_timeout),
-            stage,
-        });
+        effects.push(Effect::Error { message, stage });
+        // What there is of an engine must end as any other does.
         effects.push(Effect::StopEngine);
         self.leave(
             Phase::Waiting {

@@ -293,9 +293,9 @@ async fn threads_are_searched_by_number_and_put_away() {
 }
 
 #[tokio::test]
-async fn files_are_refused_where_there_is_no_folder_for_them() {
+async fn files_are_refused_where_there_is_no_place_for_them() {
     let api = Fixture::new();
     api.post_raw("/v1/media", "x")
         .await
-        .problem(409, "no_media_folder");
+        .problem(409, "no_media_store");
 }

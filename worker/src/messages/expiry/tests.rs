@@ -5,27 +5,15 @@ use whatsapp::{Extras, Inbound};
 
 use super::*;
 use crate::account::term::Term;
-use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
+use crate::messages::inbox::{AccountInbox, InboxConfig};
 use crate::model::collections::EXPIRIES;
 use crate::model::{ReceiptsDoc, ids};
 use crate::outbox::AcceptOutcome;
-use crate::testing::{ANNA, Bench, at, inbound};
+use crate::testing::{ANNA, Bench, account_inbox, at, inbound};
 use whatsapp::Inbox;
 
 fn inbox(term: &Term) -> AccountInbox {
-    AccountInbox::new(InboxParts {
-        account_id: term.account.to_string(),
-        store: Arc::clone(term.store()),
-        journal: term.journal.clone(),
-        threads: Arc::clone(&term.threads),
-        marks: Arc::clone(&term.marks),
-        expiries: Arc::clone(&term.expiries),
-        counters: Arc::default(),
-        data_key: Arc::clone(&term.data_key),
-        rng: coordinator_lib::rng::SystemRng::shared(),
-        config: InboxConfig::default(),
-        connected_at: at(0),
-    })
+    account_inbox(term, InboxConfig::default())
 }
 
 fn sweeper(bench: &Bench, term: &Term) -> Sweeper {

@@ -2,7 +2,6 @@ use coordinator_lib::history::ReleaseReason;
 
 use std::time::Duration;
 
-use coordinator_lib::rng::SystemRng;
 use whatsapp::content::{Poll, votes};
 
 use super::*;
@@ -10,26 +9,14 @@ use crate::account::term::Term;
 use crate::messages::identity::ME;
 use crate::messages::undecryptable::{self, Undecryptable};
 use crate::model::{Direction, EventKind, MessageDoc, MessageState, ThreadDoc};
-use crate::testing::{ANNA, ANNA_LID, BEN, Bench, at, inbound};
+use crate::testing::{ANNA, ANNA_LID, BEN, Bench, account_inbox, inbound};
 
 fn inbox(term: &Term) -> AccountInbox {
     inbox_with(term, InboxConfig::default())
 }
 
 fn inbox_with(term: &Term, config: InboxConfig) -> AccountInbox {
-    AccountInbox::new(InboxParts {
-        account_id: term.account.to_string(),
-        store: Arc::clone(term.store()),
-        journal: term.journal.clone(),
-        threads: Arc::clone(&term.threads),
-        marks: Arc::clone(&term.marks),
-        expiries: Arc::clone(&term.expiries),
-        counters: Arc::default(),
-        data_key: Arc::clone(&term.data_key),
-        rng: SystemRng::shared(),
-        config,
-        connected_at: at(0),
-    })
+    account_inbox(term, config)
 }
 
 async fn messages(bench: &Bench, thread: &str) -> Vec<MessageDoc> {

@@ -6,25 +6,13 @@ use whatsapp::{Inbound, Inbox};
 
 use super::*;
 use crate::account::term::Term;
-use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
+use crate::messages::inbox::{AccountInbox, InboxConfig};
 use crate::outbox::AcceptOutcome;
 use crate::outbox::accept::Accepted;
-use crate::testing::{ANNA, ANNA_LID, Bench, at, inbound};
+use crate::testing::{ANNA, ANNA_LID, Bench, account_inbox, inbound};
 
 fn inbox(term: &Term) -> AccountInbox {
-    AccountInbox::new(InboxParts {
-        account_id: term.account.to_string(),
-        store: Arc::clone(term.store()),
-        journal: term.journal.clone(),
-        threads: Arc::clone(&term.threads),
-        marks: Arc::clone(&term.marks),
-        expiries: Arc::clone(&term.expiries),
-        counters: Arc::default(),
-        data_key: Arc::clone(&term.data_key),
-        rng: coordinator_lib::rng::SystemRng::shared(),
-        config: InboxConfig::default(),
-        connected_at: at(0),
-    })
+    account_inbox(term, InboxConfig::default())
 }
 
 fn merger(bench: &Bench, term: &Term) -> Merger {

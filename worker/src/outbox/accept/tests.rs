@@ -137,6 +137,7 @@ async fn a_forgotten_key_can_be_used_again() {
     let account = bench.account("a1").await;
     let parts = AcceptParts {
         idempotency_ttl: Duration::from_millis(1),
+        media_retention: Duration::from_secs(3600),
         ..bench.accept_parts()
     };
     let request = AcceptRequest {

@@ -19,7 +19,7 @@ use crate::message::content_name;
 pub(crate) const TEXT_KEPT_BYTES: usize = 4 * 65_536;
 
 /// Bytes of a name, a title, an address, an option.
-const LINE_BYTES: usize = 1_024;
+pub(crate) const LINE_BYTES: usize = 1_024;
 
 /// Bytes of an address card; some carry a photograph.
 const VCARD_BYTES: usize = 32 * 1_024;
@@ -29,7 +29,7 @@ const LIST_MAX: usize = 12;
 const MENTIONS_MAX: usize = 1_024;
 
 /// Bytes of an emoji: the longest is a family of many joined signs.
-const EMOJI_BYTES: usize = 64;
+pub(crate) const EMOJI_BYTES: usize = 64;
 
 /// Bytes of a message id, of a JID.
 const ID_BYTES: usize = 128;
@@ -313,13 +313,13 @@ fn caption(text: Option<&str>) -> Option<String> {
 }
 
 /// A text that is there and not empty, cut.
-fn line(text: Option<&str>, bytes: usize) -> Option<String> {
+pub(crate) fn line(text: Option<&str>, bytes: usize) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
     Some(cut(text, bytes))
 }
 
 /// An id or address, unless it is too long to be one.
-fn short(text: &str) -> Option<String> {
+pub(crate) fn short(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= ID_BYTES).then(|| text.to_owned())
 }
 

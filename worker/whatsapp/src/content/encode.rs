@@ -21,6 +21,8 @@ pub struct Surroundings<'a> {
     pub secret: &'a MessageSecret,
     /// The key of the file that goes with it.
     pub media_key: Option<[u8; MEDIA_KEY_BYTES]>,
+    /// A small JPEG of the picture that goes with it.
+    pub thumbnail: Option<&'a [u8]>,
 }
 
 /// Encodes a message.
@@ -123,7 +125,7 @@ fn message(content: &Content, extras: &Extras, around: Surroundings<'_>) -> wa::
             }),
             ..empty
         },
-        Content::Media(file) => media(file, around.media_key, context),
+        Content::Media(file) => media(file, around, context),
         // Not sent from here.
         Content::Other { .. } => empty,
     }
@@ -183,10 +185,10 @@ fn contacts(cards: &[Contact], context: MessageField<wa::ContextInfo>) -> wa::Me
 /// The message without its file's place, which is known once it is uploaded.
 fn media(
     file: &Media,
-    key: Option<[u8; MEDIA_KEY_BYTES]>,
+    around: Surroundings<'_>,
     context: MessageField<wa::ContextInfo>,
 ) -> wa::Message {
-    let media_key = key.map(|key| key.to_vec());
+    let media_key = around.media_key.map(|key| key.to_vec());
     let (mimetype, file_length) = (file.mime_type.clone(), file.bytes);
     let caption = file.caption.clone();
     let mut message = wa::Message::default();
@@ -199,6 +201,7 @@ fn media(
                 caption,
                 width: file.width,
                 height: file.height,
+                jpeg_thumbnail: around.thumbnail.map(<[u8]>::to_vec),
                 context_info: context,
                 ..Default::default()
             });
@@ -308,6 +311,7 @@ mod tests {
             now_ms: 1_790_000_000_000,
             secret: &[7; 32],
             media_key: None,
+            thumbnail: None,
         };
         let payload = encode(content, extras, around);
         decode(&waproto::codec::message_decode(&payload).unwrap())

@@ -43,6 +43,8 @@ pub(crate) struct MediaHost {
     http: Http,
     /// Where every host is, in a test.
     instead: Option<String>,
+    /// Bytes of a download. Whoever writes files has a limit of its own.
+    bytes_max: u64,
 }
 
 impl MediaHost {
@@ -50,12 +52,23 @@ impl MediaHost {
     /// through the account's proxy, if it has one.
     pub(crate) fn new(instead: Option<String>, proxy: Option<Proxy>) -> Self {
         let http = Http { proxy, wire: None };
-        Self { http, instead }
+        Self {
+            http,
+            instead,
+            bytes_max: u64::MAX,
+        }
     }
 
     /// The same for an account's owner, who writes only while the gate is open.
     pub(crate) fn behind(mut self, wire: Gate) -> Self {
         self.http.wire = Some(wire);
+        self
+    }
+
+    /// The same for an engine, which keeps what it fetches in memory: a longer
+    /// download breaks off.
+    pub(crate) fn at_most(mut self, bytes_max: u64) -> Self {
+        self.bytes_max = bytes_max;
         self
     }
 
@@ -139,6 +152,7 @@ impl HttpClient for MediaHost {
             body: Box::new(Download {
                 answer,
                 piece: Bytes::new(),
+                left: self.bytes_max,
                 handle,
                 until,
             }),
@@ -168,6 +182,8 @@ struct Download {
     answer: Answer,
     /// What has come and was not read yet.
     piece: Bytes,
+    /// What it may still be.
+    left: u64,
     handle: Handle,
     until: Instant,
 }
@@ -177,7 +193,12 @@ impl Read for Download {
         while self.piece.is_empty() && !into.is_empty() {
             let next = async { Ok(self.answer.piece().await?) };
             match wait(&self.handle, self.until, next).map_err(io::Error::other)? {
-                Some(piece) => self.piece = piece,
+                Some(piece) => {
+                    let left = self.left.checked_sub(piece.len() as u64);
+                    self.left =
+                        left.ok_or_else(|| io::Error::other("the file is larger than allowed"))?;
+                    self.piece = piece;
+                }
                 None => return Ok(0),
             }
         }

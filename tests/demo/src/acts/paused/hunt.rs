@@ -19,7 +19,6 @@ use tokio::time::{Instant, interval_at};
 use wa_sim::phone::{Ledger, Phone};
 
 use super::Pause;
-use crate::chat;
 use crate::stage::Stage;
 
 /// For the right moment to come.
@@ -88,7 +87,10 @@ impl<'a> Hunt<'a> {
     async fn greet(&self) -> Result<()> {
         let greetings = self.stage.pen_friends.iter().map(async |friend| {
             for (account, _) in self.pairs.iter().filter(|(_, to)| ptr::eq(*to, friend)) {
-                let sent = chat::send(self.stage, &self.api, account, friend, "greeting").await?;
+                let sent = self
+                    .stage
+                    .send(&self.api, account, friend, "greeting")
+                    .await?;
                 let sim = self.stage.scene.sim();
                 sim.wait_ledger(friend, "no greeting", DELIVERY_LIMIT, |ledger| {
                     has(ledger, &sent.text)
@@ -109,7 +111,7 @@ impl<'a> Hunt<'a> {
             let mut pace = interval_at(Instant::now() + offset, WRITING);
             while !self.is_over.load(Ordering::Relaxed) {
                 pace.tick().await;
-                let sent = chat::send(self.stage, &api, account, friend, "in hand").await?;
+                let sent = self.stage.send(&api, account, friend, "in hand").await?;
                 let mut baits = self.baits.lock().unwrap_or_else(PoisonError::into_inner);
                 baits.push(Bait { sent, friend });
             }

@@ -1,16 +1,18 @@
 //! Builds the `worker-sim` binary with a command of its own.
 //!
-//! The demo does not depend on the worker, so that the worker's features are
-//! chosen by this command alone and never unified with somebody else's.
+//! Programs that play with workers do not depend on the worker, so that its
+//! features are chosen by this command alone and never unified with somebody
+//! else's.
 
 use std::env;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use harness::binary::{BINARY_NAME, BINARY_VARIABLE};
 use serde_json::Value;
 use tokio::process::Command;
+
+use crate::binary::{self, BINARY_NAME, BINARY_VARIABLE};
 
 /// What is built, and how.
 const ARGUMENTS: [&str; 8] = [
@@ -40,12 +42,12 @@ const PER_PACKAGE: [&str; 5] = [
 ///
 /// # Errors
 /// It does not build.
-pub(crate) async fn worker_sim() -> Result<PathBuf> {
+pub async fn worker_sim() -> Result<PathBuf> {
     if env::var_os(BINARY_VARIABLE).is_some() {
-        return harness::binary::worker_sim();
+        return binary::worker_sim();
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // Cargo sets it for `cargo run`; a demo started by hand knows where it was built.
+    // Cargo sets it for `cargo run`; a program started by hand knows where it was built.
     let home = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     println!("  cargo {}", ARGUMENTS.join(" "));

@@ -1,0 +1,104 @@
+//! How long nobody owned an account, as the workers' own `/health` shows it: the
+//! store may not answer, and a worker that is dead or stands still shows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::stage::Stage;
+
+/// How often the workers are asked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// For an answer that needs nothing of anybody else.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// What was seen.
+pub(crate) struct Watch<'a> {
+    stage: &'a Stage<'a>,
+    begun: Instant,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    unowned_since: BTreeMap<String, Instant>,
+    unowned_max: Duration,
+    first_violation: Option<Duration>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(stage: &'a Stage<'a>) -> Self {
+        Self {
+            stage,
+            begun: Instant::now(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The longest that nobody owned an account.
+    pub(crate) fn unowned_max(&self) -> Duration {
+        self.lock().unowned_max
+    }
+
+    /// When the oracle first saw a rule broken.
+    pub(crate) fn first_violation(&self) -> Option<Duration> {
+        self.lock().first_violation
+    }
+
+    /// Looks for ever.
+    pub(crate) async fn run(&self) -> Infallible {
+        let mut pace = interval(LOOK_INTERVAL);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            pace.tick().await;
+            let owned = self.owned().await;
+            let now = Instant::now();
+            let mut seen = self.lock();
+            for account in &self.stage.accounts {
+                if owned.contains(&account.id) {
+                    seen.unowned_since.remove(&account.id);
+                    continue;
+                }
+                let since = *seen.unowned_since.entry(account.id.clone()).or_insert(now);
+                seen.unowned_max = seen.unowned_max.max(now - since);
+            }
+            let is_broken = !self.stage.scene.sim().oracle().violations.is_empty();
+            if is_broken && seen.first_violation.is_none() {
+                seen.first_violation = Some(self.begun.elapsed());
+            }
+        }
+    }
+
+    /// The accounts that some worker says it owns.
+    async fn owned(&self) -> BTreeSet<String> {
+        let cluster = &self.stage.cluster;
+        let running = cluster.running();
+        let asked = running.iter().filter_map(|name| cluster.api_of(name).ok());
+        let answers = asked.map(async |api| timeout(ANSWER_LIMIT, api.health()).await);
+        let answers: Vec<_> = join_all(answers).await;
+        let leases = answers.iter().flatten().flatten().map(leases);
+        leases.flatten().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn leases(health: &Value) -> Vec<String> {
+    let is_alive = matches!(
+        health["lock"]["state"].as_str(),
+        Some("active" | "suspended" | "draining")
+    );
+    let leases = health["lock"]["leases"].as_array().filter(|_| is_alive);
+    let leases = leases.into_iter().flatten();
+    leases
+        .filter_map(|lease| lease["accountId"].as_str().map(str::to_owned))
+        .collect()
+}

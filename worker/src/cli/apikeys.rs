@@ -1,0 +1,190 @@
+//! `worker apikeys`: the keys that requests to the API need. Works on the store
+//! itself: the first key has to come from somewhere.
+
+use std::io::{IsTerminal, Write as _};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use coordinator_lib::clock::{Clock, SystemClock};
+use coordinator_lib::lease::LeaseConfig;
+use coordinator_lib::rng::SystemRng;
+use coordinator_lib::store::{
+    CommitOutcome, Precondition, StoreError, StoreTime, Value, Write, query_all,
+};
+
+use crate::app::backend::Backend;
+use crate::app::{data_dir, key_ring};
+use crate::auth::book::NewKey;
+use crate::auth::{KeyBook, KeyBookParts, Scope};
+use crate::config::{StoreConfig, StoreKind};
+use crate::exit::{self, Failure};
+use crate::model::{ApiKeyDoc, Stored, collections, queries};
+
+/// Keys that are shown; far more than anybody has.
+const KEYS_MAX: usize = 10_000;
+
+/// `worker apikeys …`
+#[derive(Debug, Args)]
+pub(super) struct ApiKeysCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a key and print it: nothing shows it again
+    Create {
+        /// What to call it
+        #[arg(long)]
+        name: String,
+        /// A right, several times for several: admin has them all
+        #[arg(long = "scope", value_enum, required = true)]
+        scopes: Vec<Scope>,
+        /// An account that it is limited to, several times for several
+        #[arg(long = "account", value_name = "ID")]
+        accounts: Vec<String>,
+        #[command(flatten)]
+        store: StoreConfig,
+    },
+    /// Show all keys, without their secrets
+    List(StoreConfig),
+    /// Make a key good for nothing, within seconds
+    Revoke {
+        /// Its id: what stands between the two `_` of the key
+        id: String,
+        #[command(flatten)]
+        store: StoreConfig,
+    },
+}
+
+impl Action {
+    fn store(&self) -> &StoreConfig {
+        match self {
+            Action::Create { store, .. } | Action::List(store) | Action::Revoke { store, .. } => {
+                store
+            }
+        }
+    }
+}
+
+impl ApiKeysCommand {
+    /// Runs the command.
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(1, format!("no runtime: {error}")))?;
+        runtime.block_on(self.act())
+    }
+
+    async fn act(self) -> Result<ExitCode, Failure> {
+        let store = self.action.store();
+        data_dir::prepare(&store.data_dir)?;
+        let (clock, rng) = (SystemClock::shared(), SystemRng::shared());
+        if store.store == StoreKind::Sqlite {
+            // This may make the database, which a worker takes with its ring only.
+            key_ring::load_or_generate(store, rng.as_ref())?;
+        }
+        let backend = Backend::open(store, &LeaseConfig::default(), &clock, &rng).await?;
+        let done = match self.action {
+            Action::Create {
+                name,
+                scopes,
+                accounts,
+                ..
+            } => {
+                let accounts = Some(accounts).filter(|accounts| !accounts.is_empty());
+                let new = NewKey {
+                    name,
+                    scopes,
+                    accounts,
+                };
+                create(&backend, new).await
+            }
+            Action::List(_) => list(&backend).await,
+            Action::Revoke { id, .. } => revoke(&backend, &id).await,
+        };
+        backend.close().await;
+        done.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+async fn create(backend: &Backend, new: NewKey) -> Result<(), Failure> {
+    let book = KeyBook::new(KeyBookParts {
+        store: backend.store.clone(),
+        clock: SystemClock::shared(),
+        rate: 0.0,
+        burst: 1,
+    });
+    let now = StoreTime::from_datetime(SystemClock.wall());
+    let made = book.create(new, now, &SystemRng).await;
+    let (key, document) = made.map_err(|error| Failure::new(exit::CONFIG, error))?;
+    let mut out = std::io::stdout().lock();
+    let shown = key.expose();
+    // A person is told more; a program gets the key alone.
+    let written = if out.is_terminal() {
+        writeln!(
+            out,
+            "{}\n\nThis is the only time that it is shown. Its name is {}, its id {}.\n\
+             Send it as `Authorization: Bearer …`, or set LEASEHOLD_API_KEY for `worker accounts`.",
+            shown.as_str(),
+            document.name,
+            key.id()
+        )
+    } else {
+        writeln!(out, "{}", shown.as_str())
+    };
+    written.map_err(|error| Failure::new(1, format!("the key could not be printed: {error}")))
+}
+
+async fn list(backend: &Backend) -> Result<(), Failure> {
+    let query = queries::api_keys().map_err(failure)?;
+    let documents = query_all(backend.store.as_ref(), &query, KEYS_MAX).await;
+    for document in documents.map_err(failure)? {
+        let Some(record) = ApiKeyDoc::read_or_skip(&document) else {
+            continue;
+        };
+        let key = record.value;
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let reach = match &key.accounts {
+            None => "all accounts".to_owned(),
+            Some(accounts) => accounts.join(","),
+        };
+        let state = if key.revoked_at.is_some() {
+            "revoked"
+        } else {
+            "valid"
+        };
+        println!(
+            "{}  {state:8} {:24} {reach}  {}",
+            record.path.id(),
+            scopes.join(","),
+            key.name
+        );
+    }
+    Ok(())
+}
+
+async fn revoke(backend: &Backend, id: &str) -> Result<(), Failure> {
+    let now = Value::Time(StoreTime::from_datetime(SystemClock.wall()));
+    let write = Write::Update {
+        path: collections::api_key(id).map_err(failure)?,
+        fields: [("revokedAt".to_owned(), now)].into(),
+        precondition: Precondition::Exists,
+    };
+    match backend.store.commit(vec![write]).await.map_err(failure)? {
+        CommitOutcome::Committed(_) => {
+            println!("revoked {id}");
+            Ok(())
+        }
+        CommitOutcome::Rejected => Err(Failure::new(
+            exit::DATA,
+            format!("there is no key {id}: `worker apikeys list` shows which there are"),
+        )),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failure(error: StoreError) -> Failure {
+    Failure::new(exit::BUSY, error)
+}

@@ -1,0 +1,110 @@
+//! Contacts: the people whom an account knows, by name.
+//!
+//! They come from the history and the address book of its phone, and from what
+//! people write.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use coordinator_lib::store::{Query, StoreTime};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::accounts;
+use super::extract::{Id, Parameters};
+use super::page::{PageParameters, next_page, search_text};
+use super::problem::Problem;
+use super::state::Api;
+use crate::model::stored::Record;
+use crate::model::thread::title_key;
+use crate::model::{ContactDoc, Stored, queries};
+
+/// A contact as clients see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ContactView {
+    id: String,
+    account_id: String,
+    /// The address by phone number.
+    pn: Option<String>,
+    /// The address by LID.
+    lid: Option<String>,
+    /// The phone number, as people write it.
+    phone: Option<String>,
+    /// The name in the phone's address book.
+    name: Option<String>,
+    /// The name that this person goes by.
+    push_name: Option<String>,
+    updated_at: StoreTime,
+}
+
+impl From<Record<ContactDoc>> for ContactView {
+    fn from(record: Record<ContactDoc>) -> Self {
+        let doc = record.value;
+        let number = doc.pn.as_deref().and_then(|pn| pn.split('@').next());
+        Self {
+            id: record.path.id().to_owned(),
+            phone: number.map(|number| format!("+{number}")),
+            account_id: doc.account_id,
+            pn: doc.pn,
+            lid: doc.lid,
+            name: doc.name,
+            push_name: doc.push_name,
+            updated_at: doc.updated_at,
+        }
+    }
+}
+
+/// Which contacts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ContactParameters {
+    limit: Option<u32>,
+    after: Option<String>,
+    /// Only those whose name, or whose number, begins so.
+    search: Option<String>,
+}
+
+impl ContactParameters {
+    fn query(&self, account_id: &str) -> Result<Query, Problem> {
+        let Some(text) = &self.search else {
+            return Ok(queries::contacts(account_id)?);
+        };
+        let text = search_text(text)?;
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => queries::contacts_by_number(account_id, digits)?,
+            false => queries::contacts_by_name(account_id, &title_key(text))?,
+        })
+    }
+}
+
+/// `GET /v1/accounts/{id}/contacts`: by name; those without a name by their
+/// address, among the others. `search` is the beginning of the name that is
+/// shown (the address book's, else the one that the person goes by), or of the
+/// number.
+///
+/// # Errors
+/// `unknown_account`; `invalid_query`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Id(account_id): Id,
+    Parameters(wanted): Parameters<ContactParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    accounts::find(&api, &account_id).await?;
+    let query = wanted.query(&account_id)?;
+    let page = PageParameters {
+        limit: wanted.limit,
+        after: wanted.after,
+    };
+    let page = page.read(api.store().as_ref(), query).await?;
+    let contacts: Vec<ContactView> = page
+        .documents
+        .iter()
+        .filter_map(ContactDoc::read_or_skip)
+        .map(Into::into)
+        .collect();
+    Ok(Json(
+        json!({ "contacts": contacts, "next": next_page(&page) }),
+    ))
+}

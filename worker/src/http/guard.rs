@@ -1,0 +1,244 @@
+//! Lets a request through if its key may do what it asks for, and notes who
+//! changed what.
+
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use coordinator_lib::store::{Precondition, StoreTime, Write};
+
+use super::limits;
+use super::problem::{Problem, ProblemKind};
+use super::rules::{self, Reach, Rule};
+use super::state::Api;
+use crate::auth::book::Refused;
+use crate::auth::{Admission, Grant, Scope};
+use crate::model::{AuditDoc, OutboxDoc, Stored, ThreadDoc, collections, ids};
+
+/// The header that a key may come in, beside `Authorization: Bearer`.
+const KEY_HEADER: &str = "x-api-key";
+
+/// What the guard works with.
+#[derive(Clone)]
+pub(super) struct Guard {
+    pub(super) api: Api,
+    /// Something else guards the port: without a key everybody is let through.
+    pub(super) is_insecure: bool,
+}
+
+/// The middleware. A request without a route is let through, to be told so.
+pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let rule = route.map_or(Rule::Public, |route| rules::of(&parts.method, route));
+    let subject = subject(&mut parts).await;
+    let grant = match guard.admit(&parts, rule, subject.as_deref()).await {
+        Ok(grant) => grant,
+        Err(problem) => return problem.into_response(),
+    };
+    let method = parts.method.clone();
+    let note = match (rule, route) {
+        (Rule::Key(Scope::Control | Scope::Admin, _), Some(route)) if !method.is_safe() => {
+            Some((grant.clone(), route.to_owned()))
+        }
+        (Rule::Key(..) | Rule::Public, _) => None,
+    };
+    parts.extensions.insert(grant);
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if let Some((grant, route)) = note {
+        let status = response.status().as_u16();
+        guard.note(grant, &method, route, subject, status).await;
+    }
+    response
+}
+
+/// The first id in the path.
+async fn subject(parts: &mut Parts) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    params.iter().next().map(|(_, value)| value.to_owned())
+}
+
+impl Guard {
+    async fn admit(
+        &self,
+        parts: &Parts,
+        rule: Rule,
+        subject: Option<&str>,
+    ) -> Result<Grant, Problem> {
+        let presented = presented(&parts.headers)?;
+        let admission = match (rule, presented) {
+            // Whoever asks how this worker is must not need the store for it.
+            (Rule::Public, _) => match self.api.book().is_open().await {
+                Ok(true) => Admission::Open,
+                Ok(false) | Err(_) => return Ok(Grant::of_nobody()),
+            },
+            (Rule::Key(..), presented) => {
+                let admitted = self.api.book().admit(presented).await;
+                admitted.map_err(refusal)?
+            }
+        };
+        let grant = match admission {
+            Admission::Granted(grant) => grant,
+            Admission::Open => {
+                if !self.is_insecure {
+                    check_origin(&parts.headers, &parts.uri, &parts.method)?;
+                }
+                Grant::of_this_machine()
+            }
+        };
+        if let Rule::Key(scope, reach) = rule {
+            if !grant.has(scope) {
+                return Err(Problem::new(
+                    ProblemKind::NotPermitted,
+                    format!("this needs a key with the right `{}`", scope.as_str()),
+                ));
+            }
+            if !grant.is_for_all() {
+                self.check_reach(&grant, reach, subject.unwrap_or_default())
+                    .await?;
+            }
+        }
+        Ok(grant)
+    }
+
+    /// Whether a limited key reaches what the request is about. What belongs to
+    /// others does not exist for it.
+    async fn check_reach(&self, grant: &Grant, reach: Reach, id: &str) -> Result<(), Problem> {
+        let (account, unknown) = match reach {
+            Reach::Nobody | Reach::List => return Ok(()),
+            Reach::Cluster => {
+                return Err(Problem::new(
+                    ProblemKind::NotPermitted,
+                    "this needs a key that is not limited to some accounts",
+                ));
+            }
+            Reach::Account => (Some(id.to_owned()), ProblemKind::UnknownAccount),
+            Reach::Thread => {
+                let path = collections::thread(id);
+                let thread = self.read::<ThreadDoc>(path).await?;
+                (
+                    thread.map(|thread| thread.account_id),
+                    ProblemKind::UnknownThread,
+                )
+            }
+            Reach::Message => {
+                let path = collections::outbox(id);
+                let message = self.read::<OutboxDoc>(path).await?;
+                (
+                    message.map(|message| message.account_id),
+                    ProblemKind::UnknownMessage,
+                )
+            }
+        };
+        match account {
+            Some(account) if grant.is_for(&account) => Ok(()),
+            Some(_) | None => Err(Problem::new(unknown, "this key knows no such one")),
+        }
+    }
+
+    async fn read<T: Stored>(
+        &self,
+        path: Result<coordinator_lib::store::Path, coordinator_lib::store::StoreError>,
+    ) -> Result<Option<T>, Problem> {
+        // An id that can be none names nothing.
+        let Ok(path) = path else {
+            return Ok(None);
+        };
+        let found = self.api.store().get(&[path]).await?;
+        let document = found.documents.iter().flatten().next();
+        Ok(document
+            .and_then(T::read_or_skip)
+            .map(|record| record.value))
+    }
+
+    /// Writes down who changed what. The change has been made: that it is not
+    /// written down is no reason to say otherwise.
+    async fn note(
+        &self,
+        grant: Grant,
+        method: &Method,
+        route: String,
+        subject: Option<String>,
+        status: u16,
+    ) {
+        let api = &self.api;
+        let now = api.clock().wall();
+        let entry = AuditDoc {
+            at: StoreTime::from_datetime(now),
+            key_id: grant.key_id,
+            key_name: grant.name,
+            method: method.to_string(),
+            route,
+            subject,
+            status: i64::from(status),
+            worker: api.info().worker_name.clone(),
+        };
+        let noted = async {
+            let write = Write::Set {
+                path: collections::audit(&ids::audit(now, api.rng().as_ref()))?,
+                fields: entry.to_document()?,
+                precondition: Precondition::Absent,
+            };
+            api.store().commit(vec![write]).await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, entry.route, "a change was not written into the audit log");
+        }
+    }
+}
+
+fn check_origin(headers: &HeaderMap, uri: &Uri, method: &Method) -> Result<(), Problem> {
+    match limits::foreign_origin(headers, uri, method.is_safe()) {
+        None => Ok(()),
+        Some(detail) => Err(Problem::new(ProblemKind::ForbiddenOrigin, detail)),
+    }
+}
+
+/// The key that a request brings.
+fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let unreadable = || {
+        Problem::new(
+            ProblemKind::Unauthorized,
+            "send `Authorization: Bearer lh_…`, or the key in `X-Api-Key`",
+        )
+    };
+    if let Some(value) = headers.get(KEY_HEADER) {
+        return value.to_str().map(Some).map_err(|_| unreadable());
+    }
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let value = value.to_str().map_err(|_| unreadable())?;
+    match value.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(key.trim())),
+        Some(_) | None => Err(unreadable()),
+    }
+}
+
+fn refusal(refused: Refused) -> Problem {
+    match refused {
+        Refused::NoKey => Problem::new(
+            ProblemKind::Unauthorized,
+            "send `Authorization: Bearer lh_…`; `worker apikeys create` makes a key",
+        ),
+        Refused::Unknown => Problem::new(
+            ProblemKind::Unauthorized,
+            "the key is not one of this cluster; `worker apikeys list` shows which there are",
+        ),
+        Refused::Revoked => Problem::new(
+            ProblemKind::Unauthorized,
+            "the key was revoked; `worker apikeys create` makes another",
+        ),
+        Refused::TooFast(wait) => {
+            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+            Problem::new(
+                ProblemKind::RateLimited,
+                "fewer requests a second with this key, or more with --api-rate",
+            )
+            .retry_after(seconds.saturating_add(1))
+        }
+        Refused::Store(error) => error.into(),
+    }
+}
