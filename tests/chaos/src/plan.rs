@@ -348,16 +348,16 @@ fn is_over(events: &[Event], kind: Kind, at: Duration) -> bool {
 impl Kind {
     /// The worker cannot do its work meanwhile.
     fn takes_away(self) -> bool {
-        match self {
+        matches!(
+            self,
             Kind::Kill
-            | Kind::Stop
-            | Kind::Terminate
-            | Kind::StoreCutUp
-            | Kind::StoreCutDown
-            | Kind::WhatsappCutUp
-            | Kind::WhatsappCutDown => true,
-            _ => false,
-        }
+                | Kind::Stop
+                | Kind::Terminate
+                | Kind::StoreCutUp
+                | Kind::StoreCutDown
+                | Kind::WhatsappCutUp
+                | Kind::WhatsappCutDown
+        )
     }
 
     /// What of a worker it needs for itself.

@@ -35,12 +35,14 @@ pub(crate) struct Shelf {
     messages: Mutex<Vec<Inbound>>,
     pub(crate) refuses: std::sync::atomic::AtomicBool,
     stored: tokio::sync::Notify,
+    refused: tokio::sync::Notify,
 }
 
 #[async_trait]
 impl Inbox for Shelf {
     async fn commit(&self, batch: Vec<Inbound>) -> Result<(), InboxError> {
         if self.refuses.load(std::sync::atomic::Ordering::SeqCst) {
+            self.refused.notify_one();
             return Err(InboxError::NotOwner);
         }
         self.messages.lock().extend(batch);
@@ -54,6 +56,11 @@ impl Inbox for Shelf {
 }
 
 impl Shelf {
+    /// Waits until a message has been refused, which was decrypted then.
+    pub(crate) async fn has_refused(&self) {
+        soon("a message is refused", self.refused.notified()).await;
+    }
+
     pub(crate) fn messages(&self) -> Vec<Inbound> {
         self.messages.lock().clone()
     }

@@ -117,12 +117,7 @@ async fn a_message_that_was_not_stored_comes_again() {
     world.shelf.refuses.store(true, Ordering::SeqCst);
     let id = world.peer.send_text(OWN, "not lost").unwrap();
     // Refused: decrypted, not acknowledged.
-    let queued = || world.sim.state().accounts[OWN].devices[0].waiting > 0;
-    world
-        .sim
-        .wait("the message waits", LIMIT, queued)
-        .await
-        .unwrap();
+    world.shelf.has_refused().await;
     run.stop().await;
     assert!(world.shelf.messages().is_empty());
 
@@ -150,12 +145,7 @@ async fn a_message_that_was_decrypted_and_lost_is_asked_for_again() {
     world.shelf.holds(1).await;
     world.shelf.refuses.store(true, Ordering::SeqCst);
     let id = world.peer.send_text(OWN, "not lost").unwrap();
-    let queued = || world.sim.state().accounts[OWN].devices[0].waiting > 0;
-    world
-        .sim
-        .wait("the message waits", LIMIT, queued)
-        .await
-        .unwrap();
+    world.shelf.has_refused().await;
     run.stop().await;
     assert_eq!(world.shelf.messages().len(), 1);
 

@@ -26,18 +26,15 @@ async fn without_pending_messages_and_the_question_one_is_acknowledged_and_lost(
     let mut run = world.pair().await;
     world.shelf.refuses.store(true, Ordering::SeqCst);
     world.peer.send_text(OWN, "lost").unwrap();
-    let waiting = |world: &World| world.sim.state().accounts[OWN].devices[0].waiting;
-    world
-        .sim
-        .wait("the message waits", LIMIT, || waiting(&world) > 0)
-        .await
-        .unwrap();
+    world.shelf.has_refused().await;
     run.stop().await;
     world.shelf.refuses.store(false, Ordering::SeqCst);
     run = world.start().await;
     world
         .sim
-        .wait("it is acknowledged", LIMIT, || waiting(&world) == 0)
+        .wait("it is acknowledged", LIMIT, || {
+            world.sim.state().accounts[OWN].devices[0].waiting == 0
+        })
         .await
         .unwrap();
     run.stop().await;
