@@ -107,7 +107,10 @@ async fn a_group_that_is_not_told_of_any_more_was_left() {
     let term = bench.term(&account).await;
     let shelf = shelf(&term);
     let team = info("Team", &[(ANNA, None)]);
-    shelf.keep_all(&[team.clone()], true).await.unwrap();
+    shelf
+        .keep_all(std::slice::from_ref(&team), true)
+        .await
+        .unwrap();
     // Where there are more than are kept, a missing one says nothing.
     shelf.keep_all(&[], false).await.unwrap();
     assert!(kept(&bench).await.joined);
