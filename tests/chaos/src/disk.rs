@@ -8,7 +8,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -103,8 +103,13 @@ impl Disk {
     /// Makes room.
     ///
     /// # Errors
-    /// It was not filled.
+    /// The disk stays full.
     pub(crate) fn clear(&self) -> Result<()> {
-        std::fs::remove_file(self.folder.join(BALLAST)).context("the disk was not filled")
+        match std::fs::remove_file(self.folder.join(BALLAST)) {
+            Ok(()) => Ok(()),
+            // Filled twice, on a machine that is slow: the first made room for both.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).context("the disk stays full"),
+        }
     }
 }

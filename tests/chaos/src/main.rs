@@ -38,7 +38,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use harness::chat::{Chat, ChatParts};
 use harness::scene::Scene;
-use tokio::signal::unix::{SignalKind, signal};
+use harness::wait::interruption;
 
 use self::faults::Faults;
 use self::options::Options;
@@ -145,14 +145,4 @@ async fn play(
         println!("at the end: {error:#}");
     }
     Ok(report)
-}
-
-/// Ends with Ctrl-C or SIGTERM.
-async fn interruption() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

@@ -70,12 +70,7 @@ impl Report {
             overlaps += ownership::overlaps(&tenures);
             takeovers += tenures.len().saturating_sub(1);
         }
-        let mut violation_kinds = BTreeMap::new();
-        for violation in stage.scene.sim().oracle().violations {
-            let kind = serde_json::to_value(violation.kind)?;
-            let kind = kind.as_str().unwrap_or_default().to_owned();
-            *violation_kinds.entry(kind).or_default() += 1;
-        }
+        let violation_kinds = stage.scene.violation_kinds()?;
         stage.scene.check_logs()?;
         Ok(Self {
             store: options.store,

@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use harness::scene::Scene;
-use tokio::signal::unix::{SignalKind, signal};
+use harness::wait::interruption;
 
 use self::options::Options;
 use self::outcome::Outcome;
@@ -125,14 +125,4 @@ async fn play<'a>(
     let times = acts::play_all(&stage, options).await?;
     let outcome = Outcome::of(&stage, options, times).await?;
     Ok((stage, outcome))
-}
-
-/// Ends with Ctrl-C or SIGTERM.
-async fn interruption() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

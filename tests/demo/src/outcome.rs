@@ -82,12 +82,7 @@ impl Outcome {
                 .screen
                 .say(&format!("the ownership history cannot be read: {error:#}"));
         }
-        let mut violation_kinds = BTreeMap::new();
-        for violation in stage.scene.sim().oracle().violations {
-            let kind = serde_json::to_value(violation.kind)?;
-            let kind = kind.as_str().unwrap_or_default().to_owned();
-            *violation_kinds.entry(kind).or_default() += 1;
-        }
+        let violation_kinds = stage.scene.violation_kinds()?;
         Ok(Self {
             store: options.store,
             unfenced: options.unfenced,

@@ -9,7 +9,7 @@
 //! worker is linked to. A *contact's* phone is somebody who writes to accounts
 //! and is written to; ledgers are counted between accounts and contacts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Mutex;
@@ -181,6 +181,20 @@ impl Scene {
         let mut violations = self.sim.oracle().violations;
         violations.retain(|violation| !not_ours.contains(&*violation.device.account));
         violations
+    }
+
+    /// How many there are of each kind.
+    ///
+    /// # Errors
+    /// A kind has no name.
+    pub fn violation_kinds(&self) -> Result<BTreeMap<String, usize>> {
+        let mut kinds = BTreeMap::new();
+        for violation in self.violations() {
+            let kind = serde_json::to_value(violation.kind)?;
+            let kind = kind.as_str().unwrap_or_default().to_owned();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        Ok(kinds)
     }
 
     /// The phone of somebody whom accounts write to.

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often a condition is looked at again.
 const POLL_INTERVAL: Duration = Duration::from_millis(40);
@@ -44,6 +45,19 @@ where
             Look::NotYet(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// This process may not wait for signals.
+pub async fn interruption() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The program and its admin API, from outside.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod client;
@@ -9,27 +9,42 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::http::{Method, StatusCode};
 use wa_sim::{Sim, SimConfig};
 
 struct Admin {
     url: String,
-    http: reqwest::Client,
+    agent: Agent,
 }
 
 impl Admin {
     fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            agent: Agent::config_builder()
+                .http_status_as_error(false)
+                .proxy(None)
+                .build()
+                .new_agent(),
         }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
-        let request = self.http.request(method, format!("{}{path}", self.url));
-        let answer = request.json(&body).send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
+        let (agent, url) = (self.agent.clone(), format!("{}{path}", self.url));
+        let asked = move || {
+            let answer = if method == Method::GET {
+                agent.get(url).call()
+            } else if method == Method::DELETE {
+                agent.delete(url).call()
+            } else {
+                agent.post(url).send_json(body)
+            };
+            let mut answer = answer.unwrap();
+            (answer.status(), answer.body_mut().read_json().unwrap())
+        };
+        tokio::task::spawn_blocking(asked).await.unwrap()
     }
 }
 

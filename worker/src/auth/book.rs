@@ -237,8 +237,23 @@ impl KeyBook {
         }
     }
 
+    /// Makes a key good for nothing; false if there is none of this id.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn revoke(&self, id: &str, now: StoreTime) -> Result<bool, StoreError> {
+        let write = Write::Update {
+            path: collections::api_key(id)?,
+            fields: [("revokedAt".to_owned(), Value::Time(now))].into(),
+            precondition: Precondition::Exists,
+        };
+        let outcome = self.parts.store.commit(vec![write]).await?;
+        self.forget();
+        Ok(matches!(outcome, CommitOutcome::Committed(_)))
+    }
+
     /// Forgets what was read: a key was made or revoked here.
-    pub fn forget(&self) {
+    fn forget(&self) {
         let mut known = self.known.lock();
         known.any = None;
         for entry in known.keys.values_mut() {
@@ -415,6 +430,7 @@ mod tests {
             let _ = self.store.commit(vec![write]).await.unwrap();
         }
 
+        /// As another worker does.
         async fn revoke(&self, key: &ApiKey) {
             let at = Value::Time(StoreTime::from_micros(1));
             self.write(Write::Update {

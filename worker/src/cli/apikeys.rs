@@ -8,9 +8,7 @@ use clap::{Args, Subcommand};
 use coordinator_lib::clock::{Clock, SystemClock};
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::SystemRng;
-use coordinator_lib::store::{
-    CommitOutcome, Precondition, StoreError, StoreTime, Value, Write, query_all,
-};
+use coordinator_lib::store::{StoreError, StoreTime, query_all};
 
 use crate::app::backend::Backend;
 use crate::app::{data_dir, key_ring};
@@ -18,7 +16,7 @@ use crate::auth::book::NewKey;
 use crate::auth::{KeyBook, KeyBookParts, Scope};
 use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
-use crate::model::{ApiKeyDoc, Stored, collections, queries};
+use crate::model::{ApiKeyDoc, Stored, queries};
 
 /// Keys that are shown; far more than anybody has.
 const KEYS_MAX: usize = 10_000;
@@ -110,14 +108,8 @@ impl ApiKeysCommand {
 }
 
 async fn create(backend: &Backend, new: NewKey) -> Result<(), Failure> {
-    let book = KeyBook::new(KeyBookParts {
-        store: backend.store.clone(),
-        clock: SystemClock::shared(),
-        rate: 0.0,
-        burst: 1,
-    });
     let now = StoreTime::from_datetime(SystemClock.wall());
-    let made = book.create(new, now, &SystemRng).await;
+    let made = book(backend).create(new, now, &SystemRng).await;
     let (key, document) = made.map_err(|error| Failure::new(exit::CONFIG, error))?;
     let mut out = std::io::stdout().lock();
     let shown = key.expose();
@@ -166,22 +158,24 @@ async fn list(backend: &Backend) -> Result<(), Failure> {
 }
 
 async fn revoke(backend: &Backend, id: &str) -> Result<(), Failure> {
-    let now = Value::Time(StoreTime::from_datetime(SystemClock.wall()));
-    let write = Write::Update {
-        path: collections::api_key(id).map_err(failure)?,
-        fields: [("revokedAt".to_owned(), now)].into(),
-        precondition: Precondition::Exists,
-    };
-    match backend.store.commit(vec![write]).await.map_err(failure)? {
-        CommitOutcome::Committed(_) => {
-            println!("revoked {id}");
-            Ok(())
-        }
-        CommitOutcome::Rejected => Err(Failure::new(
-            exit::DATA,
-            format!("there is no key {id}: `worker apikeys list` shows which there are"),
-        )),
+    let now = StoreTime::from_datetime(SystemClock.wall());
+    if book(backend).revoke(id, now).await.map_err(failure)? {
+        println!("revoked {id}");
+        return Ok(());
     }
+    Err(Failure::new(
+        exit::DATA,
+        format!("there is no key {id}: `worker apikeys list` shows which there are"),
+    ))
+}
+
+fn book(backend: &Backend) -> KeyBook {
+    KeyBook::new(KeyBookParts {
+        store: backend.store.clone(),
+        clock: SystemClock::shared(),
+        rate: 0.0,
+        burst: 1,
+    })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]

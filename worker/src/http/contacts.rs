@@ -12,11 +12,10 @@ use serde_json::json;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
-use super::page::{PageParameters, next_page, search_text};
+use super::page::{PageParameters, Search, next_page, search};
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::stored::Record;
-use crate::model::thread::title_key;
 use crate::model::{ContactDoc, Stored, queries};
 
 /// A contact as clients see it.
@@ -70,11 +69,9 @@ impl ContactParameters {
         let Some(text) = &self.search else {
             return Ok(queries::contacts(account_id)?);
         };
-        let text = search_text(text)?;
-        let digits = text.strip_prefix('+').unwrap_or(text);
-        Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => queries::contacts_by_number(account_id, digits)?,
-            false => queries::contacts_by_name(account_id, &title_key(text))?,
+        Ok(match search(text)? {
+            Search::Number(digits) => queries::contacts_by_number(account_id, digits)?,
+            Search::Name(name) => queries::contacts_by_name(account_id, &name)?,
         })
     }
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Value, Write};
+use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -134,17 +134,10 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<impl Into
 /// # Errors
 /// `unknown_key`.
 pub(super) async fn revoke(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
-    let now = Value::Time(StoreTime::from_datetime(api.clock().wall()));
-    let write = Write::Update {
-        path: collections::api_key(&id)?,
-        fields: [("revokedAt".to_owned(), now)].into(),
-        precondition: Precondition::Exists,
-    };
-    let outcome = api.store().commit(vec![write]).await?;
-    api.book().forget();
-    match outcome {
-        CommitOutcome::Committed(_) => Ok(StatusCode::NO_CONTENT.into_response()),
-        CommitOutcome::Rejected => Err(unknown()),
+    let now = StoreTime::from_datetime(api.clock().wall());
+    match api.book().revoke(&id, now).await? {
+        true => Ok(StatusCode::NO_CONTENT.into_response()),
+        false => Err(unknown()),
     }
 }
 

@@ -4,6 +4,7 @@ use coordinator_lib::store::{Cursor, DocumentStore, Page, Query, StoreError};
 use serde::Deserialize;
 
 use super::problem::{Problem, ProblemKind};
+use crate::model::thread::title_key;
 
 /// Entries of a page unless the client says otherwise.
 const LIMIT_DEFAULT: u32 = 50;
@@ -13,11 +14,19 @@ const LIMIT_MAX: u32 = 200;
 /// Characters of a search.
 const SEARCH_CHARS_MAX: usize = 64;
 
-/// What is searched for: the beginning of a name or of a number.
+/// What is searched for.
+pub(super) enum Search<'a> {
+    /// The beginning of a number: its digits.
+    Number(&'a str),
+    /// The beginning of a name, as names are compared.
+    Name(String),
+}
+
+/// What a client searches for.
 ///
 /// # Errors
 /// It is empty, or too long.
-pub(super) fn search_text(text: &str) -> Result<&str, Problem> {
+pub(super) fn search(text: &str) -> Result<Search<'_>, Problem> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > SEARCH_CHARS_MAX {
         return Err(Problem::new(
@@ -25,7 +34,11 @@ pub(super) fn search_text(text: &str) -> Result<&str, Problem> {
             format!("`search` has 1 to {SEARCH_CHARS_MAX} characters"),
         ));
     }
-    Ok(text)
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Search::Number(digits),
+        false => Search::Name(title_key(text)),
+    })
 }
 
 /// Which page.

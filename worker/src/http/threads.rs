@@ -11,12 +11,12 @@ use whatsapp::Extras;
 
 use super::accounts;
 use super::extract::{Body, Id, Ids, Parameters};
-use super::page::{PageParameters, next_page, search_text};
+use super::page::{PageParameters, Search, next_page, search};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
-use crate::model::thread::{MergedThreadDoc, ThreadKind, title_key};
+use crate::model::thread::{MergedThreadDoc, ThreadKind};
 use crate::model::{
     Direction, MessageDoc, MessageState, Read, ReceiptsDoc, Stored, ThreadDoc, collections, queries,
 };
@@ -156,14 +156,10 @@ impl ThreadParameters {
                 ProblemKind::InvalidQuery,
                 "give `search` or `archived`, not both",
             )),
-            (Some(text), None) => {
-                let text = search_text(text)?;
-                let digits = text.strip_prefix('+').unwrap_or(text);
-                Ok(match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                    true => queries::threads_by_number(account_id, digits)?,
-                    false => queries::threads_by_title(account_id, &title_key(text))?,
-                })
-            }
+            (Some(text), None) => Ok(match search(text)? {
+                Search::Number(digits) => queries::threads_by_number(account_id, digits)?,
+                Search::Name(name) => queries::threads_by_title(account_id, &name)?,
+            }),
         }
     }
 }
