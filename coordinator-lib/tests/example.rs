@@ -18,5 +18,6 @@ fn two_workers_share_and_take_over() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("alice ended in order: true"), "{said}");
-    assert!(said.ends_with("bob does all six\n"), "{said}");
+    // Each of them speaks for itself: which line comes last is anyone's guess.
+    assert!(said.contains("bob does all six"), "{said}");
 }

@@ -42,7 +42,7 @@ async fn connect(options: FirestoreOptions) -> FirestoreStore {
 /// A client whose calls end soon, once the server has warmed up.
 async fn impatient(emulator: &Emulator) -> FirestoreStore {
     let patient = options(emulator);
-    connect(patient.clone()).await;
+    put(&connect(patient.clone()).await, "things/first", 1).await;
     connect(FirestoreOptions {
         attempt_timeout: ATTEMPT,
         attempts_max: 2,
