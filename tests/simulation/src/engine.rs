@@ -93,10 +93,11 @@ struct Engine(Arc<Instance>);
 impl Links for EngineMaker {
     async fn start(&self, parts: LinkParts) -> Result<Arc<dyn Link>, EngineError> {
         let engines = &self.0;
+        let account = parts.files.account().clone();
         if engines.post.breaks_engine() {
+            engines.server.loses(account.as_str());
             return Err(EngineError::Build("broken on purpose".into()));
         }
-        let account = parts.files.account().clone();
         let epoch = parts.files.epoch();
         let view = engines.coordinator.view();
         let lease = view

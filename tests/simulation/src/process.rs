@@ -118,6 +118,14 @@ impl Process {
         self.alive.store(false, Ordering::Relaxed);
     }
 
+    /// Forgets what it would have gone on with.
+    pub(crate) fn end(&self) {
+        for part in [&self.work, &self.heartbeat] {
+            part.held.lock().clear();
+            part.parked.lock().clear();
+        }
+    }
+
     /// Stops these parts.
     pub fn stop(&self, domains: &[Domain]) {
         self.stops.fetch_add(1, Ordering::Relaxed);

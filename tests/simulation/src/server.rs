@@ -13,12 +13,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::history::Span;
 use crate::process::Process;
 use crate::sea::Sea;
+
+/// A connection that has stood for so long ends a row of losses.
+const STABLE: Duration = Duration::from_secs(30);
 
 /// Who sends over a connection: the same for all of its frames.
 #[derive(Clone, Debug)]
@@ -101,6 +105,10 @@ struct Account {
     spans: BTreeMap<i64, Span>,
     /// The epoch that somebody works under.
     at_work: Option<i64>,
+    /// Since when somebody does, in nanoseconds of the timeline.
+    began_at: u64,
+    /// Losses in a row, each before the connection had stood for [`STABLE`].
+    losses: u32,
 }
 
 impl Server {
@@ -190,6 +198,24 @@ impl Server {
         let mut state = self.state.lock();
         let known = state.accounts.entry(account.to_owned()).or_default();
         known.at_work = known.at_work.max(Some(epoch));
+        known.began_at = self.sea.timeline.now();
+    }
+
+    /// A connection of an account is lost, or does not come about.
+    pub(crate) fn loses(&self, account: &str) {
+        let now = Duration::from_nanos(self.sea.timeline.now());
+        let mut state = self.state.lock();
+        let known = state.accounts.entry(account.to_owned()).or_default();
+        let stood = now - Duration::from_nanos(known.began_at);
+        let was_stable = known.at_work.is_some() && stood >= STABLE;
+        known.losses = if was_stable { 1 } else { known.losses + 1 };
+    }
+
+    /// The most losses in a row that an account has behind it.
+    pub(crate) fn losses_in_a_row(&self) -> u32 {
+        let state = self.state.lock();
+        let losses = state.accounts.values().map(|known| known.losses);
+        losses.max().unwrap_or(0)
     }
 
     /// Somebody ends it.

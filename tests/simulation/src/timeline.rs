@@ -75,6 +75,13 @@ impl Timeline {
         self.state.lock().now
     }
 
+    /// Forgets what would have happened: events hold their owners, and those hold
+    /// the timeline.
+    pub(crate) fn end(&self) {
+        let events = std::mem::take(&mut self.state.lock().events);
+        drop(events);
+    }
+
     /// Calls this after a while; at once if its owner was stopped meanwhile
     /// and goes on.
     pub fn after(&self, wait: Duration, owner: Owner, call: impl FnOnce() + Send + 'static) {

@@ -166,6 +166,7 @@ async fn run_plan(seed: u64, plan: Plan, trace: bool) -> Outcome {
     if even_after.is_some() {
         world.check_messages();
     }
+    world.end();
     Outcome {
         seed,
         workers: world.plan.workers,
@@ -208,6 +209,15 @@ impl World {
         for planned in self.plan.faults.clone() {
             self.later(planned.at, move |world| world.inject(planned));
         }
+    }
+
+    /// Lets go of everybody: killed workers go on with nothing, and hold on to all.
+    fn end(&self) {
+        let workers = std::mem::take(&mut self.state.lock().workers);
+        for worker in workers {
+            worker.process.end();
+        }
+        self.fleet.sea.timeline.end();
     }
 
     fn later(self: &Arc<Self>, wait: Duration, call: impl FnOnce(&Arc<Self>) + Send + 'static) {

@@ -33,6 +33,9 @@ impl Instance {
             engines.process.name(),
             format_args!("{account} epoch {epoch} ends: {reason}"),
         );
+        if reason != DisconnectReason::Intentional {
+            engines.server.loses(account);
+        }
         engines.server.ends(account, *epoch);
         let (post, sender) = (Arc::clone(&engines.post), self.sender.clone());
         let travel = Duration::from_micros(engines.rng.range(2_000..60_000));

@@ -10,14 +10,14 @@ use crate::history;
 use crate::plan::Theme;
 
 /// Until all accounts are owned again after the last fault: sessions are sealed
-/// after `ttl + G`, what was found late waits for a sweep. The worker's own waits
-/// fit in, too: they pass it with the ninth failure in a row that came before 30 s
-/// of connection, as seed 8337 has them, which fails by that alone. A longer bound
-/// would have hidden that takeovers were counted as failures (seed 8568).
+/// after `ttl + G`, what was found late waits for a sweep.
 const OWNED_WITHIN: Duration = Duration::from_secs(200);
 
 /// The same where somebody wiped a lease: only its end proves anything.
 const WIPED_OWNED_WITHIN: Duration = Duration::from_secs(520);
+
+/// The longest that an account waits for its next attempt.
+const ATTEMPT_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Until they are shared out evenly after that, and for each account more.
 const EVEN_WITHIN: Duration = Duration::from_secs(180);
@@ -41,6 +41,7 @@ impl World {
         } else {
             OWNED_WITHIN
         };
+        let bound = bound.max(attempted_within(self.fleet.server.losses_in_a_row()));
         let Some(owned_after) = self.until(bound, Self::all_owned).await else {
             let missing = self.missing();
             sea.record.violation(
@@ -182,4 +183,12 @@ impl World {
         }
         closest
     }
+}
+
+/// The longest until an account is connected that was lost so often in a row:
+/// the wait doubles from a second on, and one more loss may be under way. By the
+/// server's count, so that a worker that counts too many of them is found out.
+fn attempted_within(losses: u32) -> Duration {
+    let doubled = Duration::from_secs(1).saturating_mul(1 << losses.min(16));
+    doubled.min(ATTEMPT_WAIT_MAX).mul_f64(1.2) + Duration::from_secs(60)
 }

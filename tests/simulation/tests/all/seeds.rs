@@ -130,6 +130,14 @@ fn a_takeover_is_no_loss_and_lengthens_no_wait() {
     assert_eq!(report["work"]["worker"], 1, "{report}");
 }
 
+/// Eight real losses in a row, and the ninth wait is longer than the bound was.
+#[test]
+fn an_account_that_was_lost_often_may_wait_as_long_as_its_losses_say() {
+    let report = simulate(&["--first", "8337", "--seeds", "1"]);
+    assert_eq!(report["violations"], 0, "{report}");
+    assert_eq!(report["work"]["worker"], 1, "{report}");
+}
+
 /// A worker whose wall clock was two hours ahead noted when to connect again, and
 /// its successor waited until then.
 #[test]
