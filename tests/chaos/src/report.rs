@@ -19,6 +19,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(240);
 /// The same where rules are broken and some of it may never come.
 const BROKEN_SETTLE_LIMIT: Duration = Duration::from_secs(45);
 
+/// So many violations are shown in full.
+const VIOLATIONS_SHOWN: usize = 5;
+
 /// The last line, with `--json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -45,6 +48,8 @@ pub(crate) struct Report {
     takeovers: usize,
     /// The longest that nobody owned an account.
     unowned_max_s: f64,
+    /// Of the run, when that ended.
+    unowned_until_s: f64,
 }
 
 impl Report {
@@ -71,7 +76,11 @@ impl Report {
             takeovers += tenures.len().saturating_sub(1);
         }
         let violation_kinds = stage.scene.violation_kinds()?;
+        for violation in stage.scene.violations().iter().take(VIOLATIONS_SHOWN) {
+            println!("  {violation:?}");
+        }
         stage.scene.check_logs()?;
+        let unowned = watch.unowned_max();
         Ok(Self {
             store: options.store,
             seed: options.seed,
@@ -83,7 +92,8 @@ impl Report {
             first_violation_s: watch.first_violation().map(|at| at.as_secs_f64()),
             overlaps,
             takeovers,
-            unowned_max_s: watch.unowned_max().as_secs_f64(),
+            unowned_max_s: unowned.time.as_secs_f64(),
+            unowned_until_s: unowned.until.as_secs_f64(),
         })
     }
 
@@ -122,7 +132,11 @@ impl Report {
         ] {
             println!("  {name:<22} {number:>6}");
         }
-        println!("  {:<22} {:>6.1}s", "unowned at most", self.unowned_max_s);
+        let (time, until) = (self.unowned_max_s, self.unowned_until_s);
+        println!(
+            "  {:<22} {time:>6.1}s, until {until:.1}s",
+            "unowned at most"
+        );
         if !self.violation_kinds.is_empty() {
             println!("  violations by kind: {:?}", self.violation_kinds);
         }

@@ -28,8 +28,17 @@ pub(crate) struct Watch<'a> {
 #[derive(Default)]
 struct Seen {
     unowned_since: BTreeMap<String, Instant>,
-    unowned_max: Duration,
+    unowned_max: Unowned,
     first_violation: Option<Duration>,
+}
+
+/// A time in which nobody owned an account.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unowned {
+    /// How long it was.
+    pub(crate) time: Duration,
+    /// Of the run, when it ended or was last seen to go on.
+    pub(crate) until: Duration,
 }
 
 impl<'a> Watch<'a> {
@@ -42,7 +51,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The longest that nobody owned an account.
-    pub(crate) fn unowned_max(&self) -> Duration {
+    pub(crate) fn unowned_max(&self) -> Unowned {
         self.lock().unowned_max
     }
 
@@ -66,7 +75,12 @@ impl<'a> Watch<'a> {
                     continue;
                 }
                 let since = *seen.unowned_since.entry(account.id.clone()).or_insert(now);
-                seen.unowned_max = seen.unowned_max.max(now - since);
+                if now - since > seen.unowned_max.time {
+                    seen.unowned_max = Unowned {
+                        time: now - since,
+                        until: now - self.begun,
+                    };
+                }
             }
             let is_broken = !self.stage.scene.sim().oracle().violations.is_empty();
             if is_broken && seen.first_violation.is_none() {

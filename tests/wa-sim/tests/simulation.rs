@@ -302,6 +302,26 @@ async fn a_retry_receipt_brings_the_message_again() {
     scene.finish().await;
 }
 
+/// The phone begins a session anew then; what comes in the old one is no violation.
+#[tokio::test]
+async fn a_message_on_its_way_when_one_is_asked_for_again_is_read() {
+    let (mut scene, mut link) = Scene::connected().await;
+    let text = scene.client.text(&mut link, BOB, "M1", "hi").await;
+    link.send(text).await;
+    link.expect("ack").await;
+    let id = scene.bob.send_text(ADA, "hello").unwrap();
+    let first = link.expect("message").await;
+    let on_its_way = scene.client.text(&mut link, BOB, "M2", "and").await;
+    let retry = Node::new("retry").attr("count", "1").attr("id", &id);
+    link.send(receipt(&first).attr("type", "retry").child(retry))
+        .await;
+    let again = link.expect("message").await;
+    link.send(on_its_way).await;
+    link.expect("ack").await;
+    assert_eq!(scene.client.read(&again), "hello");
+    scene.finish().await;
+}
+
 #[tokio::test]
 async fn one_time_prekeys_go_out_once() {
     let (scene, mut link) = Scene::connected().await;

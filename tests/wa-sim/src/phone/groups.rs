@@ -165,7 +165,7 @@ impl Phone {
         (group, text): (&str, &str),
         (id, count): (&str, &str),
     ) -> Result<(), PhoneError> {
-        state.signal.forget(&to.to_string());
+        self.begin_session(state, to)?;
         let mut content = text_message(state, text);
         content.sender_key_distribution_message = self
             .distribution(state, group)

@@ -118,7 +118,7 @@ impl Phone {
         if chat.contains('@') {
             return self.send_group_again(state, to, (&chat, &text), (id, count));
         }
-        state.signal.forget(&to.to_string());
+        self.begin_session(state, to)?;
         let content = text_message(state, &text);
         let mut encrypted = self.encrypt(state, to, &content)?;
         encrypted = encrypted.attr("count", count);
@@ -207,6 +207,17 @@ impl Phone {
         self.hand_in(&message)
     }
 
+    /// Begins a session with fresh keys of the device. What it wrote in an older
+    /// one, and is on its way, can still be read.
+    pub(super) fn begin_session(&self, state: &mut State, to: &DeviceId) -> Result<(), PhoneError> {
+        let bundle: Option<Bundle> = self.inner.world.lock().take_bundle(to);
+        let bundle = bundle
+            .and_then(signal_bundle)
+            .ok_or(SignalError::NoSession)?;
+        state.signal.start_session(&to.to_string(), &bundle)?;
+        Ok(())
+    }
+
     /// `<enc>` for one device; begins a session if there is none.
     pub(super) fn encrypt(
         &self,
@@ -216,11 +227,7 @@ impl Phone {
     ) -> Result<Node, PhoneError> {
         let address = to.to_string();
         if !state.signal.has_session(&address) {
-            let bundle: Option<Bundle> = self.inner.world.lock().take_bundle(to);
-            let bundle = bundle
-                .and_then(signal_bundle)
-                .ok_or(SignalError::NoSession)?;
-            state.signal.start_session(&address, &bundle)?;
+            self.begin_session(state, to)?;
         }
         let padded = state.signal.pad(&content.encode_to_vec());
         let ciphertext = state.signal.encrypt(&address, &padded)?;
