@@ -249,6 +249,72 @@ async fn history_survives_the_death_of_the_owner_and_lets_live_messages_pass() -
     .await
 }
 
+/// Everybody whom an account knows, page by page.
+async fn all_contacts(api: &Api, account: &Linked) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/accounts/{}/contacts?limit=200{after}", account.id);
+        let page: Value = api.get(&path).await?.expect(200)?.json()?;
+        all.extend(page["contacts"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// An account that knows so many people is taken over as fast as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_contacts_are_kept_and_hold_no_takeover_up() -> Result<()> {
+    const PEOPLE: usize = 3_000;
+    play(async |scene| {
+        let alice = worker(scene, "alice")?.start().await?;
+        let number = |person: usize| format!("49180{person:08}@s.whatsapp.net");
+        let lid = |person: usize| format!("9980{person:08}@lid");
+        let history = History {
+            names: (0..PEOPLE)
+                .map(|person| (number(person), format!("person {person:04}")))
+                .collect(),
+            addresses: (0..PEOPLE)
+                .map(|person| (number(person), lid(person)))
+                .collect(),
+            ..history(scene, 1)
+        };
+        let account = link(scene, alice.api(), &history).await?;
+        scene::until_connected(scene, alice.api(), &account, DELIVERY_LIMIT).await?;
+        let known = wait::until("everybody is known", HISTORY_LIMIT, async || {
+            let known = all_contacts(alice.api(), &account).await?;
+            let count = known.len();
+            Ok(Look::some((count >= PEOPLE + 3).then_some(known), count))
+        })
+        .await?;
+        let twice: BTreeSet<_> = known.iter().map(|contact| contact["id"].as_str()).collect();
+        ensure!(twice.len() == known.len(), "somebody is there twice");
+        alice.kill().await?;
+
+        let bob = worker(scene, "bob")?.start().await?;
+        scene::until_connected(scene, bob.api(), &account, DELIVERY_LIMIT).await?;
+        let peer = scene.contact("Peer")?;
+        let sent = scene.write(&peer, &account, "news")?;
+        scene::until_stored(bob.api(), &account, &sent.text, DELIVERY_LIMIT).await?;
+        // And a start of its own.
+        let bob = bob.terminate().await?.start().await?;
+        scene::until_connected(scene, bob.api(), &account, DELIVERY_LIMIT).await?;
+        let kept = all_contacts(bob.api(), &account).await?;
+        let missing = known.iter().filter(|contact| !kept.contains(contact));
+        ensure!(missing.count() == 0, "{} of {}", kept.len(), known.len());
+        let health = bob.api().health().await?;
+        eprintln!(
+            "{} contacts; after two starts: {}",
+            kept.len(),
+            health["accounts"]
+        );
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn history_is_bounded_as_configured_and_can_be_switched_off() -> Result<()> {
     play(async |scene| {
