@@ -228,6 +228,17 @@ impl Cluster {
         }
     }
 
+    /// The process id of a worker.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn process_id(&self, name: &str) -> Result<i32> {
+        match self.lock().get(name) {
+            Some(Member::Running(worker) | Member::Paused(worker)) => Ok(worker.id()),
+            Some(Member::Ended(_)) | None => bail!("{name} does not run"),
+        }
+    }
+
     fn names_of(&self, is_meant: impl Fn(&Member) -> bool) -> Vec<String> {
         self.lock()
             .iter()
