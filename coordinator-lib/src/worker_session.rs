@@ -2,8 +2,8 @@
 //!
 //! `workers/{sessionId}` is written by its own heartbeat alone, and once by
 //! whoever seals it. Two of its states are final: CLOSED (it ended in an
-//! orderly way, every account was let go) and SEALED (somebody found it dead,
-//! and it may not act any more). Exactly one of a heartbeat and a seal wins,
+//! orderly way, every account was let go) and SEALED (somebody found it dead, or
+//! it ended with accounts that it could not give back; it may not act any more). Exactly one of a heartbeat and a seal wins,
 //! since both are conditional on the document's version.
 
 use std::sync::LazyLock;
@@ -63,7 +63,7 @@ pub enum SessionState {
     Draining,
     /// It has ended in an orderly way. Final.
     Closed,
-    /// It was found dead. Final.
+    /// It was found dead, or ended without giving everything back. Final.
     Sealed,
 }
 

@@ -708,6 +708,29 @@ async fn in_a_large_cluster_too_the_one_named_sees_what_it_is_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_drain_cannot_give_back_is_taken_up_at_once() {
+    let world = World::new();
+    let accounts = world.accounts(1).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    let _bob = world.worker("bob", 18).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // Its work ends, and its lease is not given back.
+    let gates = alice.gates.lock().get(&accounts[0]).cloned().unwrap();
+    gates.store.close(CloseReason::Replaced);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (orderly, took) = tokio::join!(
+        alice.coordinator.drain(Duration::from_secs(20)),
+        world.until(120, |owners| owners.contains_key("bob")),
+    );
+    assert!(!orderly, "something was left");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let history = world.history(&accounts[0]).await;
+    let last = history.last().unwrap();
+    assert!(last.ends_with(ClaimReason::OwnerSealed.as_str()), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_whose_first_release_fails_is_taken_up_again() {
     let world = World::new();
     let accounts = world.accounts(1).await;

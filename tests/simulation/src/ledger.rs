@@ -22,10 +22,18 @@ pub struct Ledger {
 #[derive(Default)]
 struct State {
     accounts: BTreeMap<String, Account>,
-    /// Whether each worker session has ended.
-    sessions: BTreeMap<String, bool>,
+    sessions: BTreeMap<String, Session>,
     moves: u64,
     taken: u64,
+}
+
+/// A worker session.
+struct Session {
+    /// The worker that began it.
+    worker: String,
+    ended: bool,
+    /// By its own worker.
+    ended_itself: bool,
 }
 
 #[derive(Default)]
@@ -105,24 +113,31 @@ impl Ledger {
         };
         let ends = name == "SEALED" || name == "CLOSED";
         let mut state = self.state.lock();
-        match state.sessions.insert(session.to_owned(), ends) {
-            Some(true) if !ends => self.record.violation(
+        let Some(known) = state.sessions.get_mut(session) else {
+            let begun = Session {
+                worker: who.to_owned(),
+                ended: ends,
+                ended_itself: ends,
+            };
+            state.sessions.insert(session.to_owned(), begun);
+            self.record.reached("session began");
+            self.record
+                .note(who, format_args!("session {} begins", short(session)));
+            return;
+        };
+        if known.ended && !ends {
+            self.record.violation(
                 "S4 the end is final",
                 format!("{who} wrote {name} to {session}, which had ended"),
-            ),
-            Some(true) => {}
-            Some(false) | None if ends => {
-                self.record.reached(&format!("session {name}"));
-                self.record
-                    .note(who, format_args!("session {} is {name}", short(session)));
-            }
-            Some(false) => {}
-            None => {
-                self.record.reached("session began");
-                self.record
-                    .note(who, format_args!("session {} begins", short(session)));
-            }
+            );
         }
+        if ends && !known.ended {
+            known.ended_itself = known.worker == who;
+            self.record.reached(&format!("session {name}"));
+            self.record
+                .note(who, format_args!("session {} is {name}", short(session)));
+        }
+        known.ended = ends;
     }
 
     fn history(&self, who: &str, account: &str, fields: &Fields) {
@@ -138,7 +153,13 @@ impl Ledger {
         if kind == "released" {
             state.moves += 1;
         }
-        if reason == "expired" || reason == "owner_sealed" {
+        let owner = state.accounts.get(account).and_then(|known| {
+            let mut before = known.claims.range(..epoch);
+            before.next_back().map(|(_, session)| session)
+        });
+        let owner = owner.and_then(|owner| state.sessions.get(owner));
+        let has_ended_itself = owner.is_some_and(|owner| owner.ended_itself);
+        if (reason == "expired" || reason == "owner_sealed") && !has_ended_itself {
             state.taken += 1;
         }
     }

@@ -1,4 +1,5 @@
-//! The end: everything is given back, then the session is closed.
+//! The end: everything is given back, then the session is closed; or sealed, where
+//! something could not be given back.
 //!
 //! Each account is given to a named worker, which then need not wait for others
 //! that may come before it. The last reading of the roster may be older than a
@@ -75,7 +76,12 @@ impl Steward {
         }
         // Nothing may pass any gate once others may believe that all is over.
         self.vitals.deadline.close(CloseReason::Released);
-        self.vitals.want(SessionState::Closed);
+        // Others look for what a sealed session held, and a closed one holds nothing:
+        // what could not be given back is theirs at once, and waits for no sweep.
+        self.vitals.want(match self.strays {
+            0 => SessionState::Closed,
+            _ => SessionState::Sealed,
+        });
         let limit = self.parts.config.lease.session_ttl;
         let state = tokio::select! {
             biased;
