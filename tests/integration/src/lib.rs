@@ -75,3 +75,5 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod traces;

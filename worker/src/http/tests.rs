@@ -32,7 +32,7 @@ use tower::ServiceExt;
 
 use super::{Api, ApiParts, WorkerView, router};
 use crate::app::{Lifecycle, Phase, WorkerInfo};
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, TelemetryConfig};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaStore;
@@ -154,7 +154,7 @@ impl Fixture {
                 coordinator_lib::clock::SystemClock::shared(),
             ),
         });
-        let router = router(api, config);
+        let router = router(api, config, &TelemetryConfig::default());
         Self {
             router,
             store,
