@@ -81,15 +81,17 @@ fn kind(error: &StoreError) -> &'static str {
     }
 }
 
-/// The collection of the first document: no ids.
+/// The collection of the first document, without ids.
 fn of_paths(paths: &[Path]) -> Option<String> {
     paths.first().map(|path| top(path.collection().as_str()))
 }
 
+/// That of the first document that is changed: a verify, as of the fence, says
+/// little.
 fn of_writes(writes: &[Write]) -> Option<String> {
-    writes
-        .first()
-        .map(|write| top(write.path().collection().as_str()))
+    let changes = |write: &&Write| !matches!(write, Write::Verify { .. });
+    let write = writes.iter().find(changes).or(writes.first())?;
+    Some(top(write.path().collection().as_str()))
 }
 
 /// `threads/t1/messages` is shown as `threads/messages`.
