@@ -52,6 +52,8 @@ mod mass;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;

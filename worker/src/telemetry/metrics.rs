@@ -143,6 +143,8 @@ pub(super) fn prometheus_reader() -> Result<(PrometheusExporter, Registry), OTel
     let registry = Registry::new();
     let reader = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
+        // There is one.
+        .scope_info_enabled(false)
         .build()?;
     Ok((reader, registry))
 }

@@ -7,19 +7,17 @@ use opentelemetry_sdk::Resource;
 use crate::config::TelemetryConfig;
 
 /// What a pod is told of itself by the downward API: attribute, variables.
-const POD: [(&str, [&str; 2]); 6] = [
-    ("k8s.pod.name", ["K8S_POD_NAME", "POD_NAME"]),
-    ("k8s.pod.uid", ["K8S_POD_UID", "POD_UID"]),
+/// Names that other systems use, too, are not among them.
+const POD: [(&str, &[&str]); 6] = [
+    ("k8s.pod.name", &["K8S_POD_NAME", "POD_NAME"]),
+    ("k8s.pod.uid", &["K8S_POD_UID", "POD_UID"]),
     (
         "k8s.namespace.name",
-        ["K8S_NAMESPACE_NAME", "POD_NAMESPACE"],
+        &["K8S_NAMESPACE_NAME", "POD_NAMESPACE"],
     ),
-    ("k8s.node.name", ["K8S_NODE_NAME", "NODE_NAME"]),
-    (
-        "k8s.container.name",
-        ["K8S_CONTAINER_NAME", "CONTAINER_NAME"],
-    ),
-    ("k8s.cluster.name", ["K8S_CLUSTER_NAME", "CLUSTER_NAME"]),
+    ("k8s.node.name", &["K8S_NODE_NAME", "NODE_NAME"]),
+    ("k8s.container.name", &["K8S_CONTAINER_NAME"]),
+    ("k8s.cluster.name", &["K8S_CLUSTER_NAME"]),
 ];
 
 /// The attributes of this process.
@@ -48,7 +46,7 @@ fn attributes(worker: &str, variable: impl Fn(&str) -> Option<String>) -> Vec<Ke
         attributes.push(KeyValue::new("host.name", host));
     }
     for (attribute, names) in POD {
-        if let Some(value) = named(&names) {
+        if let Some(value) = named(names) {
             attributes.push(KeyValue::new(attribute, value));
         }
     }
