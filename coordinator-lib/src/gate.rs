@@ -362,7 +362,8 @@ impl Drop for Pass {
 }
 
 impl CloseReason {
-    const ALL: [CloseReason; 7] = [
+    /// Every reason.
+    pub const ALL: [CloseReason; 7] = [
         CloseReason::Fenced,
         CloseReason::Sealed,
         CloseReason::Replaced,
@@ -371,6 +372,19 @@ impl CloseReason {
         CloseReason::Released,
         CloseReason::Outage,
     ];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::Fenced => "fenced",
+            CloseReason::Sealed => "sealed",
+            CloseReason::Replaced => "replaced",
+            CloseReason::LeaseLost => "lease_lost",
+            CloseReason::Stopped => "stopped",
+            CloseReason::Released => "not_released",
+            CloseReason::Outage => "outage",
+        }
+    }
 
     /// The lease, or the proof that it lasts, is gone: the one thing that an
     /// owner does not learn by itself, and that gates are there to enforce.

@@ -25,6 +25,7 @@ use crate::deadline::Deadline;
 use crate::gate::CloseReason;
 use crate::lease::LeaseConfig;
 use crate::mutation::{self, Mutation};
+use crate::observer::{self, LeaseEvent};
 use crate::rng::SharedRng;
 use crate::store::{CommitOutcome, Fields, Precondition, Store, StoreError, StoreTime, Write};
 use crate::watchdog::WatchList;
@@ -355,8 +356,12 @@ impl Heartbeat {
 
     fn proved(&self, asked_at: Boottime, store_time: StoreTime) {
         let deadline = self.parts.config.session_deadline(asked_at);
-        self.vitals.deadline.set(deadline);
         let now = self.parts.clock.boottime();
+        observer::happened(LeaseEvent::Beat {
+            took: now - asked_at,
+            margin: self.vitals.deadline.at() - now,
+        });
+        self.vitals.deadline.set(deadline);
         let gap =
             self.parts.config.heartbeat.mul_f64(PULSE_BEATS) + self.parts.config.attempt_timeout;
         self.vitals.seen.send_modify(|seen| {
@@ -372,6 +377,7 @@ impl Heartbeat {
     }
 
     fn failed(&self, error: &StoreError) {
+        observer::happened(LeaseEvent::BeatFailed);
         let mut failures = 0;
         self.vitals.seen.send_modify(|seen| {
             seen.failures = seen.failures.saturating_add(1);
@@ -384,6 +390,7 @@ impl Heartbeat {
 
     fn ended(&self, state: SessionState) {
         warn!(worker.session = %self.parts.facts.me.session_id, state = state.as_str(), "worker session was ended by another");
+        observer::happened(LeaseEvent::Frozen);
         self.vitals.deadline.close(CloseReason::Sealed);
         self.vitals.seen.send_modify(|seen| seen.state = state);
     }

@@ -34,6 +34,17 @@ pub enum ClaimReason {
 }
 
 impl ClaimReason {
+    /// Every reason.
+    pub const ALL: [ClaimReason; 7] = [
+        ClaimReason::New,
+        ClaimReason::Released,
+        ClaimReason::HandedOff,
+        ClaimReason::OwnerClosed,
+        ClaimReason::OwnerSealed,
+        ClaimReason::Expired,
+        ClaimReason::Own,
+    ];
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +75,15 @@ pub enum ReleaseReason {
 }
 
 impl ReleaseReason {
+    /// Every reason.
+    pub const ALL: [ReleaseReason; 5] = [
+        ReleaseReason::NotWanted,
+        ReleaseReason::Drain,
+        ReleaseReason::Rebalance,
+        ReleaseReason::Asked,
+        ReleaseReason::Failed,
+    ];
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -31,6 +31,9 @@ pub const RELEASED_EPOCH_FIELD: &str = "releasedEpoch";
 pub const HANDOFF_FIELD: &str = "handoffTo";
 /// Account: names the claim, so that one in doubt can be settled.
 pub const CLAIM_NONCE_FIELD: &str = "claimNonce";
+/// Account: the trace context of its last claim or release, for the link of the
+/// next; absent where nothing is traced.
+pub const LEASE_TRACE_FIELD: &str = "leaseTrace";
 /// Account: what clients want of it; absent means that it is wanted.
 pub const DESIRED_FIELD: &str = "desired";
 /// What clients may want of an account so that somebody has to own it.

@@ -11,6 +11,7 @@
 //! - [`heartbeat`], [`presence`]: proof that a worker lives, or is gone;
 //! - [`coordinator`]: claims, renews, hands off and takes over, in the store;
 //! - [`history`]: what became of an account, and why;
+//! - [`observer`]: who is told of it, for metrics and traces;
 //! - [`mutation`]: rules broken on purpose, in tests.
 
 #![deny(missing_docs)]
@@ -30,6 +31,7 @@ pub mod history;
 pub mod identity;
 pub mod lease;
 pub mod mutation;
+pub mod observer;
 pub mod presence;
 pub mod rendezvous;
 pub mod rng;

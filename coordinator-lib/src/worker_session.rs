@@ -49,6 +49,8 @@ pub mod field {
     pub const VERSION: &str = "version";
     /// Where its API answers, if it says so.
     pub const ADDRESS: &str = "address";
+    /// When the one that was sealed had last beaten.
+    pub const LAST_BEAT_AT: &str = "lastBeatAt";
     /// Who sealed it.
     pub const SEALED_BY: &str = "sealedBy";
 }
@@ -123,6 +125,8 @@ pub struct WorkerSession {
     pub address: Option<String>,
     /// The document's version: its last heartbeat, unless it has ended.
     pub update_time: StoreTime,
+    /// The last proof that it lived: its last heartbeat, or its end.
+    pub last_sign_at: StoreTime,
 }
 
 impl WorkerSession {
@@ -156,6 +160,10 @@ impl WorkerSession {
             version: text(field::VERSION).unwrap_or_default().to_owned(),
             address: text(field::ADDRESS).map(str::to_owned),
             update_time: document.update_time,
+            last_sign_at: match document.fields.get(field::LAST_BEAT_AT) {
+                Some(Value::Time(time)) => *time,
+                Some(_) | None => document.update_time,
+            },
         }
     }
 
@@ -257,10 +265,11 @@ pub(crate) fn beat_fields(beat: i64, state: SessionState, owned: u32) -> Fields 
 }
 
 /// The fields that a seal writes.
-pub(crate) fn seal_fields(by: &WorkerSessionId) -> Fields {
+pub(crate) fn seal_fields(by: &WorkerSessionId, last_beat: StoreTime) -> Fields {
     lease::named([
         (field::STATE, SessionState::Sealed.as_str().into()),
         (field::ENDED_AT, Value::CommitTime),
+        (field::LAST_BEAT_AT, Value::Time(last_beat)),
         (field::SEALED_BY, by.as_str().into()),
     ])
 }

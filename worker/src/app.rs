@@ -45,6 +45,7 @@ use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
 use crate::messages::inbox::InboxConfig;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
+use crate::telemetry::gauges::{self, Sources};
 
 /// For the media store to answer when a worker starts; it is no reason to wait.
 const MARK_LIMIT: Duration = Duration::from_secs(10);
@@ -183,6 +184,13 @@ impl App {
             config.whatsapp.whatsapp_media_url.clone(),
             Arc::clone(&clock),
         );
+        gauges::install(Sources {
+            measured: Arc::new(supervisor.clone()),
+            monitor: monitor.clone(),
+            lifecycle: lifecycle.clone(),
+            capacity: config.worker.capacity,
+            clock: Arc::clone(&clock),
+        });
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -196,7 +204,10 @@ impl App {
             media,
             fetcher,
         });
-        tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
+        tasks.spawn(server.run(
+            http::router(api, &config.http, &config.telemetry),
+            stop.clone(),
+        ));
         tasks.close();
         lifecycle.set(Phase::Active);
         Ok(Self {
@@ -291,7 +302,7 @@ async fn check_access(http: &HttpConfig, book: &KeyBook) -> Result<bool, Failure
 }
 
 /// The name to go by; one that is made up is another one at every start.
-fn worker_name(config: &Config, rng: &dyn Rng) -> String {
+pub fn worker_name(config: &Config, rng: &dyn Rng) -> String {
     let hostname = std::env::var("HOSTNAME").ok();
     config.worker.name(hostname.as_deref(), &rng.nonce())
 }

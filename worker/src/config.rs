@@ -16,6 +16,7 @@ mod outbox;
 pub mod secret;
 mod store;
 pub mod table;
+mod telemetry;
 mod whatsapp;
 mod worker;
 
@@ -36,6 +37,7 @@ pub use self::media::MediaOptions;
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
 pub use self::store::{StoreConfig, StoreKind};
+pub use self::telemetry::{OtlpProtocol, SignalExporter, TelemetryConfig, TraceSampler};
 pub use self::whatsapp::{ClientVersion, WhatsappConfig};
 pub use self::worker::WorkerConfig;
 
@@ -78,6 +80,9 @@ pub struct Config {
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+    /// Traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
 }
 
 /// A configuration that cannot work, in one line that names the option.
@@ -121,7 +126,8 @@ impl Config {
             .check()
             .map_err(ConfigError::relation)?;
         self.media.validate(simulation)?;
-        self.log.validate()
+        self.log.validate()?;
+        self.telemetry.validate()
     }
 }
 
@@ -208,6 +214,17 @@ mod tests {
         refused(&["--prekeys", "3"], false, "--prekeys");
         refused(&["--device-name", ""], false, "--device-name");
         refused(&["--log", "worker=loud"], false, "--log");
+        refused(
+            &["--traces-sampler-arg", "2"],
+            false,
+            "--traces-sampler-arg",
+        );
+        refused(&["--span-batch", "0"], false, "--span-batch");
+        refused(
+            &["--otlp-endpoint", "collector:4317"],
+            false,
+            "--otlp-endpoint",
+        );
         refused(&["--connect-rate=-1"], false, "--connect-rate");
         refused(&["--connect-rate", "NaN"], false, "--connect-rate");
         refused(&["--connect-burst", "0"], false, "--connect-burst");

@@ -32,6 +32,7 @@ mod start_page;
 pub mod state;
 mod status;
 mod threads;
+mod trace;
 mod workers;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! | [`media`] | files that are to be sent |
 //! | [`messages`] | what arrives, threads, receipts |
 //! | [`outbox`] | what is to be sent: accepted, pumped, settled |
+//! | [`telemetry`] | logs, traces and metrics |
 //! | [`killpoint`] | where tests end the process; in no shipped binary |
 //!
 //! The store and the leases are in `coordinator_lib`, encryption in `session`,

@@ -54,6 +54,7 @@ use crate::http::WorkerView;
 use crate::media::MediaStore;
 use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
+use crate::telemetry::gauges::{AccountMeasure, Measured};
 
 /// What a supervisor works with.
 pub struct SupervisorParts {
@@ -221,6 +222,28 @@ impl SupervisorHandle {
             () = self.clock.sleep(LEFTOVERS_LIMIT) => {}
         }
         orderly
+    }
+}
+
+impl Measured for SupervisorHandle {
+    fn accounts(&self) -> Vec<AccountMeasure> {
+        let view = self.coordinator.view();
+        let observed = self.shared.observed.lock();
+        let leases = view.leases.iter();
+        leases
+            .map(|lease| {
+                let deadline = lease.lease.deadline;
+                match observed.get(&lease.lease.account_id) {
+                    Some(observed) => observed.measure(deadline),
+                    // Its task has not begun.
+                    None => Observed::default().measure(deadline),
+                }
+            })
+            .collect()
+    }
+
+    fn session(&self) -> SessionSight {
+        SessionSight::new(&self.coordinator.view())
     }
 }
 

@@ -1,141 +1,153 @@
-//! Sets up logging.
+//! What the worker tells of itself: logs, traces and metrics.
 //!
-//! Lines go to standard error, so that standard output stays for what a
-//! program reads. No line carries a message text, a phone number or a key:
-//! fields are ids with fixed dotted names (`account.id`, `lease.epoch`).
+//! | Module | Holds |
+//! |---|---|
+//! | [`logs`] | lines on standard error, with the ids of their trace |
+//! | [`resource`] | who tells it: the worker, its process, its pod |
+//! | [`spans`] | which spans are exported: sampling, errors, the bounded queue |
+//! | [`export`] | the thread that brings them to a collector |
+//! | [`propagation`] | trace contexts, in and out of the process |
+//! | [`leases`] | what the coordinator tells |
+//! | [`store`] | every call of the store, timed |
+//! | [`metrics`] | the instruments, one function for each thing that happens |
+//! | [`gauges`] | what is looked at when somebody reads the metrics |
+//! | [`process`] | memory, time, files and threads of this process |
 //!
-//! Therefore a level alone (`info`) is about this project's own crates: the
-//! WhatsApp engine writes numbers into its lines and spans. Whoever debugs it
-//! names its targets (`info,whatsapp_rust=debug`) and guards the log.
+//! Nothing here holds the work up: what cannot be queued is dropped and counted,
+//! export has a thread, a runtime and time limits of its own, and without a
+//! collector there is no queue at all. Names of spans and metrics are listed in
+//! `k8s/observability/README.md`.
+//!
+//! No span, metric or line carries a message text, a phone number or a key, and
+//! no metric an account's id: there may be many.
 
-use std::io::IsTerminal;
+pub mod export;
+pub mod gauges;
+pub mod leases;
+pub mod logs;
+pub mod metrics;
+pub mod process;
+pub mod propagation;
+pub mod resource;
+pub mod spans;
+pub mod store;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use thiserror::Error;
 use tracing::subscriber::set_global_default;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
 
-use crate::config::{LogConfig, LogFormat};
+use self::export::{Export, Exporter, SharedReader};
+pub use self::logs::parse_filter;
+use crate::config::{LogConfig, TelemetryConfig};
 
-/// The crates whose lines are known to carry nothing secret.
-const OWN_TARGETS: [&str; 4] = ["coordinator_lib", "session", "whatsapp", "worker"];
-/// Targets match by their beginning, and the engine's begins with ours.
-const NOT_OURS: &str = "whatsapp_rust=off";
+/// What is still queued at the end has this long to reach the collector.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// Reads a filter such as `info` or `info,worker::outbox=debug`. A level
-/// without a target is that of [`OWN_TARGETS`]; others are silent unless named.
+/// The name under which spans and metrics are made.
+const SCOPE: &str = "leasehold";
+
+/// Why there is no telemetry as it was asked for.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The exporter cannot be built from the options.
+    #[error("OpenTelemetry export: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The metrics cannot be shown.
+    #[error("metrics: {0}")]
+    Metrics(String),
+    /// The machine has no thread for the export.
+    #[error("no thread for the export: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The process's telemetry, as long as it is held.
+pub struct Telemetry {
+    exporter: Option<Exporter>,
+    // Both end what they provide when they are dropped.
+    _traces: Option<SdkTracerProvider>,
+    _metrics: SdkMeterProvider,
+}
+
+/// Installs logs, traces and metrics for the whole process; what a first call
+/// has installed a second one does not change.
 ///
 /// # Errors
-/// A directive that is none.
-pub fn parse_filter(text: &str) -> Result<EnvFilter, ParseError> {
-    let mut directives = vec![NOT_OURS.to_owned()];
-    let given = text
-        .split(',')
-        .map(str::trim)
-        .filter(|directive| !directive.is_empty());
-    for directive in given {
-        match directive.parse::<LevelFilter>() {
-            Ok(level) => {
-                directives.extend(OWN_TARGETS.iter().map(|target| format!("{target}={level}")));
-            }
-            Err(_) => directives.push(directive.to_owned()),
-        }
+/// [`TelemetryError`]; a collector that does not answer is none.
+pub fn install(
+    log: &LogConfig,
+    config: &TelemetryConfig,
+    worker: &str,
+) -> Result<Telemetry, TelemetryError> {
+    let resource = resource::detect(config, worker);
+    let reader = Arc::new(opentelemetry_sdk::metrics::ManualReader::default());
+    let (prometheus, registry) =
+        metrics::prometheus_reader().map_err(|error| TelemetryError::Metrics(error.to_string()))?;
+    let mut meters = SdkMeterProvider::builder()
+        .with_resource(resource.clone())
+        .with_reader(prometheus);
+    if config.exports_metrics() {
+        meters = meters.with_reader(SharedReader(Arc::clone(&reader)));
     }
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::OFF.into())
-        .parse(directives.join(","))
-}
+    let meters = meters.build();
+    metrics::install(&meters, registry);
 
-/// Installs the subscriber for the whole process; a second call changes nothing.
-pub fn install(config: &LogConfig) {
-    // The text was validated with the configuration; a level is a safe rest.
-    let filter = parse_filter(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("worker=info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // `try_init` would bring in the `log` facade, which the engine writes to.
-    let installed = match config.log_format {
-        LogFormat::Pretty => {
-            set_global_default(builder.with_ansi(std::io::stderr().is_terminal()).finish())
-        }
-        LogFormat::Json => set_global_default(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(true)
-                .with_span_list(false)
-                .finish(),
-        ),
+    let (queue, spans) = spans::queue(config);
+    let exporter = if config.is_exporting() {
+        Some(Exporter::start(Export {
+            config: config.clone(),
+            resource: resource.clone(),
+            spans,
+            metrics: config.exports_metrics().then_some(reader),
+        })?)
+    } else {
+        None
     };
-    if installed.is_err() {
-        tracing::debug!("a log subscriber is already installed");
+    let traces = config.exports_traces().then(|| {
+        SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_sampler(spans::KeepErrors::new(config.sampler()))
+            .with_span_processor(queue)
+            .build()
+    });
+    let traced = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(SCOPE))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            // The tracing span says which is current; nothing else asks.
+            .with_context_activation(false)
+            .with_filter(spans::ours())
+    });
+    let subscriber = Registry::default().with(traced).with(logs::layer(log));
+    // `try_init` would bring in the `log` facade, which the engine writes to.
+    if set_global_default(subscriber).is_err() {
+        tracing::debug!("a subscriber is already installed");
     }
+    coordinator_lib::observer::install(leases::Leases);
+    Ok(Telemetry {
+        exporter,
+        _traces: traces,
+        _metrics: meters,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
+impl Telemetry {
+    /// Ends the export: what is queued is sent, if that is possible soon.
+    pub fn end(self) {
+        if let Some(exporter) = self.exporter
+            && !exporter.end(FLUSH_LIMIT)
+        {
+            tracing::debug!("not everything reached the collector");
         }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What is written of some lines of ours and of the engine's.
-    fn logged(filter: &str) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(parse_filter(filter).unwrap())
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(target: "worker::account::task", "ours");
-            tracing::info!(target: "whatsapp::connection", "adapter");
-            let span = tracing::error_span!(target: "whatsapp_rust::client", "conn", pn = 491700000001_i64);
-            span.in_scope(|| tracing::info!(target: "worker::app", "inside"));
-            tracing::error!(target: "whatsapp_rust::pair", "canary 491700000001");
-            tracing::error!(target: "Client/AppState", "canary 491700000001");
-            tracing::debug!(target: "worker::app", "detail");
-        });
-        let bytes = lines.0.lock().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn a_level_alone_shows_our_lines_and_never_the_engines() {
-        for filter in ["info", "debug", "trace", "INFO", "info,worker=debug"] {
-            let text = logged(filter);
-            assert!(
-                text.contains("ours") && text.contains("adapter"),
-                "{filter}: {text}"
-            );
-            assert!(text.contains("inside"), "{filter}: {text}");
-            assert!(!text.contains("49170"), "{filter}: {text}");
-            assert_eq!(
-                text.contains("detail"),
-                !filter.eq_ignore_ascii_case("info"),
-                "{filter}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_engine_is_shown_to_whoever_names_it() {
-        assert!(logged("info,whatsapp_rust=info").contains("canary"));
     }
 }

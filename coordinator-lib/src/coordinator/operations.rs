@@ -7,8 +7,10 @@
 //! A live session's document is only ever read outside of a commit.
 
 use std::future::Future;
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::call::limited;
 use crate::claim::{self, Decision, OwnerSession};
@@ -17,10 +19,11 @@ use crate::fence::Fence;
 use crate::history::{self, ClaimReason, ReleaseReason};
 use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId};
 use crate::lease::{
-    self, AccountLease, CLAIM_NONCE_FIELD, LEASE_EPOCH_FIELD, LEASE_SESSION_FIELD,
-    LEASE_UNTIL_FIELD, LeaseConfig,
+    self, AccountLease, CLAIM_NONCE_FIELD, CLAIMED_BY_FIELD, LEASE_EPOCH_FIELD,
+    LEASE_SESSION_FIELD, LEASE_TRACE_FIELD, LEASE_UNTIL_FIELD, LeaseConfig,
 };
 use crate::mutation::{self, Mutation};
+use crate::observer::{self, LeaseEvent};
 use crate::rng::SharedRng;
 use crate::store::{
     CommitOutcome, Document, Fields, Precondition, Snapshot, Store, StoreError, StoreTime, Value,
@@ -74,6 +77,18 @@ pub enum NotClaimable {
     NotWanted,
     /// Another worker session holds it, or won the race for it.
     Held,
+}
+
+impl NotClaimable {
+    /// The name in traces.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            NotClaimable::Missing => "missing",
+            NotClaimable::NeedsImport => "needs_import",
+            NotClaimable::NotWanted => "not_wanted",
+            NotClaimable::Held => "held",
+        }
+    }
 }
 
 /// What became of a renewal.
@@ -141,6 +156,29 @@ impl Operations {
         account: &AccountId,
         trusts_expiry: bool,
     ) -> Result<ClaimOutcome, StoreError> {
+        let span = info_span!(
+            parent: None, "lease.claim",
+            account.id = %account, worker.name = %self.me.name, worker.session = %self.me.session_id,
+            lease.epoch = Empty, lease.reason = Empty, lease.from = Empty, lease.unowned_ms = Empty,
+            lease.outcome = Empty, otel.status_code = Empty,
+        );
+        let outcome = self.claim_in_span(account, trusts_expiry);
+        let outcome = outcome.instrument(span.clone()).await;
+        match &outcome {
+            Ok(ClaimOutcome::Claimed { .. }) => span.record("lease.outcome", "claimed"),
+            Ok(ClaimOutcome::NotClaimable(why)) => span.record("lease.outcome", why.as_str()),
+            Err(_) => span
+                .record("lease.outcome", "failed")
+                .record("otel.status_code", "ERROR"),
+        };
+        outcome
+    }
+
+    async fn claim_in_span(
+        &self,
+        account: &AccountId,
+        trusts_expiry: bool,
+    ) -> Result<ClaimOutcome, StoreError> {
         // One nonce for all rounds: whichever of them landed, it was this claim.
         let nonce = self.rng.nonce();
         // Of the attempt that may have landed unseen.
@@ -163,7 +201,7 @@ impl Operations {
             if !(self.wanted)(stored) {
                 return Ok(ClaimOutcome::NotClaimable(NotClaimable::NotWanted));
             }
-            let owner = self.owner_session(stored).await?;
+            let (owner, last_sign_at) = self.owner_session(stored).await?;
             let decision = claim::decide(
                 stored,
                 head,
@@ -190,7 +228,11 @@ impl Operations {
                 asked_at,
                 claimed_at: read.read_time,
                 lease_until: read.read_time.saturating_add(self.config.duration),
+                unowned: unowned(stored, reason, last_sign_at, read.read_time),
             };
+            let span = Span::current();
+            span.record("lease.from", text(stored, CLAIMED_BY_FIELD));
+            observer::link(&span, text(stored, LEASE_TRACE_FIELD));
             if mutation::is_on(Mutation::AnnounceEarly) {
                 return Ok(self.announced(account, stored, head, attempt, &nonce).await);
             }
@@ -215,6 +257,18 @@ impl Operations {
     /// # Errors
     /// The store failed; the lease stands as it was.
     pub async fn renew(&self, lease: &AccountLease) -> Result<RenewOutcome, StoreError> {
+        let span = info_span!(
+            parent: None, "lease.renew",
+            account.id = %lease.account_id, lease.epoch = lease.epoch, otel.status_code = Empty,
+        );
+        let outcome = self.renew_in_span(lease).instrument(span.clone()).await;
+        if !matches!(outcome, Ok(RenewOutcome::Renewed { .. })) {
+            span.record("otel.status_code", "ERROR");
+        }
+        outcome
+    }
+
+    async fn renew_in_span(&self, lease: &AccountLease) -> Result<RenewOutcome, StoreError> {
         for _ in 0..ROUNDS_MAX {
             let asked_at = self.clock.boottime();
             let Some((stored, read_time)) = self.read_mine(lease).await? else {
@@ -249,6 +303,28 @@ impl Operations {
         reason: ReleaseReason,
         to: Option<&WorkerSessionId>,
     ) -> Result<ReleaseOutcome, StoreError> {
+        let span = info_span!(
+            parent: None, "lease.release",
+            account.id = %lease.account_id, lease.epoch = lease.epoch, lease.reason = reason.as_str(),
+            lease.to = to.map(WorkerSessionId::as_str), otel.status_code = Empty,
+        );
+        let outcome = self.release_in_span(lease, reason, to);
+        let outcome = outcome.instrument(span.clone()).await;
+        match &outcome {
+            Ok(ReleaseOutcome::Released) => observer::happened(LeaseEvent::Released { reason }),
+            Ok(ReleaseOutcome::Lost) | Err(_) => {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        outcome
+    }
+
+    async fn release_in_span(
+        &self,
+        lease: &AccountLease,
+        reason: ReleaseReason,
+        to: Option<&WorkerSessionId>,
+    ) -> Result<ReleaseOutcome, StoreError> {
         let mut in_doubt = false;
         for _ in 0..ROUNDS_MAX {
             let Some((stored, _)) = self.read_mine(lease).await? else {
@@ -261,7 +337,8 @@ impl Operations {
             };
             let entry =
                 history::release_entry(&lease.account_id, &self.me, lease.epoch, reason, to)?;
-            let free = change(&stored, lease::released(lease.epoch, to));
+            observer::link(&Span::current(), text(&stored, LEASE_TRACE_FIELD));
+            let free = change(&stored, traced(lease::released(lease.epoch, to), &stored));
             match self.commit(vec![free, entry]).await {
                 Ok(CommitOutcome::Committed(_)) => return Ok(ReleaseOutcome::Released),
                 Ok(CommitOutcome::Rejected) => {}
@@ -277,14 +354,28 @@ impl Operations {
     /// # Errors
     /// The store failed; the session may be sealed.
     pub async fn seal(&self, session: &WorkerSession) -> Result<SealOutcome, StoreError> {
+        let span = info_span!(
+            parent: None, "lease.seal",
+            worker.session = %self.me.session_id, sealed.name = %session.name,
+            sealed.session = %session.id, otel.status_code = Empty,
+        );
+        let outcome = self.seal_in_span(session).instrument(span.clone()).await;
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        outcome
+    }
+
+    async fn seal_in_span(&self, session: &WorkerSession) -> Result<SealOutcome, StoreError> {
         let write = Write::Update {
             path: worker_session::path(&session.id),
-            fields: worker_session::seal_fields(&self.me.session_id),
+            fields: worker_session::seal_fields(&self.me.session_id, session.update_time),
             precondition: Precondition::Unchanged(session.update_time),
         };
         match self.commit(vec![write]).await? {
             CommitOutcome::Committed(_) => {
                 warn!(worker.session = %session.id, worker.name = session.name, "sealed a dead worker session");
+                observer::happened(LeaseEvent::Sealed);
                 Ok(SealOutcome::Ended)
             }
             CommitOutcome::Rejected => match self.read_session(&session.id).await? {
@@ -294,19 +385,25 @@ impl Operations {
         }
     }
 
-    /// What the store says of the session that holds an account. Asked after
-    /// the account was read: the final states are final.
-    async fn owner_session(&self, stored: &Document) -> Result<OwnerSession, StoreError> {
+    /// What the store says of the session that holds an account, and when that
+    /// last proved that it lived. Asked after the account was read: the final
+    /// states are final.
+    async fn owner_session(
+        &self,
+        stored: &Document,
+    ) -> Result<(OwnerSession, Option<StoreTime>), StoreError> {
         let Some(owner) = text(stored, LEASE_SESSION_FIELD) else {
-            return Ok(OwnerSession::None);
+            return Ok((OwnerSession::None, None));
         };
         let owner = WorkerSessionId::from_text(owner);
         if owner == self.me.session_id {
-            return Ok(OwnerSession::Me);
+            return Ok((OwnerSession::Me, None));
         }
-        // A missing document proves nothing.
-        let session = self.read_session(&owner).await?;
-        Ok(session.map_or(OwnerSession::MayLive, |session| session.state.into()))
+        let Some(session) = self.read_session(&owner).await? else {
+            // A missing document proves nothing.
+            return Ok((OwnerSession::MayLive, None));
+        };
+        Ok((session.state.into(), Some(session.last_sign_at)))
     }
 
     async fn read_session(
@@ -383,6 +480,14 @@ impl Operations {
             return ClaimOutcome::NotClaimable(NotClaimable::Held);
         }
         info!(account.id = %account, lease.epoch = attempt.epoch, reason = attempt.reason.as_str(), "claimed");
+        let span = Span::current();
+        span.record("lease.epoch", attempt.epoch);
+        span.record("lease.reason", attempt.reason.as_str());
+        span.record("lease.unowned_ms", attempt.unowned.map(in_ms));
+        observer::happened(LeaseEvent::Claimed {
+            reason: attempt.reason,
+            unowned: attempt.unowned,
+        });
         ClaimOutcome::Claimed {
             lease: AccountLease {
                 account_id: account.clone(),
@@ -418,7 +523,7 @@ impl Operations {
             attempt.lease_until,
         );
         Ok(vec![
-            change(stored, account_fields),
+            change(stored, traced(account_fields, stored)),
             change(head, lease::head(&self.me, attempt.epoch)),
             history::claim_entry(account, stored, &self.me, attempt.epoch, attempt.reason)?,
         ])
@@ -471,6 +576,39 @@ struct Attempt {
     asked_at: Boottime,
     claimed_at: StoreTime,
     lease_until: StoreTime,
+    /// How long nobody could act for the account.
+    unowned: Option<Duration>,
+}
+
+/// How long an account has been without an owner that could act, as far as it is
+/// known: since it was given back, or since the last proof that its owner lived.
+fn unowned(
+    stored: &Document,
+    reason: ClaimReason,
+    last_sign_at: Option<StoreTime>,
+    now: StoreTime,
+) -> Option<Duration> {
+    match reason {
+        ClaimReason::New | ClaimReason::Own => None,
+        ClaimReason::Released | ClaimReason::HandedOff => Some(now.since(stored.update_time)),
+        ClaimReason::OwnerClosed | ClaimReason::OwnerSealed | ClaimReason::Expired => {
+            last_sign_at.map(|at| now.since(at))
+        }
+    }
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The fields of a claim or a release with the context of its span, so that the
+/// next one links to it. One that is not traced takes an older context away.
+fn traced(mut fields: Fields, stored: &Document) -> Fields {
+    let traceparent = observer::traceparent();
+    if traceparent.is_some() || stored.fields.contains_key(LEASE_TRACE_FIELD) {
+        fields.insert(LEASE_TRACE_FIELD.to_owned(), traceparent.into());
+    }
+    fields
 }
 
 /// An update of named fields, if the document is still as it was read.

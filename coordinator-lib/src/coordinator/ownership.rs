@@ -19,6 +19,7 @@ use crate::history::{ClaimReason, ReleaseReason};
 use crate::identity::{AccountId, WorkerSessionId};
 use crate::lease::AccountLease;
 use crate::mutation::{self, Mutation};
+use crate::observer::{self, LeaseEvent};
 use crate::store::{Document, StoreError};
 use crate::watchdog::Watched;
 
@@ -137,7 +138,7 @@ impl Owned {
             lease: self.lease(),
             reason: self.reason,
             renewal_failed: self.renewal_failed.load(Ordering::Relaxed),
-            closed: self.vitals.deadline.closed().or(self.deadline.closed()),
+            closed: self.closed(),
             asked: self.ask.borrow().as_ref().map(|ask| ask.reason),
         }
     }
@@ -171,6 +172,11 @@ impl Owned {
         }
     }
 
+    /// Why its gates are closed, if they are.
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.vitals.deadline.closed().or(self.deadline.closed())
+    }
+
     pub(crate) fn was_released(&self) -> bool {
         self.released.load(Ordering::SeqCst)
     }
@@ -194,6 +200,7 @@ impl Owned {
     /// Renews the lease; a loss closes the gates.
     pub(crate) async fn renew(&self) -> Result<RenewOutcome, StoreError> {
         let before = self.lease();
+        let asked_at = self.clock.boottime();
         match self.operations.renew(&before).await {
             Ok(
                 outcome @ RenewOutcome::Renewed {
@@ -207,6 +214,11 @@ impl Owned {
                 lease.deadline = lease.deadline.max(deadline);
                 self.deadline.set(lease.deadline);
                 self.renewal_failed.store(false, Ordering::Relaxed);
+                let now = self.clock.boottime();
+                observer::happened(LeaseEvent::Renewed {
+                    took: now - asked_at,
+                    margin: before.deadline - now,
+                });
                 Ok(outcome)
             }
             Ok(RenewOutcome::Lost) => {
@@ -215,6 +227,7 @@ impl Owned {
             }
             Err(error) => {
                 self.renewal_failed.store(true, Ordering::Relaxed);
+                observer::happened(LeaseEvent::RenewFailed);
                 Err(error)
             }
         }

@@ -34,6 +34,7 @@ use crate::coordinator::{CoordinatorParts, Shared};
 use crate::gate::CloseReason;
 use crate::heartbeat::Vitals;
 use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId};
+use crate::observer::{self, LeaseEvent};
 use crate::store::{Document, Snapshot, StoreError, StoreTime};
 use crate::worker_session::{SessionState, WorkerSession};
 
@@ -299,7 +300,11 @@ impl Steward {
             if held.owned.was_released() {
                 // The watch will say so, too.
                 own.remove(account);
-            } else if let Some(own) = own.get_mut(account) {
+                return false;
+            }
+            let reason = held.owned.closed().unwrap_or(CloseReason::Released);
+            observer::happened(LeaseEvent::Lost { reason });
+            if let Some(own) = own.get_mut(account) {
                 // Nobody works on it, and it is still this session's.
                 own.astray_since = now;
             }

@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use tokio::sync::{oneshot, watch};
+use tracing::Span;
 
 use super::{FencedError, FencedOutcome, NONCE_FIELD, NONCE_TIME_FIELD};
 use crate::rng::Rng;
@@ -29,6 +30,8 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) batch: Batch,
+    /// Where it comes from.
+    pub(super) span: Span,
     reply: oneshot::Sender<Result<FencedOutcome, FencedError>>,
     _token: Token,
 }
@@ -43,6 +46,7 @@ impl Queued {
     ) -> Result<Self, FencedError> {
         Ok(Self {
             batch: Batch::new(writes, head, rng)?,
+            span: Span::current(),
             reply,
             _token: token,
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tracing::{Instrument, Span, debug, warn};
 
 use super::batch::{Queued, take_group};
 use super::{Fence, FencedError, FencedOutcome, FencedWriterParts, QUEUE_MAX};
@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::clock::{Clock, SharedClock};
 use crate::gate::{CloseReason, GateClosed};
 use crate::mutation::{self, Mutation};
+use crate::observer::{self, LeaseEvent};
 use crate::store::{
     Commit, CommitOutcome, Document, Path, Precondition, StoreError, StoreTime, Value, Write,
 };
@@ -205,7 +206,10 @@ impl Driver {
     /// One call of the store, with the verify in front.
     async fn attempt(&self, group: &[Queued]) -> Attempt {
         let writes = writes_of(&self.parts.fence, group);
+        // A commit is shown where its oldest batch comes from.
+        let span = group.first().map(|queued| queued.span.clone());
         let commit = self.parts.store.commit(writes);
+        let commit = Box::pin(commit.instrument(span.unwrap_or_else(Span::none)));
         let limit = self.parts.clock.sleep(self.parts.limits.attempt_timeout);
         match select(commit, limit).await {
             Either::Left((Ok(CommitOutcome::Committed(commit)), _)) => Attempt::Committed(commit),
@@ -295,6 +299,7 @@ impl Driver {
             lease.epoch = self.parts.fence.epoch,
             "fenced: another epoch owns the account"
         );
+        observer::happened(LeaseEvent::Fenced);
         self.parts.gates.freeze(CloseReason::Fenced);
         self.fenced.send_replace(true);
         self.end(group, FencedError::Fenced)

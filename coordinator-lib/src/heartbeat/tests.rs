@@ -121,9 +121,10 @@ async fn a_beat_that_landed_unseen_counts_from_its_own_attempt() {
 async fn a_sealed_session_ends_and_closes_its_deadline() {
     let mut world = world().await;
     world
-        .write(worker_session::seal_fields(&WorkerSessionId::from_text(
-            "s2",
-        )))
+        .write(worker_session::seal_fields(
+            &WorkerSessionId::from_text("s2"),
+            StoreTime::from_micros(0),
+        ))
         .await;
     let Beat::Ended(state) = world.beat().await else {
         panic!("beats on")
@@ -143,9 +144,10 @@ async fn a_seal_beats_a_heartbeat_that_lands_late() {
     world.store.fail_next_commit(Fault::AmbiguousLate);
     assert!(matches!(world.beat().await, Beat::Failed(_)));
     world
-        .write(worker_session::seal_fields(&WorkerSessionId::from_text(
-            "s2",
-        )))
+        .write(worker_session::seal_fields(
+            &WorkerSessionId::from_text("s2"),
+            StoreTime::from_micros(0),
+        ))
         .await;
     assert_eq!(world.store.land_late(), [CommitOutcome::Rejected]);
     assert!(matches!(

@@ -52,6 +52,8 @@ mod mass;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;
@@ -75,3 +77,5 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod traces;

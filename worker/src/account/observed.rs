@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use coordinator_lib::clock::Boottime;
 use coordinator_lib::gate::Gates;
 use coordinator_lib::store::StoreTime;
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ use crate::health::{LeaseState, ObservedAccount};
 use crate::messages::inbox::InboxCounters;
 use crate::model::{LastError, Status};
 use crate::outbox::status::PumpStatus;
+use crate::telemetry::gauges::AccountMeasure;
 
 /// Transitions that the trail remembers.
 const TRAIL_MAX: usize = 64;
@@ -232,6 +234,23 @@ impl Observed {
                 .as_ref()
                 .map_or(0, |term| term.files.stats().commits),
             debug: self.debug(&view),
+        }
+    }
+
+    /// What is measured of the account, but for its lease.
+    pub fn measure(&self, deadline: Boottime) -> AccountMeasure {
+        let view = self.view.lock();
+        AccountMeasure {
+            status: view.status,
+            deadline,
+            is_running: view.running.is_some(),
+            memory: match view.running {
+                Some(_) => self.memory.load(Ordering::Relaxed),
+                None => 0,
+            },
+            queued: self.pump.queued.load(Ordering::Relaxed),
+            in_flight: self.pump.in_flight.load(Ordering::Relaxed),
+            oldest: self.pump.oldest(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! its effects, and gives the account back at the end. Decides nothing about
 //! connections: that is [`state`](super::state).
 
+mod connecting;
 mod effects;
 mod ending;
 mod looking;
@@ -24,6 +25,7 @@ use coordinator_lib::store::{Document, StoreTime};
 use tokio::sync::{Semaphore, watch};
 use whatsapp::EngineEvent;
 
+use self::connecting::ConnectAttempt;
 use super::AccountConfig;
 use super::instance::Instance;
 use super::ladder::Ladder;
@@ -163,6 +165,10 @@ struct Driver {
     /// An engine is to be started then.
     start_at: Option<Boottime>,
     connected_at: Option<Boottime>,
+    /// The attempt to connect that is under way.
+    attempt: Option<ConnectAttempt>,
+    /// Trace context of the claim, until the first attempt.
+    claim_trace: Option<String>,
     /// Frames that had come in when the connecting timer was set.
     frames_at_timer: u64,
     /// Sends without an answer on the connections before this one.
@@ -215,6 +221,7 @@ impl Driver {
         let now = StoreTime::from_datetime(term.clock().wall());
         let ladder = Ladder::of(doc, now, parts.account.stable_after);
         let machine = Machine::new(linked, ladder, was_abandoned(doc, term.epoch()));
+        let claim_trace = doc.lease_trace.clone();
         let (announced, other_version) = (parts.versions.current(), parts.versions.subscribe());
         Ok(Self {
             parts,
@@ -226,6 +233,8 @@ impl Driver {
             turn: None,
             start_at: None,
             connected_at: None,
+            attempt: None,
+            claim_trace,
             frames_at_timer: 0,
             unanswered_before: 0,
             qr_seq: 0,

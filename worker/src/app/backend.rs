@@ -14,6 +14,7 @@ use coordinator_lib::store::{
 
 use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
+use crate::telemetry::store::ObservedStore;
 
 /// A store, and what belongs to its kind.
 pub struct Backend {
@@ -42,9 +43,23 @@ impl Backend {
         clock: &SharedClock,
         rng: &SharedRng,
     ) -> Result<Self, Failure> {
-        match config.store {
+        let backend = match config.store {
             StoreKind::Sqlite => Self::sqlite(config, clock).await,
             StoreKind::Firestore => Self::firestore(config, lease, clock, rng).await,
+        }?;
+        Ok(backend.observed(clock))
+    }
+
+    /// The same, with every call timed and shown.
+    fn observed(self, clock: &SharedClock) -> Self {
+        let (make, own) = (self.heartbeat, Arc::clone(clock));
+        Self {
+            store: ObservedStore::around(self.store, Arc::clone(clock)),
+            heartbeat: Arc::new(move || {
+                let (made, clock) = (make(), Arc::clone(&own));
+                Box::pin(async move { Ok(ObservedStore::around(made.await?, clock)) })
+            }),
+            ..self
         }
     }
 

@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use coordinator_lib::rng::SystemRng;
 use serde_json::json;
 
-use crate::app::{Access, App};
+use crate::app::{self, Access, App};
 use crate::config::duration::format_duration;
 use crate::config::{Config, LogFormat};
 use crate::exit::{self, Failure};
@@ -13,17 +14,25 @@ use crate::shutdown::EndSignals;
 use crate::telemetry;
 
 /// Serves until a signal ends it.
-pub(super) fn run(config: Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(mut config: Config) -> Result<ExitCode, Failure> {
     config
         .validate(whatsapp::SIMULATION)
         .map_err(|error| Failure::new(exit::CONFIG, error))?;
-    telemetry::install(&config.log);
+    // Traces and the worker's documents name it alike.
+    let name = app::worker_name(&config, SystemRng::shared().as_ref());
+    let telemetry = telemetry::install(&config.log, &config.telemetry, &name)
+        .map_err(|error| Failure::new(exit::CONFIG, error))?;
+    config.worker.worker_id = Some(name);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
         .build()
         .map_err(|error| Failure::new(1, format!("no runtime: {error}")))?;
-    runtime.block_on(serve(config))
+    let ended = runtime.block_on(serve(config));
+    // First whatever still runs, so that its spans have ended.
+    drop(runtime);
+    telemetry.end();
+    ended
 }
 
 async fn serve(config: Config) -> Result<ExitCode, Failure> {

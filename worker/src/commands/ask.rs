@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::model::command::{CommandDoc, CommandKind, CommandState};
 use crate::model::{Stored, collections, queries};
+use crate::telemetry::propagation;
 
 /// Why there is no reply.
 #[derive(Debug, Error)]
@@ -55,6 +56,7 @@ pub async fn ask(
         argument,
         deadline,
         reply: None,
+        traceparent: propagation::current(),
     };
     let mut watch = store.watch(&queries::command_by_id(&id)?).await?;
     let write = Write::Set {

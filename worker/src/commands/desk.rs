@@ -11,10 +11,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
 
 use crate::model::command::{CommandDoc, CommandState};
 use crate::model::stored::Record;
 use crate::model::{Stored, queries};
+use crate::telemetry::propagation;
 
 /// After a watch that ended, and between looks at whether the session is still
 /// the same one.
@@ -104,7 +106,8 @@ impl Desk {
                 && work.ids.insert(command.value.id.clone());
             if is_new {
                 work.running.push(Box::pin(async move {
-                    if let Err(error) = self.carry_out(&command).await {
+                    let span = span(&command.value);
+                    if let Err(error) = self.carry_out(&command).instrument(span).await {
                         tracing::warn!(account.id = command.value.account_id, %error, "a command was not answered");
                     }
                     command.value.id
@@ -142,6 +145,19 @@ impl Desk {
         // Rejected: nobody waits for it any more.
         self.store.commit(vec![write]).await.map(drop)
     }
+}
+
+/// What is asked is a part of the trace of the request that asks.
+fn span(command: &CommandDoc) -> Span {
+    let span = info_span!(
+        parent: None,
+        "command.answer",
+        otel.kind = "consumer",
+        account.id = command.account_id,
+        command.kind = command.kind.as_str(),
+    );
+    propagation::continues(&span, command.traceparent.as_deref());
+    span
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use coordinator_lib::store::{
 };
 
 use crate::model::{EventDoc, EventKind, Read, Stored, collections};
+use crate::telemetry::propagation;
 
 /// Writes of one commit, with room for the fence's own and for the last
 /// change's (Firestore's limit is 500).
@@ -167,6 +168,8 @@ impl<'a> Draft<'a> {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
+            // Changes are drawn in the span of whoever submitted them.
+            traceparent: propagation::current(),
         });
         seq
     }

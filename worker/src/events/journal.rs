@@ -20,10 +20,12 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Commit, Document, Path, Store, StoreError, StoreTime, Write, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use super::draft::{Draft, DraftError, Header};
 use super::known::Known;
 use crate::model::collections;
+use crate::telemetry::propagation;
 
 /// Changes that wait; whoever has more to write waits for room.
 const QUEUE_MAX: usize = 1_024;
@@ -140,6 +142,7 @@ impl Journal {
             change,
             output: None,
             reply: Some(reply),
+            span: Span::current(),
         };
         self.queue
             .send(Box::new(job))
@@ -204,6 +207,8 @@ impl<T> Submitted<T> {
 /// A change of any type.
 trait Change: Send {
     fn needs(&self) -> &[Need];
+    /// Where it comes from.
+    fn span(&self) -> &Span;
     fn draw(&mut self, draft: &mut Draft<'_>) -> Result<(), DraftError>;
     fn finish(self: Box<Self>, outcome: Result<(), JournalError>);
 }
@@ -213,6 +218,7 @@ struct Job<T, F> {
     change: F,
     output: Option<T>,
     reply: Option<oneshot::Sender<Result<T, JournalError>>>,
+    span: Span,
 }
 
 impl<T, F> Change for Job<T, F>
@@ -224,8 +230,13 @@ where
         &self.needs
     }
 
+    fn span(&self) -> &Span {
+        &self.span
+    }
+
     fn draw(&mut self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
-        self.output = Some((self.change)(draft)?);
+        let span = self.span.clone();
+        self.output = Some(span.in_scope(|| (self.change)(draft))?);
         Ok(())
     }
 
@@ -281,7 +292,9 @@ impl Driver {
             } else {
                 1
             };
-            match self.attempt(&mut changes[..together], losses > 0).await {
+            let span = shown_in(&changes[..together]);
+            let attempt = self.attempt(&mut changes[..together], losses > 0);
+            match attempt.instrument(span).await {
                 Attempt::Done(settled) => {
                     for change in changes.drain(..settled.min(together)) {
                         change.finish(Ok(()));
@@ -450,6 +463,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// The span in which the calls of one commit are shown: that of the first change
+/// that is traced.
+fn shown_in(changes: &[Box<dyn Change>]) -> Span {
+    let mut spans = changes.iter().map(|change| change.span());
+    let traced = spans.find(|span| propagation::is_traced(span));
+    traced.cloned().unwrap_or_else(Span::none)
 }
 
 /// Whether a document may be needed again. Events are not, and parts of history

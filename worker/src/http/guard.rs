@@ -25,6 +25,8 @@ pub(super) struct Guard {
     pub(super) api: Api,
     /// Something else guards the port: without a key everybody is let through.
     pub(super) is_insecure: bool,
+    /// `/metrics` is for everybody.
+    pub(super) metrics_public: bool,
 }
 
 /// The middleware. A request without a route is let through, to be told so.
@@ -32,7 +34,11 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let (mut parts, body) = request.into_parts();
     let route = parts.extensions.get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
-    let rule = route.map_or(Rule::Public, |route| rules::of(&parts.method, route));
+    let rule = match route {
+        None => Rule::Public,
+        Some("/metrics") if guard.metrics_public => Rule::Public,
+        Some(route) => rules::of(&parts.method, route),
+    };
     let subject = subject(&mut parts).await;
     let grant = match guard.admit(&parts, rule, subject.as_deref()).await {
         Ok(grant) => grant,

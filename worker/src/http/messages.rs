@@ -17,6 +17,7 @@ use super::state::Api;
 use crate::model::outbox::SendFailure;
 use crate::model::{OutboxDoc, OutboxState, Read, Stored, WaOutboxDoc, collections};
 use crate::outbox::{self, AcceptError, AcceptOutcome, AcceptParts, AcceptRequest};
+use crate::telemetry::propagation;
 
 /// Characters of an idempotency key.
 const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
@@ -66,7 +67,7 @@ pub(super) async fn send(
         message,
         fingerprint,
         idempotency_key: idempotency_key(&headers)?,
-        traceparent: None,
+        traceparent: propagation::current(),
     };
     let parts = AcceptParts {
         store: api.store().as_ref(),

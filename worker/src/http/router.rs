@@ -1,5 +1,7 @@
 //! Every route of the API, on one page.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -13,17 +15,18 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
     account_qr, accounts, broadcasts, contacts, debug, do_not_contact, groups, history, keys,
-    limits, linking, media, messages, start_page, status, threads, workers,
+    limits, linking, media, messages, start_page, status, threads, trace, workers,
 };
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, TelemetryConfig};
 
 /// The router with all its limits.
-pub fn router(api: Api, config: &HttpConfig) -> Router {
+pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Router {
     let routes = Router::new()
         .route("/", get(start_page::show))
         .route("/health", get(status::health))
         .route("/livez", get(status::livez))
         .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
         .route("/v1/workers", get(workers::list))
         .route("/v1/accounts", get(accounts::list).post(accounts::create))
         .route(
@@ -111,13 +114,16 @@ pub fn router(api: Api, config: &HttpConfig) -> Router {
             limits::time_limit,
         ))
         .merge(files);
+    let clock = Arc::clone(api.clock());
     let guard = Guard {
         api,
+        metrics_public: telemetry.metrics_public,
         is_insecure: config.insecure_no_auth && !config.is_local(),
     };
     limited
         .layer(from_fn_with_state(guard, guard::guard))
         .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(from_fn_with_state(clock, trace::trace))
         .layer(map_response(common_headers))
 }
 

@@ -46,6 +46,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/health", Rule::Public),
     ("GET", "/livez", Rule::Public),
     ("GET", "/readyz", Rule::Public),
+    // Counts of the worker and of the cluster; public with --metrics-public.
+    ("GET", "/metrics", key(Read, Cluster)),
     ("GET", "/v1/workers", key(Read, Nobody)),
     ("GET", "/v1/accounts", key(Read, List)),
     ("POST", "/v1/accounts", key(Control, Cluster)),

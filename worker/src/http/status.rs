@@ -1,14 +1,15 @@
-//! `/health`, `/livez` and `/readyz`. They answer from memory, at once, also
+//! `/health`, `/livez`, `/readyz` and `/metrics`. They answer from memory, at once, also
 //! while the store does not answer.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::state::Api;
 use crate::health::{HealthInputs, Verdict};
+use crate::telemetry;
 
 /// `GET /health`: the whole document; 503 while the worker cannot do its job.
 pub(super) async fn health(State(api): State<Api>) -> Response {
@@ -27,6 +28,12 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
         Verdict::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(inputs.document())).into_response()
+}
+
+/// `GET /metrics`: everything that is measured, in Prometheus' text format.
+pub(super) async fn metrics() -> impl IntoResponse {
+    let form = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, form)], telemetry::metrics::text())
 }
 
 /// `GET /livez`: fails only when nothing answers at all. Never because of the

@@ -32,7 +32,7 @@ use tower::ServiceExt;
 
 use super::{Api, ApiParts, WorkerView, router};
 use crate::app::{Lifecycle, Phase, WorkerInfo};
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, TelemetryConfig};
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaStore;
@@ -122,6 +122,10 @@ impl Fixture {
     }
 
     fn with(config: &HttpConfig, media: MediaStore) -> Self {
+        Self::of(config, media, &TelemetryConfig::default())
+    }
+
+    fn of(config: &HttpConfig, media: MediaStore, telemetry: &TelemetryConfig) -> Self {
         let clock = Arc::new(ManualClock::new());
         let shared_clock: SharedClock = clock.clone();
         let memory = Arc::new(MemoryStore::new(shared_clock.clone()));
@@ -154,7 +158,7 @@ impl Fixture {
                 coordinator_lib::clock::SystemClock::shared(),
             ),
         });
-        let router = router(api, config);
+        let router = router(api, config, telemetry);
         Self {
             router,
             store,

@@ -15,6 +15,8 @@ use coordinator_lib::mutation::{self, Mutation};
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 use whatsapp::content::Target;
 use whatsapp::history::{HistoryPiece, Person};
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
@@ -30,6 +32,7 @@ use crate::events::{Journal, JournalError, Need, Submitted};
 use crate::killpoint::{self, KillPoint};
 use crate::model::{AccountDoc, GroupDoc, MessageDoc, Stored, ThreadKind, collections, ids};
 use crate::outbox::marks::InboundMarks;
+use crate::telemetry::metrics;
 
 /// What is kept of what arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,20 +290,34 @@ impl Inbox for AccountInbox {
             let is_status = ThreadKind::of(&message.chat) == ThreadKind::Status;
             if is_status && !self.parts.config.status_updates {
                 self.parts.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                metrics::received("left_out");
                 continue;
             }
-            submitted.push(self.submit(message).await.map_err(inbox_error)?);
+            let span = info_span!(
+                parent: None,
+                "message.receive",
+                otel.kind = "consumer",
+                account.id = self.parts.account_id,
+                message.kind = message.content.name(),
+                message.outcome = Empty,
+            );
+            let change = self.submit(message).instrument(span.clone());
+            submitted.push((change.await.map_err(inbox_error)?, span));
         }
         if mutation::is_on(Mutation::AckBeforeCommit) {
             return Ok(());
         }
-        for change in submitted {
-            let counter = match change.settled().await.map_err(inbox_error)? {
-                Kept::Stored => &self.parts.counters.stored,
-                Kept::Repeated => &self.parts.counters.repeated,
-                Kept::Changed => &self.parts.counters.changed,
+        for (change, span) in submitted {
+            let settled = change.settled().instrument(span.clone());
+            let counters = &self.parts.counters;
+            let (counter, outcome) = match settled.await.map_err(inbox_error)? {
+                Kept::Stored => (&counters.stored, "stored"),
+                Kept::Repeated => (&counters.repeated, "repeated"),
+                Kept::Changed => (&counters.changed, "changed"),
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            span.record("message.outcome", outcome);
+            metrics::received(outcome);
         }
         killpoint::reach(KillPoint::AfterHook);
         self.learn_names(people).await;

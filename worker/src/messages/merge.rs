@@ -402,14 +402,16 @@ fn move_message(
     draft.remove(one.from.clone())?;
     draft.put(pair.source.clone(), &source)?;
     draft.put(pair.target.clone(), &target)?;
-    let place = Target {
+    let mut place = Target {
         thread_id: pair.target.id().to_owned(),
         stored_message_id: one.to.id().to_owned(),
         outbox_id: message.outbox_id.clone(),
+        traceparent: None,
     };
     if let Some((asked, sent)) = &one.sent {
         if let Some(mut record) = draft.get::<OutboxDoc>(asked)? {
             record.thread_id.clone_from(&place.thread_id);
+            place.traceparent.clone_from(&record.traceparent);
             record
                 .stored_message_id
                 .clone_from(&place.stored_message_id);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span, info_span};
 use whatsapp::ReceiptKind;
 
 use super::identity::{ME, Peer, bare};
@@ -23,6 +24,7 @@ use crate::model::{
     EventKind, MessageDoc, MessageState, ReceiptsDoc, Stored, ThreadKind, WaOutboxDoc, collections,
     ids, queries,
 };
+use crate::telemetry::{metrics, propagation};
 
 /// Receipts that wait for the store; more are dropped and counted, for a state
 /// that is missed is caught up by the next receipt.
@@ -57,6 +59,8 @@ pub struct Target {
     pub stored_message_id: String,
     /// Its `outbox` document, if it was sent from here.
     pub outbox_id: Option<String>,
+    /// W3C trace context of the request that it was sent for.
+    pub traceparent: Option<String>,
 }
 
 /// Messages sent lately, by WhatsApp's id: saves the query for each receipt.
@@ -136,13 +140,35 @@ impl Receipts {
                     at: receipt.at,
                     by: by.clone(),
                 };
-                moves.push(self.advance(target, step).await?);
+                let span = self.span(&target, state);
+                let advance = self.advance(target, step);
+                let advance = advance.instrument(span.clone()).await?;
+                moves.push((advance, state, span));
             }
         }
-        for advance in moves {
-            advance.settled().await?;
+        for (advance, state, span) in moves {
+            advance.settled().instrument(span).await?;
+            metrics::receipt(state.as_str());
         }
         Ok(())
+    }
+
+    /// A receipt is part of the trace of the request that the message was sent
+    /// for; others have none.
+    fn span(&self, target: &Target, state: MessageState) -> Span {
+        if target.traceparent.is_none() {
+            return Span::none();
+        }
+        let span = info_span!(
+            parent: None,
+            "message.receipt",
+            otel.kind = "consumer",
+            account.id = self.account_id,
+            message.id = target.outbox_id,
+            message.state = state.as_str(),
+        );
+        propagation::continues(&span, target.traceparent.as_deref());
+        span
     }
 
     async fn target(&self, chat: &str, wa_message_id: &str) -> Result<Target, StoreError> {
@@ -154,6 +180,7 @@ impl Receipts {
         let target = match page.documents.first().and_then(WaOutboxDoc::read_or_skip) {
             Some(record) => Target {
                 outbox_id: Some(record.path.id().to_owned()),
+                traceparent: record.value.traceparent,
                 thread_id: record.value.thread_id,
                 stored_message_id: record.value.stored_message_id,
             },
@@ -165,6 +192,7 @@ impl Receipts {
                     thread_id,
                     stored_message_id,
                     outbox_id: None,
+                    traceparent: None,
                 }
             }
         };

@@ -92,6 +92,9 @@ pub struct AccountDoc {
     /// Lease: the last epoch that ended in an orderly release.
     #[serde(skip_serializing)]
     pub released_epoch: Option<i64>,
+    /// Lease: W3C trace context of the last claim or release.
+    #[serde(skip_serializing)]
+    pub lease_trace: Option<String>,
 }
 
 impl Default for AccountDoc {
@@ -129,6 +132,7 @@ impl Default for AccountDoc {
             lease_epoch: 0,
             lease_session: None,
             released_epoch: None,
+            lease_trace: None,
         }
     }
 }

@@ -30,6 +30,9 @@ pub struct CommandDoc {
     pub deadline: StoreTime,
     /// The answer as JSON, once there is one.
     pub reply: Option<String>,
+    /// W3C trace context of the request that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// The purpose under which arguments and secret replies are sealed.
@@ -74,4 +77,17 @@ pub enum CommandKind {
     PasskeyConfirm,
     /// Something about a group.
     Group,
+}
+
+impl CommandKind {
+    /// The name in the store and in traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CommandKind::Inspect => "inspect",
+            CommandKind::PairingCode => "pairing_code",
+            CommandKind::PasskeyAnswer => "passkey_answer",
+            CommandKind::PasskeyConfirm => "passkey_confirm",
+            CommandKind::Group => "group",
+        }
+    }
 }

@@ -39,6 +39,7 @@ use crate::model::{
 
 /// Attempts at a commit that other commits keep getting ahead of.
 const ATTEMPTS_MAX: usize = 8;
+use crate::telemetry::metrics;
 
 /// Between two such attempts.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
@@ -195,6 +196,7 @@ pub async fn accept(
         match parts.store.commit(writes).await? {
             CommitOutcome::Committed(_) => {
                 killpoint::reach(KillPoint::AfterAccept);
+                metrics::accepted();
                 return Ok(AcceptOutcome::Accepted(accepted));
             }
             // The thread was created meanwhile, the key was used, or the file was

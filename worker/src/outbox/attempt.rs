@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
 use coordinator_lib::mutation::{self, Mutation};
+use coordinator_lib::store::StoreTime;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 use whatsapp::media::Attachment;
 use whatsapp::{OutboundMessage, SendError};
 
@@ -25,6 +28,8 @@ use crate::media::MediaStoreError;
 use crate::messages::refusals;
 use crate::model::WaOutboxDoc;
 use crate::model::outbox::payload_purpose;
+use crate::telemetry::metrics::{self, SendOutcome};
+use crate::telemetry::propagation;
 
 /// What an attempt works with.
 pub(super) struct Attempt<'a> {
@@ -48,8 +53,24 @@ pub(super) struct Outcome {
 }
 
 impl Attempt<'_> {
-    /// Makes the attempt.
+    /// Makes the attempt, as a part of the trace of the request.
     pub(super) async fn make(self) -> Outcome {
+        let span = info_span!(
+            parent: None,
+            "outbox.send",
+            otel.kind = "producer",
+            otel.status_code = Empty,
+            account.id = self.parts.account_id,
+            message.id = self.id,
+            message.attempt = Empty,
+            message.outcome = Empty,
+            message.error = Empty,
+        );
+        propagation::continues(&span, self.places.traceparent.as_deref());
+        self.make_in_span().instrument(span).await
+    }
+
+    async fn make_in_span(self) -> Outcome {
         let mut outcome = Outcome {
             id: self.id.clone(),
             done: Done::Settled,
@@ -90,11 +111,24 @@ impl Attempt<'_> {
                 return Ok(Done::Again(until.unwrap_or_else(|| clock.boottime())));
             }
         };
+        let (span, begun) = (Span::current(), clock.boottime());
+        let note = |outcome: SendOutcome, reason: Option<&Reason>| {
+            span.record("message.outcome", outcome.as_str());
+            span.record("message.error", reason.map(|reason| reason.code));
+            if outcome == SendOutcome::Failed {
+                span.record("otel.status_code", "ERROR");
+            }
+            metrics::sent(outcome, clock.boottime() - begun);
+        };
+        span.record("message.attempt", ready.document.attempts);
         killpoint::reach(KillPoint::AfterSending);
         status.attempts.fetch_add(1, Ordering::Relaxed);
         let verdict = match self.is_refused(&ready).await? {
             true => Verdict::Fail(refusals::reason()),
-            false => self.put_on_wire(&ready.document).await,
+            false => {
+                let wire = info_span!("whatsapp.send", otel.kind = "client");
+                self.put_on_wire(&ready.document).instrument(wire).await
+            }
         };
         let attempts = u32::try_from(ready.document.attempts).unwrap_or(u32::MAX);
         let again = |wait| Done::Again(clock.boottime() + wait);
@@ -104,6 +138,9 @@ impl Attempt<'_> {
                 status.sent.fetch_add(1, Ordering::Relaxed);
                 outcome.is_sent = true;
                 self.places.sent(journal).await?;
+                let now = StoreTime::from_datetime(clock.wall());
+                note(SendOutcome::Sent, None);
+                metrics::acknowledged(now.since(ready.document.accepted_at));
                 killpoint::reach(KillPoint::AfterAck);
                 Ok(Done::Settled)
             }
@@ -116,6 +153,7 @@ impl Attempt<'_> {
                 outcome.pause = pause;
                 let wait = rng.jitter(wait, WAIT_SPREAD);
                 let done = again(wait);
+                note(SendOutcome::Retried, Some(&reason));
                 self.places.again(journal, &reason, wait).await?;
                 Ok(done)
             }
@@ -128,6 +166,7 @@ impl Attempt<'_> {
                     wa.code = reason.wa_code,
                     "message is given up"
                 );
+                note(SendOutcome::Failed, Some(&reason));
                 self.places.fail(journal, &reason).await?;
                 Ok(Done::Settled)
             }

@@ -15,6 +15,7 @@ use futures::stream::{self, StreamExt};
 use super::accept::{AcceptError, AcceptOutcome, AcceptParts, AcceptRequest, Accepted, accept};
 use super::request::NewMessage;
 use crate::model::{IdempotencyDoc, Read, Stored, collections, ids};
+use crate::telemetry::propagation;
 
 /// People of one list, as many as WhatsApp's own.
 pub const BROADCAST_PEOPLE_MAX: usize = 256;
@@ -77,7 +78,7 @@ pub async fn broadcast(
             message: request.message.clone(),
             fingerprint: request.fingerprint.clone(),
             idempotency_key: Some(person_key(&request.idempotency_key, &to)),
-            traceparent: None,
+            traceparent: propagation::current(),
         };
         (to, accept(parts, &one).await)
     });

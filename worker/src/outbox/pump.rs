@@ -139,6 +139,7 @@ impl Pump {
                 .status
                 .in_flight
                 .store(work.in_flight.len(), Ordering::Relaxed);
+            parts.status.waits_since(work.schedule.oldest());
             let timer = async {
                 match wait {
                     Some(until) => parts.clock.sleep_until(until).await,
@@ -223,6 +224,7 @@ impl Pump {
             thread_id: document.thread_id.clone(),
             stored_message_id: document.stored_message_id,
             outbox_id: Some(id.clone()),
+            traceparent: document.traceparent,
         };
         self.parts.sent.learn(document.wa_message_id, target);
         let not_before = document.next_attempt_at.map(|time| self.boottime_of(time));

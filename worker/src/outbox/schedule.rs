@@ -188,6 +188,12 @@ impl Schedule {
         }
     }
 
+    /// When the oldest message was accepted.
+    pub fn oldest(&self) -> Option<StoreTime> {
+        let first = |lane: &Lane| lane.first().map(|(accepted_at, ..)| accepted_at);
+        self.lanes.values().filter_map(first).min()
+    }
+
     /// Messages in the schedule.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -279,6 +285,7 @@ mod tests {
             schedule(&[("late", "anna", 5), ("early", "ben", 1), ("mid", "cleo", 3)]);
         let sent: Vec<_> = std::iter::from_fn(|| send(&mut schedule, NOW)).collect();
         assert_eq!(sent, ["early", "mid", "late"]);
+        assert_eq!(schedule.oldest(), Some(StoreTime::from_micros(1)));
     }
 
     #[test]

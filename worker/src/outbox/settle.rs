@@ -23,6 +23,8 @@ pub struct Places {
     thread: Path,
     /// The message that this one changes, if it does.
     amended: Option<Path>,
+    /// W3C trace context of the request.
+    pub(super) traceparent: Option<String>,
 }
 
 /// What the documents said before an attempt.
@@ -65,6 +67,7 @@ impl Places {
             amended: amended
                 .map(|message| collections::message(thread_id, message))
                 .transpose()?,
+            traceparent: document.traceparent.clone(),
         })
     }
 

@@ -1,6 +1,8 @@
 //! What a pump is doing, for others to look at.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use coordinator_lib::store::StoreTime;
 
 /// What a pump is doing.
 #[derive(Debug, Default)]
@@ -21,9 +23,22 @@ pub struct PumpStatus {
     pub hung: AtomicU64,
     /// As `hung`, since the last answer.
     pub hung_in_a_row: AtomicU64,
+    /// When the oldest message was accepted, in microseconds; 0 if there is none.
+    oldest: AtomicI64,
 }
 
 impl PumpStatus {
+    /// When the oldest message that waits or is under way was accepted.
+    pub fn oldest(&self) -> Option<StoreTime> {
+        let micros = self.oldest.load(Ordering::Relaxed);
+        (micros != 0).then(|| StoreTime::from_micros(micros))
+    }
+
+    pub(super) fn waits_since(&self, oldest: Option<StoreTime>) {
+        let micros = oldest.map_or(0, StoreTime::as_micros);
+        self.oldest.store(micros, Ordering::Relaxed);
+    }
+
     /// An attempt's time was up.
     pub(super) fn timed_out(&self, frames_flowed: bool) {
         if frames_flowed {

@@ -50,7 +50,7 @@ impl Shared {
     pub(super) async fn round(&self, ledger: &mut Ledger) -> Result<(), SessionError> {
         let round = self.rounds.fetch_add(1, Ordering::AcqRel) + 1;
         let through = self.table.lock().number();
-        let span = tracing::debug_span!(
+        let span = tracing::info_span!(
             "session.flush",
             account.id = %self.parts.account,
             lease.epoch = self.parts.writer.epoch()

@@ -15,6 +15,7 @@ use crate::account::state::{Effect, Input, Timer};
 use crate::model::account::{ProxyUnreadable, SealedProxy};
 use crate::model::{AccountDoc, Status, Stored};
 use crate::outbox::held;
+use crate::telemetry::metrics;
 
 impl Driver {
     pub(super) async fn carry_out(&mut self, effect: Effect) -> Result<(), Exit> {
@@ -51,6 +52,7 @@ impl Driver {
                 // Noted.
             }
             Effect::Count(reason) => {
+                metrics::disconnected(reason.name());
                 self.parts.connects.ended(self.egress().as_deref(), &reason);
                 self.is_outdated = reason == DisconnectReason::ClientOutdated;
                 if self.is_outdated {
@@ -96,6 +98,7 @@ impl Driver {
                 .await;
         }
         self.look_at_lease().await?;
+        self.begin_attempt();
         self.announced = self.parts.versions.current();
         let started = match self.proxy() {
             Ok(proxy) => Instance::start(&self.parts, &self.term, &self.observed, proxy)

@@ -22,6 +22,7 @@ impl Driver {
     /// Notes what a step changed: the status and what goes with it.
     pub(super) fn note(&mut self, before: Status, reason: &str, effects: &[Effect]) {
         let status = self.machine.status();
+        self.note_attempt(status, reason);
         let now = StoreTime::from_datetime(self.term.clock().wall());
         for effect in effects {
             match effect {

@@ -221,3 +221,23 @@ async fn too_many_requests_with_one_key_wait() {
     answer.problem(429, "rate_limited");
     assert!(answer.headers.contains_key(header::RETRY_AFTER));
 }
+
+#[tokio::test]
+async fn metrics_are_for_keys_unless_they_are_public() {
+    for metrics_public in [false, true] {
+        let telemetry = TelemetryConfig {
+            metrics_public,
+            ..TelemetryConfig::default()
+        };
+        let config = HttpConfig::default();
+        let fixture = Fixture::of(&config, MediaStore::default(), &telemetry);
+        let admin = make(&fixture, None, &[Scope::Admin], None).await;
+        let reader = make(&fixture, Some(&admin), &[Scope::Read], None).await;
+        let limited = make(&fixture, Some(&admin), &[Scope::Read], Some(&["a1"])).await;
+        for (key, without) in [(None, 401), (Some(&*limited), 403), (Some(&*reader), 200)] {
+            let answer = ask(&fixture, "GET", "/metrics", key).await;
+            let expected = if metrics_public { 200 } else { without };
+            assert_eq!(answer.status.as_u16(), expected, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The thread that brings spans and metrics to a collector.
+//!
+//! It has a runtime of its own, so that neither a busy worker starves it nor a
+//! slow collector holds the worker up. Every export ends in its time limit; what
+//! a collector does not take is given up and counted, never tried twice by us.
+//! The first failure after a success is a line in the log, and so is the first
+//! success after a failure.
+
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, Temporality};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::TelemetryError;
+use super::metrics::{self, Signal, SpanFate};
+use crate::config::{OtlpProtocol, TelemetryConfig};
+
+/// What is exported, and how.
+pub(super) struct Export {
+    pub(super) config: TelemetryConfig,
+    pub(super) resource: Resource,
+    pub(super) spans: mpsc::Receiver<SpanData>,
+    pub(super) metrics: Option<Arc<ManualReader>>,
+}
+
+/// The running thread.
+pub(super) struct Exporter {
+    stop: CancellationToken,
+    done: std::sync::mpsc::Receiver<()>,
+}
+
+impl Exporter {
+    /// Builds the exporters and starts their thread. Nothing is connected yet.
+    pub(super) fn start(export: Export) -> Result<Self, TelemetryError> {
+        // For HTTPS; another part of the program may have chosen the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let Export {
+            config,
+            resource,
+            spans,
+            metrics,
+        } = export;
+        // Their clients' tasks belong to this runtime.
+        let inside = runtime.enter();
+        let mut to_spans = match config.traces_endpoint() {
+            Some(endpoint) if config.exports_traces() => Some(span_exporter(&config, endpoint)?),
+            Some(_) | None => None,
+        };
+        if let Some(exporter) = &mut to_spans {
+            exporter.set_resource(&resource);
+        }
+        let to_metrics = match config.metrics_endpoint() {
+            Some(endpoint) if config.exports_metrics() => Some(metric_exporter(&config, endpoint)?),
+            Some(_) | None => None,
+        };
+        drop(inside);
+
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (ended, done) = std::sync::mpsc::channel();
+        let work = async move {
+            let spans = async {
+                if let Some(exporter) = to_spans {
+                    export_spans(exporter, spans, &config, &stopped).await;
+                }
+            };
+            let metrics = async {
+                if let (Some(exporter), Some(reader)) = (to_metrics, metrics) {
+                    export_metrics(exporter, &reader, &config, &stopped).await;
+                }
+            };
+            tokio::join!(spans, metrics);
+        };
+        std::thread::Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || {
+                runtime.block_on(work);
+                // Nobody may be waiting.
+                let _ = ended.send(());
+                // Connections are not waited for.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self { stop, done })
+    }
+
+    /// Exports what is queued, and ends; false if that takes longer.
+    pub(super) fn end(self, limit: Duration) -> bool {
+        self.stop.cancel();
+        match self.done.recv_timeout(limit) {
+            // Without a message the thread has ended, too.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+        }
+    }
+}
+
+fn span_exporter(
+    config: &TelemetryConfig,
+    endpoint: String,
+) -> Result<SpanExporter, ExporterBuildError> {
+    match config.otlp_protocol {
+        OtlpProtocol::Grpc => SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(config.otlp_timeout)
+            .build(),
+        OtlpProtocol::Http => SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint)
+            .with_timeout(config.otlp_timeout)
+            .build(),
+    }
+}
+
+fn metric_exporter(
+    config: &TelemetryConfig,
+    endpoint: String,
+) -> Result<MetricExporter, ExporterBuildError> {
+    match config.otlp_protocol {
+        OtlpProtocol::Grpc => MetricExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(config.otlp_timeout)
+            .build(),
+        OtlpProtocol::Http => MetricExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint)
+            .with_timeout(config.otlp_timeout)
+            .build(),
+    }
+}
+
+/// Whether a collector takes what it is given, for the log.
+struct Health {
+    signal: Signal,
+    is_failing: bool,
+}
+
+impl Health {
+    fn of(signal: Signal) -> Self {
+        Self {
+            signal,
+            is_failing: false,
+        }
+    }
+
+    /// Notes what came of an export; says whether it was taken.
+    fn note(&mut self, outcome: Result<OTelSdkResult, tokio::time::error::Elapsed>) -> bool {
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        metrics::export(self.signal, failure.is_none());
+        match (&failure, self.is_failing) {
+            (Some(error), false) => {
+                tracing::warn!(
+                    signal = self.signal.as_str(),
+                    error,
+                    "the collector does not take what it is given; that is dropped and counted"
+                );
+            }
+            (None, true) => {
+                tracing::info!(
+                    signal = self.signal.as_str(),
+                    "the collector takes it again"
+                );
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+        self.is_failing = failure.is_some();
+        failure.is_none()
+    }
+}
+
+async fn export_spans(
+    exporter: SpanExporter,
+    mut spans: mpsc::Receiver<SpanData>,
+    config: &TelemetryConfig,
+    stop: &CancellationToken,
+) {
+    let mut health = Health::of(Signal::Traces);
+    let mut is_ending = false;
+    loop {
+        let mut batch = Vec::with_capacity(config.span_batch.min(64));
+        if is_ending {
+            while batch.len() < config.span_batch
+                && let Ok(span) = spans.try_recv()
+            {
+                batch.push(span);
+            }
+            if batch.is_empty() {
+                return;
+            }
+        } else {
+            is_ending = gather(&mut spans, &mut batch, config, stop).await;
+            if batch.is_empty() {
+                continue;
+            }
+        }
+        let count = batch.len() as u64;
+        let export = tokio::time::timeout(config.otlp_timeout, exporter.export(batch));
+        let fate = match health.note(export.await) {
+            true => SpanFate::Exported,
+            false => SpanFate::Failed,
+        };
+        metrics::spans(fate, count);
+        if is_ending && health.is_failing {
+            // The rest would fare no better, and somebody waits.
+            metrics::spans(SpanFate::Failed, spans.len() as u64);
+            return;
+        }
+    }
+}
+
+/// Gathers one export's spans; says whether it is to be the last but the rest.
+async fn gather(
+    spans: &mut mpsc::Receiver<SpanData>,
+    batch: &mut Vec<SpanData>,
+    config: &TelemetryConfig,
+    stop: &CancellationToken,
+) -> bool {
+    let first = tokio::select! {
+        biased;
+        () = stop.cancelled() => return true,
+        first = spans.recv() => first,
+    };
+    // Without a sender there will never be another.
+    let Some(first) = first else {
+        return true;
+    };
+    batch.push(first);
+    let delay = tokio::time::sleep(config.span_delay);
+    tokio::pin!(delay);
+    while batch.len() < config.span_batch {
+        let room = config.span_batch - batch.len();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return true,
+            () = &mut delay => return false,
+            count = spans.recv_many(batch, room) => {
+                if count == 0 {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+async fn export_metrics(
+    exporter: MetricExporter,
+    reader: &ManualReader,
+    config: &TelemetryConfig,
+    stop: &CancellationToken,
+) {
+    let mut health = Health::of(Signal::Metrics);
+    loop {
+        let is_ending = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(config.metrics_interval) => false,
+        };
+        let mut collected = ResourceMetrics::default();
+        if reader.collect(&mut collected).is_ok() {
+            let export = exporter.export(&collected);
+            health.note(tokio::time::timeout(config.otlp_timeout, export).await);
+        }
+        if is_ending {
+            return;
+        }
+    }
+}
+
+/// A reader that the export and the meters share.
+#[derive(Debug)]
+pub(super) struct SharedReader(pub(super) Arc<ManualReader>);
+
+impl MetricReader for SharedReader {
+    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
+        self.0.register_pipeline(pipeline);
+    }
+
+    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        self.0.collect(metrics)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self, kind: InstrumentKind) -> Temporality {
+        self.0.temporality(kind)
+    }
+}
