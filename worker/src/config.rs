@@ -6,6 +6,7 @@
 mod account;
 mod connects;
 pub mod duration;
+mod events;
 mod history;
 mod http;
 mod inbox;
@@ -16,6 +17,7 @@ mod outbox;
 pub mod secret;
 mod store;
 pub mod table;
+mod webhooks;
 mod whatsapp;
 mod worker;
 
@@ -27,6 +29,7 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
+pub use self::events::EventsOptions;
 pub use self::history::HistoryOptions;
 pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
@@ -36,6 +39,7 @@ pub use self::media::MediaOptions;
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
 pub use self::store::{StoreConfig, StoreKind};
+pub use self::webhooks::WebhookOptions;
 pub use self::whatsapp::{ClientVersion, WhatsappConfig};
 pub use self::worker::WorkerConfig;
 
@@ -63,6 +67,12 @@ pub struct Config {
     /// What arrives.
     #[command(flatten)]
     pub inbox: InboxOptions,
+    /// The log of what happens, and its streams.
+    #[command(flatten)]
+    pub events: EventsOptions,
+    /// Where events go.
+    #[command(flatten)]
+    pub webhooks: WebhookOptions,
     /// Files that are to be sent.
     #[command(flatten)]
     pub media: MediaOptions,
@@ -120,6 +130,8 @@ impl Config {
             .outbox()
             .check()
             .map_err(ConfigError::relation)?;
+        self.events.validate(simulation)?;
+        self.webhooks.validate()?;
         self.media.validate(simulation)?;
         self.log.validate()
     }

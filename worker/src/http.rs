@@ -11,6 +11,7 @@ mod broadcasts;
 mod contacts;
 mod debug;
 mod do_not_contact;
+mod events;
 mod extract;
 mod groups;
 mod guard;
@@ -32,6 +33,7 @@ mod start_page;
 pub mod state;
 mod status;
 mod threads;
+mod webhooks;
 mod workers;
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ use crate::http::WorkerView;
 use crate::media::MediaStore;
 use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
+use crate::webhooks::{HookBook, Post};
 
 /// What a supervisor works with.
 pub struct SupervisorParts {
@@ -77,6 +78,10 @@ pub struct SupervisorParts {
     pub inbox: InboxConfig,
     /// Where files are that go with messages.
     pub media: MediaStore,
+    /// Where events go.
+    pub hooks: HookBook,
+    /// Sends them there.
+    pub post: Arc<Post>,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -182,6 +187,8 @@ impl Supervisor {
             inbox: parts.inbox,
             history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             media: parts.media,
+            hooks: parts.hooks,
+            post: parts.post,
             connects,
             versions,
         });

@@ -32,6 +32,8 @@ mod desired;
 #[cfg(test)]
 mod disconnects;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod handoff;
@@ -75,3 +77,5 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod webhooks;
