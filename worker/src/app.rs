@@ -38,6 +38,8 @@ use crate::auth::{KeyBook, KeyBookParts};
 use crate::commands::Desk;
 use crate::config::duration::format_duration;
 use crate::config::{Config, HttpConfig};
+use crate::events::Streams;
+use crate::events::feed::FeedParts;
 use crate::exit::{self, Failure};
 use crate::health::monitor::StoreMonitor;
 use crate::http::{self, Api, ApiParts, Server};
@@ -46,6 +48,8 @@ use crate::media::sweep::{Sweep, SweepError};
 use crate::messages::inbox::InboxConfig;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 use crate::telemetry::gauges::{self, Sources};
+use crate::sweep::RecordSweep;
+use crate::webhooks::{HookBook, Post};
 
 /// For the media store to answer when a worker starts; it is no reason to wait.
 const MARK_LIMIT: Duration = Duration::from_secs(10);
@@ -95,6 +99,7 @@ pub struct App {
     supervisor: SupervisorHandle,
     backend: Backend,
     stop: CancellationToken,
+    streams: Streams,
     tasks: TaskTracker,
     /// Tasks of the coordinator.
     coordination: TaskTracker,
@@ -146,7 +151,21 @@ impl App {
         let coordination = TaskTracker::new();
         let parts = coordinator_parts(&config, &info, &backend, &clock, &rng, &coordination);
         let coordinator = Coordinator::start(parts).await.map_err(session_failure)?;
+        let hooks = HookBook::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+            Arc::clone(&keys),
+        );
+        tasks.spawn(hooks.clone().run(stop.clone()));
+        let post = Arc::new(Post::new(
+            config.webhooks.webhooks(),
+            Arc::clone(&clock),
+            Arc::clone(&rng),
+        ));
         let supervisor = Supervisor::spawn(SupervisorParts {
+            hooks,
+            post: Arc::clone(&post),
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
             links: Arc::new(EngineLinks {
@@ -180,6 +199,14 @@ impl App {
         };
         tasks.spawn(desk.run(stop.clone()));
         tasks.spawn(sweep.run(stop.clone()));
+        let records = RecordSweep {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            retention: config.events.event_retention,
+            audit_retention: config.events.audit_retention,
+        };
+        tasks.spawn(records.run(stop.clone()));
         let fetcher = MediaFetcher::new(
             config.whatsapp.whatsapp_media_url.clone(),
             Arc::clone(&clock),
@@ -191,6 +218,15 @@ impl App {
             capacity: config.worker.capacity,
             clock: Arc::clone(&clock),
         });
+        let streams = Streams::new(
+            FeedParts {
+                store: Arc::clone(&store),
+                clock: Arc::clone(&clock),
+                rng: Arc::clone(&rng),
+            },
+            config.events.streams(),
+            stop.clone(),
+        );
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -203,6 +239,8 @@ impl App {
             monitor,
             media,
             fetcher,
+            streams: streams.clone(),
+            post,
         });
         tasks.spawn(server.run(
             http::router(api, &config.http, &config.telemetry),
@@ -222,6 +260,7 @@ impl App {
             supervisor,
             backend,
             stop,
+            streams,
             tasks,
             coordination,
         })
@@ -250,6 +289,8 @@ impl App {
     /// lost: the next owner takes over what is left.
     pub async fn drain(self, grace: Duration) -> Result<(), Failure> {
         self.lifecycle.set(Phase::Draining);
+        // Their clients go on elsewhere while the accounts do.
+        self.streams.leave();
         let is_done = self.supervisor.shutdown(grace).await;
         self.stop.cancel();
         self.tasks.wait().await;

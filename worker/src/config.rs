@@ -6,6 +6,7 @@
 mod account;
 mod connects;
 pub mod duration;
+mod events;
 mod history;
 mod http;
 mod inbox;
@@ -17,6 +18,7 @@ pub mod secret;
 mod store;
 pub mod table;
 mod telemetry;
+mod webhooks;
 mod whatsapp;
 mod worker;
 
@@ -28,6 +30,7 @@ use thiserror::Error;
 pub use self::account::AccountOptions;
 pub use self::connects::ConnectsOptions;
 use self::duration::format_duration;
+pub use self::events::EventsOptions;
 pub use self::history::HistoryOptions;
 pub use self::http::HttpConfig;
 pub use self::inbox::InboxOptions;
@@ -38,6 +41,7 @@ pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
 pub use self::store::{StoreConfig, StoreKind};
 pub use self::telemetry::{OtlpProtocol, SignalExporter, TelemetryConfig, TraceSampler};
+pub use self::webhooks::WebhookOptions;
 pub use self::whatsapp::{ClientVersion, WhatsappConfig};
 pub use self::worker::WorkerConfig;
 
@@ -65,6 +69,12 @@ pub struct Config {
     /// What arrives.
     #[command(flatten)]
     pub inbox: InboxOptions,
+    /// The log of what happens, and its streams.
+    #[command(flatten)]
+    pub events: EventsOptions,
+    /// Where events go.
+    #[command(flatten)]
+    pub webhooks: WebhookOptions,
     /// Files that are to be sent.
     #[command(flatten)]
     pub media: MediaOptions,
@@ -125,6 +135,8 @@ impl Config {
             .outbox()
             .check()
             .map_err(ConfigError::relation)?;
+        self.events.validate(simulation)?;
+        self.webhooks.validate()?;
         self.media.validate(simulation)?;
         self.log.validate()?;
         self.telemetry.validate()

@@ -11,6 +11,7 @@ mod broadcasts;
 mod contacts;
 mod debug;
 mod do_not_contact;
+mod events;
 mod extract;
 mod groups;
 mod guard;
@@ -33,6 +34,7 @@ pub mod state;
 mod status;
 mod threads;
 mod trace;
+mod webhooks;
 mod workers;
 
 #[cfg(test)]

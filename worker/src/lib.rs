@@ -16,6 +16,8 @@
 //! | [`messages`] | what arrives, threads, receipts |
 //! | [`outbox`] | what is to be sent: accepted, pumped, settled |
 //! | [`telemetry`] | logs, traces and metrics |
+//! | [`webhooks`] | events that go to an address of the client's |
+//! | [`sweep`] | records whose time is over |
 //! | [`killpoint`] | where tests end the process; in no shipped binary |
 //!
 //! The store and the leases are in `coordinator_lib`, encryption in `session`,
@@ -40,9 +42,11 @@ pub mod outbox;
 pub mod qr;
 pub mod shutdown;
 pub mod supervisor;
+pub mod sweep;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod webhooks;
 
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -25,6 +25,9 @@
 //! | `events` | [`EventDoc`] | account and sequence number |
 //! | `api_keys` | [`ApiKeyDoc`] | the key's |
 //! | `audit` | [`AuditDoc`] | `aud_…`, random |
+//! | `webhooks` | [`WebhookDoc`] | `whk_…`, random |
+//! | `webhook_lanes` | [`LaneDoc`] | webhook and account |
+//! | `webhook_deliveries` | [`DeliveryDoc`] | webhook, account and sequence number |
 //! | `commands` | [`command::CommandDoc`] | random |
 //!
 //! Lease fields of an account document are written by the coordinator alone;
@@ -48,6 +51,7 @@ pub mod queries;
 pub mod refusal;
 pub mod stored;
 pub mod thread;
+pub mod webhook;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use api_key::{ApiKeyDoc, AuditDoc};
@@ -61,3 +65,4 @@ pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc}
 pub use refusal::DoNotContactDoc;
 pub use stored::{Read, Stored};
 pub use thread::{ThreadDoc, ThreadKind};
+pub use webhook::{DeliveryDoc, DeliveryState, LaneDoc, WebhookDoc};

@@ -55,6 +55,7 @@ use crate::media::MediaStore;
 use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
 use crate::telemetry::gauges::{AccountMeasure, Measured};
+use crate::webhooks::{HookBook, Post};
 
 /// What a supervisor works with.
 pub struct SupervisorParts {
@@ -78,6 +79,10 @@ pub struct SupervisorParts {
     pub inbox: InboxConfig,
     /// Where files are that go with messages.
     pub media: MediaStore,
+    /// Where events go.
+    pub hooks: HookBook,
+    /// Sends them there.
+    pub post: Arc<Post>,
     /// What the supervisor itself is told.
     pub config: SupervisorConfig,
 }
@@ -183,6 +188,8 @@ impl Supervisor {
             inbox: parts.inbox,
             history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             media: parts.media,
+            hooks: parts.hooks,
+            post: parts.post,
             connects,
             versions,
         });

@@ -42,6 +42,7 @@ use crate::supervisor::budget::Budget;
 use crate::supervisor::connects::{Connects, ConnectsParts};
 use crate::supervisor::versions::{VersionParts, Versions};
 use crate::supervisor::wanted;
+use crate::webhooks::{HookBook, Post, WebhookConfig};
 
 /// A condition that does not come true by then fails its test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -165,6 +166,24 @@ impl Bench {
             limits: FenceLimits::default(),
             tracker: self.tracker.clone(),
         }
+    }
+
+    /// No webhooks, until somebody runs it.
+    pub(crate) fn hooks(&self) -> HookBook {
+        HookBook::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+            Arc::clone(&self.keys),
+        )
+    }
+
+    pub(crate) fn post(&self) -> Arc<Post> {
+        Arc::new(Post::new(
+            WebhookConfig::default(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.rng),
+        ))
     }
 
     /// Connects without a pace.

@@ -32,6 +32,8 @@ mod desired;
 #[cfg(test)]
 mod disconnects;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod handoff;
@@ -79,3 +81,4 @@ mod stalls;
 mod takeover;
 #[cfg(test)]
 mod traces;
+mod webhooks;

@@ -44,6 +44,9 @@ use crate::model::{AccountDoc, Desired, Status};
 use crate::outbox::OutboxConfig;
 use crate::supervisor::connects::{Connects, Turn};
 use crate::supervisor::versions::{Version, Versions};
+use crate::webhooks::lane::LaneParts;
+use crate::webhooks::lanes::Lanes;
+use crate::webhooks::{HookBook, Post};
 
 /// How often the task looks at what no event tells: silence, a status that
 /// could not be written, a stage that lasts.
@@ -76,6 +79,10 @@ pub struct AccountParts {
     pub history_turn: Arc<Semaphore>,
     /// Where files are that go with messages.
     pub media: MediaStore,
+    /// Where events go.
+    pub hooks: HookBook,
+    /// Sends them there.
+    pub post: Arc<Post>,
     /// Spreads connects over time.
     pub connects: Connects,
     /// Which client version is announced.
@@ -143,6 +150,20 @@ impl AccountTask {
             clock: Arc::clone(&parts.term.clock),
         };
         term.track(merger.run(term.gates.store.clone()));
+        let lanes = Lanes {
+            parts: LaneParts {
+                account_id: term.account.to_string(),
+                store: Arc::clone(&parts.term.store),
+                journal: term.journal.clone(),
+                claimed_seq: term.journal.seq(),
+                post: Arc::clone(&parts.post),
+                clock: Arc::clone(&parts.term.clock),
+                rng: Arc::clone(&parts.term.rng),
+            },
+            hooks: parts.hooks.subscribe(),
+            board: Arc::clone(&term.lanes),
+        };
+        term.track(lanes.run(term.gates.store.clone()));
         let end = match Driver::new(parts, term, wishes, Arc::clone(&observed)) {
             Ok(driver) => Box::pin(driver.run()).await,
             Err(error) => TaskEnd::Failed(with_sources(&error)),

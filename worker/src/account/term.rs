@@ -31,6 +31,7 @@ use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
 use crate::outbox::marks::InboundMarks;
+use crate::webhooks::lanes::LaneBoard;
 
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;
@@ -80,6 +81,8 @@ pub struct Term {
     pub groups: Arc<GroupNewsBoard>,
     /// Who has just written here.
     pub marks: Arc<InboundMarks>,
+    /// How far webhooks are.
+    pub lanes: Arc<LaneBoard>,
     /// The right to act for the account.
     pub ownership: Ownership,
     writer: FencedWriter,
@@ -183,6 +186,7 @@ impl Term {
             presences: Arc::default(),
             groups: Arc::default(),
             marks: Arc::default(),
+            lanes: Arc::default(),
             ownership,
             writer,
             flusher,

@@ -199,6 +199,19 @@ impl KeyBook {
         Ok(!is_any)
     }
 
+    /// Whether whoever was admitted may go on: the key was not revoked since, or
+    /// there is still none. Taken for true while the store does not answer.
+    pub async fn is_still_good(&self, grant: &Grant) -> bool {
+        if grant.is_without_key() {
+            return self.is_open().await.unwrap_or(true);
+        }
+        match self.read(&grant.key_id).await {
+            Ok(Some(document)) => document.revoked_at.is_none(),
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
     /// Makes a key. It is in the answer and nowhere else.
     ///
     /// # Errors

@@ -33,6 +33,9 @@ impl Scope {
     }
 }
 
+/// In the place of a key's id where there is no key; no key has it.
+const NO_KEY: &str = "none";
+
 /// What the key of a request may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -50,7 +53,7 @@ impl Grant {
     /// What programs of this machine may do as long as there is no key: all.
     pub fn of_this_machine() -> Self {
         Self {
-            key_id: "none".to_owned(),
+            key_id: NO_KEY.to_owned(),
             name: "this machine".to_owned(),
             scopes: vec![Scope::Admin],
             accounts: None,
@@ -60,11 +63,16 @@ impl Grant {
     /// What everybody may do.
     pub fn of_nobody() -> Self {
         Self {
-            key_id: "none".to_owned(),
+            key_id: NO_KEY.to_owned(),
             name: "nobody".to_owned(),
             scopes: Vec::new(),
             accounts: Some(Vec::new()),
         }
+    }
+
+    /// Whether there was no key.
+    pub fn is_without_key(&self) -> bool {
+        self.key_id == NO_KEY
     }
 
     /// Whether it has this right.

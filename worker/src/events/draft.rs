@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use coordinator_lib::store::{
-    Document, Fields, Path, Precondition, StoreError, StoreTime, Write, limits,
+    Document, Fields, Path, Precondition, Stamp, StoreError, StoreTime, Write, limits,
 };
 
 use crate::model::{EventDoc, EventKind, Read, Stored, collections};
@@ -163,7 +163,9 @@ impl<'a> Draft<'a> {
             seq,
             kind,
             at: self.header.now,
+            stored_at: Stamp::Commit,
             epoch: self.header.epoch,
+            trace: None,
             data: data
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))

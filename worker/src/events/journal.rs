@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
@@ -18,7 +18,7 @@ use coordinator_lib::fence::{FencedError, FencedOutcome, FencedWriter};
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Commit, Document, Path, Store, StoreError, StoreTime, Write, limits};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
@@ -98,7 +98,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Shared {
-    seq: AtomicI64,
+    seq: watch::Sender<i64>,
     commits: AtomicU64,
     losses: AtomicU64,
 }
@@ -108,7 +108,7 @@ impl Journal {
     pub fn spawn(parts: JournalParts, tracker: &TaskTracker) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
-            seq: AtomicI64::new(parts.seq),
+            seq: watch::Sender::new(parts.seq),
             commits: AtomicU64::new(0),
             losses: AtomicU64::new(0),
         });
@@ -169,7 +169,12 @@ impl Journal {
 
     /// The number of the account's last event.
     pub fn seq(&self) -> i64 {
-        self.shared.seq.load(Ordering::Relaxed)
+        *self.shared.seq.borrow()
+    }
+
+    /// The number of the account's last event, as it grows.
+    pub fn events(&self) -> watch::Receiver<i64> {
+        self.shared.seq.subscribe()
     }
 
     /// Commits made, and races lost.
@@ -344,7 +349,7 @@ impl Driver {
             account_id: self.parts.account_id.clone(),
             epoch: self.parts.writer.epoch(),
             now: StoreTime::from_datetime(self.parts.clock.wall()),
-            seq: self.shared.seq.load(Ordering::Relaxed),
+            seq: *self.shared.seq.borrow(),
         };
         let mut draft = Draft::new(header, &base);
         let mut drawn = 0;
@@ -374,7 +379,9 @@ impl Driver {
         let written = writes.clone();
         match self.parts.writer.commit(writes).await {
             Ok(FencedOutcome::Committed(commit)) => {
-                self.shared.seq.fetch_add(events, Ordering::Relaxed);
+                if events > 0 {
+                    self.shared.seq.send_modify(|seq| *seq += events);
+                }
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.learn(written, &commit);
                 Attempt::Done(drawn)

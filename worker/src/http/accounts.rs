@@ -17,6 +17,7 @@ use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use super::sealed::data_key;
 use super::state::Api;
+use super::webhooks::{NewHook, checked_url};
 use crate::auth::Grant;
 use crate::model::stored::Record;
 use crate::model::{
@@ -126,12 +127,16 @@ pub(super) struct NewAccount {
     /// `http://name:password@host:port` or `socks5://…`.
     #[serde(default)]
     proxy: Option<String>,
+    /// Where its events go.
+    #[serde(default)]
+    webhook: Option<String>,
 }
 
-/// `POST /v1/accounts`: creates an account that is to run at once.
+/// `POST /v1/accounts`: creates an account that is to run at once; with
+/// `webhook` also one for its events, whose secret the answer shows.
 ///
 /// # Errors
-/// `invalid_body` for a name or number that is none.
+/// `invalid_body` for a name, number, proxy or address that is none.
 pub(super) async fn create(
     State(api): State<Api>,
     Body(body): Body<NewAccount>,
@@ -139,13 +144,35 @@ pub(super) async fn create(
     let name = checked_name(&body.name)?;
     let phone = body.phone.as_deref().map(checked_phone).transpose()?;
     let proxy = body.proxy.as_deref().map(CheckedProxy::new).transpose()?;
-    let (id, account) = api.create_account(name, phone, proxy.as_ref()).await?;
+    let endpoint = body.webhook.as_deref();
+    let endpoint = endpoint.map(|url| checked_url(&api, url)).transpose()?;
+    let mut webhook = None;
+    let also = |account: &str| {
+        let Some(endpoint) = endpoint else {
+            return Ok(None);
+        };
+        let new = NewHook {
+            endpoint,
+            name: name.clone(),
+            accounts: Some(vec![account.to_owned()]),
+            types: None,
+        };
+        let (id, secret, _, write) = new.into_write(&api)?;
+        webhook = Some(json!({ "id": id, "secret": secret.expose() }));
+        Ok(Some(write))
+    };
+    let created = api.create_account(name.clone(), phone, proxy.as_ref(), also);
+    let (id, account) = created.await?;
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
+    let mut view = json!(AccountView::new(&id, account));
+    if let Some(webhook) = webhook {
+        view["webhook"] = webhook;
+    }
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
-        Json(AccountView::new(&id, account)),
+        Json(view),
     )
         .into_response())
 }

@@ -12,9 +12,10 @@ use super::limits;
 use super::problem::{Problem, ProblemKind};
 use super::rules::{self, Reach, Rule};
 use super::state::Api;
+use super::webhooks;
 use crate::auth::book::Refused;
 use crate::auth::{Admission, Grant, Scope};
-use crate::model::{AuditDoc, OutboxDoc, Stored, ThreadDoc, collections, ids};
+use crate::model::{AuditDoc, OutboxDoc, Stored, ThreadDoc, WebhookDoc, collections, ids};
 
 /// The header that a key may come in, beside `Authorization: Bearer`.
 const KEY_HEADER: &str = "x-api-key";
@@ -121,6 +122,18 @@ impl Guard {
                 ));
             }
             Reach::Account => (Some(id.to_owned()), ProblemKind::UnknownAccount),
+            Reach::Webhook => {
+                let webhook = self.read::<WebhookDoc>(collections::webhook(id)).await?;
+                let is_within = webhook
+                    .is_some_and(|webhook| webhooks::is_within(grant, webhook.accounts.as_deref()));
+                return match is_within {
+                    true => Ok(()),
+                    false => Err(Problem::new(
+                        ProblemKind::UnknownWebhook,
+                        "this key knows no such one",
+                    )),
+                };
+            }
             Reach::Thread => {
                 let path = collections::thread(id);
                 let thread = self.read::<ThreadDoc>(path).await?;

@@ -33,6 +33,12 @@ pub enum ProblemKind {
     NotPermitted,
     /// The key is used too often.
     RateLimited,
+    /// The key has too many streams open.
+    TooManyStreams,
+    /// This worker cannot take more.
+    WorkerBusy,
+    /// What follows a cursor is not kept any more.
+    CursorExpired,
     /// No such key.
     UnknownKey,
     /// The request was not made by this machine's own programs or page.
@@ -47,6 +53,12 @@ pub enum ProblemKind {
     UnknownThread,
     /// No such group.
     UnknownGroup,
+    /// No such webhook.
+    UnknownWebhook,
+    /// No such delivery.
+    UnknownDelivery,
+    /// The event is not kept any more.
+    EventGone,
     /// The account is not in the group any more.
     NotInGroup,
     /// The route exists, but not with this method.
@@ -130,6 +142,21 @@ impl ProblemKind {
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A key is needed"),
             Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "The key may not do this"),
             Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::TooManyStreams => (
+                S::TOO_MANY_REQUESTS,
+                "too_many_streams",
+                "The key has too many streams open",
+            ),
+            Self::WorkerBusy => (
+                S::SERVICE_UNAVAILABLE,
+                "worker_busy",
+                "This worker takes no more",
+            ),
+            Self::CursorExpired => (
+                S::GONE,
+                "cursor_expired",
+                "What follows the cursor is not kept any more",
+            ),
             Self::UnknownKey => (S::NOT_FOUND, "unknown_key", "There is no such key"),
             Self::ForbiddenOrigin => (
                 S::FORBIDDEN,
@@ -141,6 +168,13 @@ impl ProblemKind {
             Self::UnknownMessage => (S::NOT_FOUND, "unknown_message", "There is no such message"),
             Self::UnknownThread => (S::NOT_FOUND, "unknown_thread", "There is no such thread"),
             Self::UnknownGroup => (S::NOT_FOUND, "unknown_group", "There is no such group"),
+            Self::UnknownWebhook => (S::NOT_FOUND, "unknown_webhook", "There is no such webhook"),
+            Self::UnknownDelivery => (
+                S::NOT_FOUND,
+                "unknown_delivery",
+                "There is no such delivery",
+            ),
+            Self::EventGone => (S::GONE, "event_gone", "The event is not kept any more"),
             Self::NotInGroup => (
                 S::CONFLICT,
                 "not_in_group",

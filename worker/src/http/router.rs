@@ -14,8 +14,8 @@ use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, broadcasts, contacts, debug, do_not_contact, groups, history, keys,
-    limits, linking, media, messages, start_page, status, threads, trace, workers,
+    account_qr, accounts, broadcasts, contacts, debug, do_not_contact, events, groups, history,
+    keys, limits, linking, media, messages, start_page, status, threads, trace, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -82,6 +82,21 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .route("/v1/threads/{id}/read", post(threads::mark_read))
         .route("/v1/threads/{id}/typing", post(threads::typing))
         .route("/v1/threads/{id}/presence", post(threads::watch_presence))
+        .route("/v1/events", get(events::show))
+        .route("/v1/events/ws", get(events::socket))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/webhooks/{id}",
+            get(webhooks::read)
+                .patch(webhooks::change)
+                .delete(webhooks::delete),
+        )
+        .route("/v1/webhooks/{id}/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route(
+            "/v1/webhooks/{id}/deliveries/{delivery}/replay",
+            post(webhooks::replay),
+        )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))
         .route("/v1/audit", get(keys::audit))

@@ -25,6 +25,8 @@ pub(super) enum Reach {
     Thread,
     /// The account of the outgoing message in the path.
     Message,
+    /// The accounts of the webhook in the path.
+    Webhook,
     /// Many accounts: the handler leaves out the others.
     List,
     /// No account at all.
@@ -33,7 +35,7 @@ pub(super) enum Reach {
     Cluster,
 }
 
-use Reach::{Account, Cluster, List, Message, Nobody, Thread};
+use Reach::{Account, Cluster, List, Message, Nobody, Thread, Webhook};
 use Scope::{Admin, Control, Read, Send};
 
 const fn key(scope: Scope, reach: Reach) -> Rule {
@@ -108,6 +110,21 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/v1/threads/{id}/read", key(Send, Thread)),
     ("POST", "/v1/threads/{id}/typing", key(Send, Thread)),
     ("POST", "/v1/media", key(Send, Nobody)),
+    ("GET", "/v1/events", key(Read, List)),
+    ("GET", "/v1/events/ws", key(Read, List)),
+    // A webhook sees what happens: that is for who may control.
+    ("GET", "/v1/webhooks", key(Control, List)),
+    ("POST", "/v1/webhooks", key(Control, List)),
+    ("GET", "/v1/webhooks/{id}", key(Control, Webhook)),
+    ("PATCH", "/v1/webhooks/{id}", key(Control, Webhook)),
+    ("DELETE", "/v1/webhooks/{id}", key(Control, Webhook)),
+    ("POST", "/v1/webhooks/{id}/test", key(Control, Webhook)),
+    ("GET", "/v1/webhooks/{id}/deliveries", key(Control, Webhook)),
+    (
+        "POST",
+        "/v1/webhooks/{id}/deliveries/{delivery}/replay",
+        key(Control, Webhook),
+    ),
     ("GET", "/v1/keys", key(Admin, Cluster)),
     ("POST", "/v1/keys", key(Admin, Cluster)),
     ("GET", "/v1/keys/{id}", key(Admin, Cluster)),

@@ -7,7 +7,7 @@ use coordinator_lib::coordinator::Standing;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::lease;
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime};
+use coordinator_lib::store::{CommitOutcome, Store, StoreError, StoreTime, Write};
 use session::{DataKey, HeadDoc, KeyRing};
 use whatsapp::media::MediaFetcher;
 
@@ -15,10 +15,12 @@ use super::problem::{Problem, ProblemKind};
 use super::proxy::CheckedProxy;
 use crate::app::{Lifecycle, Phase, WorkerInfo};
 use crate::auth::KeyBook;
+use crate::events::Streams;
 use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
+use crate::webhooks::Post;
 
 /// The worker, as far as the API needs it beside the store.
 pub trait WorkerView: Send + Sync + 'static {
@@ -60,6 +62,10 @@ pub struct ApiParts {
     pub media: MediaStore,
     /// Fetches files that came.
     pub fetcher: MediaFetcher,
+    /// Streams of events.
+    pub streams: Streams,
+    /// Sends to webhooks.
+    pub post: Arc<Post>,
 }
 
 /// The handlers' state; clones are the same.
@@ -127,13 +133,23 @@ impl Api {
         &self.0.fetcher
     }
 
+    /// Sends to webhooks.
+    pub fn post(&self) -> &Post {
+        &self.0.post
+    }
+
+    /// Streams of events.
+    pub fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
     /// What was last seen of the store.
     pub fn monitor(&self) -> &StoreMonitor {
         &self.0.monitor
     }
 
     /// Creates an account that is to run, and its head with a fresh data key
-    /// wrapped for this cluster, in one commit.
+    /// wrapped for this cluster, in one commit with what `also` says.
     ///
     /// # Errors
     /// The store's failure.
@@ -142,6 +158,7 @@ impl Api {
         name: String,
         phone: Option<String>,
         proxy: Option<&CheckedProxy>,
+        also: impl FnOnce(&str) -> Result<Option<Write>, Problem>,
     ) -> Result<(String, AccountDoc), Problem> {
         let now = self.clock().wall();
         let id = AccountId::new(ids::account(now, self.rng().as_ref()))?;
@@ -161,7 +178,9 @@ impl Api {
             wrapped_keys: wrapped,
         };
         let writes = lease::create_account(&id, account.to_document()?, head.to_document()?);
-        match self.store().commit(writes.into()).await {
+        let mut writes = Vec::from(writes);
+        writes.extend(also(id.as_str())?);
+        match self.store().commit(writes).await {
             Ok(CommitOutcome::Committed(_)) => Ok((id.into(), account)),
             Ok(CommitOutcome::Rejected) => Err(Problem::new(
                 ProblemKind::Internal,

@@ -8,9 +8,11 @@
 mod accounts;
 mod auth;
 mod bad_input;
+mod events;
 mod media;
 mod messages;
 mod status;
+mod webhooks;
 mod wire;
 
 use std::sync::Arc;
@@ -157,6 +159,12 @@ impl Fixture {
                 None,
                 coordinator_lib::clock::SystemClock::shared(),
             ),
+            streams: streams(&store, &shared_clock, &rng),
+            post: Arc::new(crate::webhooks::Post::new(
+                crate::webhooks::WebhookConfig::default(),
+                shared_clock.clone(),
+                rng.clone(),
+            )),
         });
         let router = router(api, config, telemetry);
         Self {
@@ -283,6 +291,21 @@ impl Fixture {
             .unwrap(&head.wrapped_keys, id)
             .expect("the ring opens it")
     }
+}
+
+fn streams(store: &Store, clock: &SharedClock, rng: &SharedRng) -> crate::events::Streams {
+    crate::events::Streams::new(
+        crate::events::feed::FeedParts {
+            store: store.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+        },
+        crate::events::StreamsConfig {
+            per_key_max: 2,
+            ..crate::events::StreamsConfig::default()
+        },
+        tokio_util::sync::CancellationToken::new(),
+    )
 }
 
 fn worker_info(clock: &SharedClock) -> WorkerInfo {

@@ -45,6 +45,15 @@ pub const API_KEYS: &str = "api_keys";
 /// What was done with them.
 pub const AUDIT: &str = "audit";
 
+/// Where events go.
+pub const WEBHOOKS: &str = "webhooks";
+
+/// How far each webhook came with each account.
+pub const WEBHOOK_LANES: &str = "webhook_lanes";
+
+/// What became of events on their way to webhooks.
+pub const WEBHOOK_DELIVERIES: &str = "webhook_deliveries";
+
 /// Requests to the owner of an account.
 pub const COMMANDS: &str = "commands";
 
@@ -160,7 +169,32 @@ pub fn command(id: &str) -> Result<Path, StoreError> {
 
 /// `events/{account}-{seq}`, the number padded so that ids sort as numbers do.
 pub fn event(account: &str, seq: i64) -> Result<Path, StoreError> {
-    Collection::new(EVENTS)?.doc(&format!("{account}-{seq:012}"))
+    Collection::new(EVENTS)?.doc(&event_id(account, seq))
+}
+
+/// The id of an event.
+pub fn event_id(account: &str, seq: i64) -> String {
+    format!("{account}-{seq:012}")
+}
+
+/// `webhooks/{id}`.
+pub fn webhook(id: &str) -> Result<Path, StoreError> {
+    Collection::new(WEBHOOKS)?.doc(id)
+}
+
+/// `webhook_lanes/{webhook}-{account}`.
+pub fn webhook_lane(webhook: &str, account: &str) -> Result<Path, StoreError> {
+    Collection::new(WEBHOOK_LANES)?.doc(&format!("{webhook}-{account}"))
+}
+
+/// `webhook_deliveries/{webhook}-{account}-{seq}`.
+pub fn webhook_delivery(webhook: &str, account: &str, seq: i64) -> Result<Path, StoreError> {
+    webhook_delivery_by_id(&format!("{webhook}-{}", event_id(account, seq)))
+}
+
+/// `webhook_deliveries/{id}`.
+pub fn webhook_delivery_by_id(id: &str) -> Result<Path, StoreError> {
+    Collection::new(WEBHOOK_DELIVERIES)?.doc(id)
 }
 
 /// `contacts/{id}`.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use coordinator_lib::store::StoreTime;
+use coordinator_lib::store::{Stamp, StoreTime};
 use serde::{Deserialize, Serialize};
 
 use super::stored::Stored;
@@ -25,8 +25,15 @@ pub struct EventDoc {
     pub kind: EventKind,
     /// When it was written, by the owner's clock; the order is `seq`.
     pub at: StoreTime,
+    /// When it was stored, by the store's clock: the commit's time, or one
+    /// shortly before it. What streams and sweeps find it by.
+    #[serde(default = "long_ago")]
+    pub stored_at: Stamp,
     /// The owner's epoch.
     pub epoch: i64,
+    /// The trace that it belongs to, as in the W3C header `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// References and facts; never a text, a number or a key.
     pub data: BTreeMap<String, String>,
     /// W3C trace context of what it tells of, for whoever goes on from here.
@@ -35,6 +42,11 @@ pub struct EventDoc {
 }
 
 impl Stored for EventDoc {}
+
+/// Of events that were stored before there was the field.
+fn long_ago() -> Stamp {
+    Stamp::At(StoreTime::from_micros(0))
+}
 
 /// What kinds of things happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +94,25 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All of them.
+    pub const ALL: [EventKind; 10] = [
+        EventKind::MessageReceived,
+        EventKind::MessageUpdated,
+        EventKind::MessageChanged,
+        EventKind::CallReceived,
+        EventKind::MessageUndecryptable,
+        EventKind::GroupChanged,
+        EventKind::ThreadMerged,
+        EventKind::Presence,
+        EventKind::HistoryReceived,
+        EventKind::AccountStatus,
+    ];
+
+    /// The kind of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -35,6 +35,16 @@ pub fn audit(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("aud_{}", ulid(now, rng))
 }
 
+/// A webhook: `whk_…`.
+pub fn webhook(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("whk_{}", ulid(now, rng))
+}
+
+/// A made-up event, to try a webhook with: `test_…`.
+pub fn test_event(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("test_{}", ulid(now, rng))
+}
+
 /// The conversation of an account with a chat (a JID without device).
 pub fn thread(account: &str, chat: &str) -> String {
     format!("thr_{}", derive(&["thread", account, chat]))

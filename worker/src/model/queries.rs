@@ -5,9 +5,10 @@ use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, Store
 
 use super::collections::{
     ACCOUNTS, API_KEYS, AUDIT, COMMANDS, CONTACTS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS,
-    HISTORY_PIECES, MEDIA, OUTBOX, THREADS, WA_OUTBOX, messages,
+    HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, THREADS, WA_OUTBOX, WEBHOOK_DELIVERIES,
+    WEBHOOK_LANES, WEBHOOKS, messages,
 };
-use super::{Desired, EventKind, Status};
+use super::{DeliveryState, Desired, EventKind, Status};
 
 /// All accounts, by id.
 ///
@@ -195,11 +196,30 @@ pub fn status_changes(account: &str) -> Result<Query, StoreError> {
         .order("seq", Direction::Descending))
 }
 
-/// Events older than a time: what a sweep looks through.
+/// Events of all accounts that were stored after a time, in that order.
+pub fn events_stored_after(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(events_watched(at)?.order("storedAt", Direction::Ascending))
+}
+
+/// Events of all accounts that were stored after a time. To be watched.
+pub fn events_watched(after: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?).filter("storedAt", Op::Gt, Value::Time(after)))
+}
+
+/// The first event of an account that was stored after a time.
+pub fn event_stored_after(account: &str, at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(EVENTS)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("storedAt", Op::Gt, Value::Time(at))
+        .order("storedAt", Direction::Ascending)
+        .limit(1))
+}
+
+/// Events that were stored before a time: what a sweep looks through.
 pub fn events_before(at: StoreTime) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(EVENTS)?)
-        .filter("at", Op::Lt, Value::Time(at))
-        .order("at", Direction::Ascending))
+        .filter("storedAt", Op::Lt, Value::Time(at))
+        .order("storedAt", Direction::Ascending))
 }
 
 /// Everybody who is not written to, by id.
@@ -215,6 +235,62 @@ pub fn api_keys() -> Result<Query, StoreError> {
 /// What was done with them, the latest first.
 pub fn audit() -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(AUDIT)?).order("at", Direction::Descending))
+}
+
+/// Entries of the audit log from before a time: what a sweep looks through.
+pub fn audit_before(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(AUDIT)?)
+        .filter("at", Op::Lt, Value::Time(at))
+        .order("at", Direction::Ascending))
+}
+
+/// Idempotency keys that are not remembered any more: what a sweep looks
+/// through.
+pub fn idempotency_ended(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(IDEMPOTENCY_KEYS)?)
+        .filter("expiresAt", Op::Lt, Value::Time(at))
+        .order("expiresAt", Direction::Ascending))
+}
+
+/// All webhooks, by id.
+pub fn webhooks() -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WEBHOOKS)?))
+}
+
+/// How far a webhook came with each account.
+pub fn webhook_lanes(webhook: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WEBHOOK_LANES)?).filter("webhookId", Op::Eq, text(webhook)))
+}
+
+/// What became of events on their way to a webhook, the latest first.
+pub fn webhook_deliveries(webhook: &str) -> Result<Query, StoreError> {
+    Ok(webhook_deliveries_of(webhook)?.order("at", Direction::Descending))
+}
+
+/// Those of them that stand so, the latest first.
+pub fn webhook_deliveries_so(webhook: &str, state: DeliveryState) -> Result<Query, StoreError> {
+    Ok(webhook_deliveries_of(webhook)?
+        .filter("state", Op::Eq, text(state.as_str()))
+        .order("at", Direction::Descending))
+}
+
+/// Deliveries of an account's events that clients want once more. To be
+/// watched.
+pub fn webhook_replays(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WEBHOOK_DELIVERIES)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("replay", Op::Eq, Value::Bool(true)))
+}
+
+/// Deliveries from before a time: what a sweep looks through.
+pub fn webhook_deliveries_before(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WEBHOOK_DELIVERIES)?)
+        .filter("at", Op::Lt, Value::Time(at))
+        .order("at", Direction::Ascending))
+}
+
+fn webhook_deliveries_of(webhook: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WEBHOOK_DELIVERIES)?).filter("webhookId", Op::Eq, text(webhook)))
 }
 
 /// Texts that begin with a prefix: from it to the last text that still does.
@@ -301,10 +377,36 @@ mod tests {
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),
             ("status_changes", status_changes("a")),
+            (
+                "events_stored_after",
+                events_stored_after(StoreTime::from_micros(0)),
+            ),
+            ("events_watched", events_watched(StoreTime::from_micros(0))),
+            (
+                "event_stored_after",
+                event_stored_after("a", StoreTime::from_micros(0)),
+            ),
             ("events_before", events_before(StoreTime::from_micros(0))),
             ("do_not_contact", do_not_contact()),
             ("api_keys", api_keys()),
             ("audit", audit()),
+            ("audit_before", audit_before(StoreTime::from_micros(0))),
+            (
+                "idempotency_ended",
+                idempotency_ended(StoreTime::from_micros(0)),
+            ),
+            ("webhooks", webhooks()),
+            ("webhook_lanes", webhook_lanes("w")),
+            ("webhook_deliveries", webhook_deliveries("w")),
+            (
+                "webhook_deliveries_so",
+                webhook_deliveries_so("w", DeliveryState::Dead),
+            ),
+            ("webhook_replays", webhook_replays("a")),
+            (
+                "webhook_deliveries_before",
+                webhook_deliveries_before(StoreTime::from_micros(0)),
+            ),
             ("command_by_id", command_by_id("c")),
             ("commands_for", commands_for("s")),
         ]

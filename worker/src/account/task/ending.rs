@@ -8,6 +8,9 @@ use coordinator_lib::history::ReleaseReason;
 use super::{Driver, Exit, TaskEnd};
 use crate::health::LeaseState;
 
+/// For webhooks to get the last events of an account that is put off.
+const LAST_EVENTS_LIMIT: Duration = Duration::from_secs(3);
+
 impl Driver {
     /// Gives the account back, or leaves it.
     pub(super) async fn end(mut self, exit: Exit) -> TaskEnd {
@@ -45,6 +48,13 @@ impl Driver {
         self.end_instance(None).await;
         if self.record.is_dirty() {
             self.write_record().await;
+        }
+        if reason == ReleaseReason::NotWanted {
+            // Nobody will own it who could deliver what happened last.
+            let lanes = std::sync::Arc::clone(&self.term.lanes);
+            lanes
+                .settled(&self.term.journal, self.term.clock(), LAST_EVENTS_LIMIT)
+                .await;
         }
         let (account, epoch) = (self.term.account.clone(), self.term.epoch());
         match self.term.release(reason, limit).await {

@@ -75,6 +75,8 @@ impl Scene {
                 inbox: crate::messages::inbox::InboxConfig::default(),
                 history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
                 media: crate::media::MediaStore::default(),
+                hooks: bench.hooks(),
+                post: bench.post(),
                 connects: bench.connects(),
                 versions: bench.versions(),
             }),

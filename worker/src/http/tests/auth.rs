@@ -11,7 +11,9 @@ async fn ask(fixture: &Fixture, method: &str, path: &str, key: Option<&str>) -> 
     let mut request = Request::builder()
         .method(Method::from_bytes(method.as_bytes()).unwrap())
         .uri(path)
-        .header(header::CONTENT_TYPE, "application/json");
+        .header(header::CONTENT_TYPE, "application/json")
+        // A stream would not end.
+        .header(header::ACCEPT, "application/json");
     if let Some(key) = key {
         request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
     }
@@ -19,7 +21,7 @@ async fn ask(fixture: &Fixture, method: &str, path: &str, key: Option<&str>) -> 
 }
 
 /// Makes a key by the API; the first one with none.
-async fn make(
+pub(super) async fn make(
     fixture: &Fixture,
     admin: Option<&str>,
     scopes: &[Scope],
@@ -45,6 +47,7 @@ fn path_of(route: &str, account: &str) -> String {
     route
         .replace("{id}", id)
         .replace("{message}", "wam_1")
+        .replace("{delivery}", "whk_1-a-1")
         .replace("{address}", "491701234567")
 }
 
@@ -136,7 +139,7 @@ async fn a_limited_key_knows_no_accounts_but_its_own() {
         };
         let answer = ask(&fixture, method, &path_of(route, &other), Some(&key)).await;
         match reach {
-            Reach::Account | Reach::Thread | Reach::Message => {
+            Reach::Account | Reach::Thread | Reach::Message | Reach::Webhook => {
                 assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {route}");
             }
             Reach::Cluster => {

@@ -91,3 +91,60 @@ async fn stopping_closes_idle_connections_at_once() {
         .expect("sooner than the limit for running requests")
         .unwrap();
 }
+
+/// The next message of a WebSocket, as text. Servers do not mask.
+async fn message(stream: &mut TcpStream) -> String {
+    let first = stream.read_u8().await.unwrap();
+    let length = match stream.read_u8().await.unwrap() {
+        126 => usize::from(stream.read_u16().await.unwrap()),
+        length => usize::from(length),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.unwrap();
+    assert_eq!(first, 0x81, "a whole text: {payload:?}");
+    String::from_utf8(payload).unwrap()
+}
+
+#[tokio::test]
+async fn a_web_socket_shows_events() {
+    let server = Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .await
+        .unwrap();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let fixture = Fixture::new();
+    let running = tokio::spawn(server.run(fixture.router.clone(), stop.clone()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /v1/events/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let shown = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{head:?}");
+        let heartbeat = message(&mut stream).await;
+        assert!(heartbeat.contains("\"kind\":\"heartbeat\""), "{heartbeat}");
+        super::events::store_event(&fixture, "a", 1, crate::model::EventKind::Presence).await;
+        message(&mut stream).await
+    };
+    let shown = tokio::time::timeout(DEADLINE, shown).await.unwrap();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (shown["kind"].as_str(), shown["event"]["seq"].as_i64()),
+        (Some("event"), Some(1))
+    );
+    assert!(
+        shown["cursor"]
+            .as_str()
+            .unwrap()
+            .ends_with("a-000000000001")
+    );
+    // What a client has to say is read and left alone; then it goes.
+    drop(stream);
+    stop.cancel();
+    running.await.unwrap();
+}

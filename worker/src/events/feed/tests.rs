@@ -1,0 +1,87 @@
+use coordinator_lib::clock::SystemClock;
+use coordinator_lib::rng::SeededRng;
+use coordinator_lib::store::{CommitOutcome, MemoryStore, Precondition, Stamp, Write};
+
+use super::*;
+use crate::model::{EventDoc, EventKind, Stored, collections};
+
+fn feed() -> (Feed, Store) {
+    let clock = SystemClock::shared();
+    let store: Store = Arc::new(MemoryStore::new(clock.clone()));
+    let parts = FeedParts {
+        store: Arc::clone(&store),
+        clock,
+        rng: SeededRng::shared(1),
+    };
+    (Feed::new(parts), store)
+}
+
+fn event(account: &str, seq: i64) -> Write {
+    let event = EventDoc {
+        account_id: account.to_owned(),
+        seq,
+        kind: EventKind::Presence,
+        at: coordinator_lib::store::StoreTime::from_micros(1),
+        stored_at: Stamp::Commit,
+        epoch: 1,
+        trace: None,
+        data: std::collections::BTreeMap::new(),
+    };
+    Write::Set {
+        path: collections::event(account, seq).unwrap(),
+        fields: event.to_document().unwrap(),
+        precondition: Precondition::Absent,
+    }
+}
+
+async fn commit(store: &Store, writes: Vec<Write>) {
+    let outcome = store.commit(writes).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)));
+}
+
+#[tokio::test]
+async fn listeners_are_told_what_is_stored_while_they_listen() {
+    let (feed, store) = feed();
+    let stop = CancellationToken::new();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(feed.clone().run(stop.clone()));
+    let mut listener = feed.listen();
+    let (mut place, _) = listener.end().await;
+    assert_eq!(listener.take(place, 10), Taken::Nothing);
+
+    commit(&store, vec![event("a", 1), event("a", 2)]).await;
+    commit(&store, vec![event("b", 1)]).await;
+    let mut ids = Vec::new();
+    while ids.len() < 3 {
+        match listener.take(place, 10) {
+            Taken::Events(events, next) => {
+                ids.extend(events.iter().map(|event| event.id.clone()));
+                place = next;
+            }
+            Taken::Nothing => listener.changed().await,
+            Taken::Gone => panic!("the ring is large enough"),
+        }
+    }
+    assert_eq!(ids, ["a-000000000001", "a-000000000002", "b-000000000001"]);
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
+async fn nobody_is_watched_for_nobody() {
+    let (feed, _) = feed();
+    let stop = CancellationToken::new();
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(feed.clone().run(stop.clone()));
+    tokio::task::yield_now().await;
+    assert_eq!(feed.0.ring.lock().beginning(), None);
+    let mut listener = feed.listen();
+    listener.beginning().await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    assert_eq!(*feed.0.listeners.borrow(), 1);
+    drop(listener);
+    assert_eq!(*feed.0.listeners.borrow(), 0);
+}

@@ -1,0 +1,605 @@
+//! `/v1/webhooks`: where events go, how far they came, what is sent again.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use bytes::Bytes;
+use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, StoreTime, Value, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::extract::{Body, Id, Ids, Parameters};
+use super::page::{PageParameters, next_page};
+use super::problem::{Problem, ProblemKind};
+use super::state::Api;
+use crate::auth::Grant;
+use crate::model::stored::Record;
+use crate::model::webhook::{DeliveryDoc, DeliveryState, LaneDoc};
+use crate::model::{EventKind, Stored, WebhookDoc, collections, ids, queries};
+use crate::webhooks::Hook;
+use crate::webhooks::address::Endpoint;
+use crate::webhooks::post::Letter;
+use crate::webhooks::secret::Secret;
+
+/// Characters of a name.
+const NAME_CHARS_MAX: usize = 100;
+/// Accounts that a webhook is limited to.
+const ACCOUNTS_MAX: usize = 100;
+/// Webhooks of a cluster: every worker has all of them in memory.
+const WEBHOOKS_MAX: u64 = 1_000;
+/// Attempts at a change that others' changes keep getting ahead of.
+const CHANGE_ATTEMPTS_MAX: usize = 8;
+/// Lanes that are removed at a time.
+const LANES_TOGETHER: u32 = 200;
+
+/// A webhook as clients see it: without its secret.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WebhookView {
+    id: String,
+    name: String,
+    url: String,
+    accounts: Option<Vec<String>>,
+    types: Option<Vec<EventKind>>,
+    enabled: bool,
+    created_at: Option<StoreTime>,
+}
+
+impl WebhookView {
+    fn new(id: &str, doc: WebhookDoc) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: doc.name,
+            url: doc.url,
+            accounts: doc.accounts,
+            types: doc.types,
+            enabled: doc.enabled,
+            created_at: doc.created_at.time(),
+        }
+    }
+}
+
+/// How far a webhook came with an account, as clients see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LaneView {
+    account_id: String,
+    settled_seq: i64,
+    attempts: i64,
+    next_attempt_at: Option<StoreTime>,
+    failing_since: Option<StoreTime>,
+    last_error: Option<String>,
+}
+
+impl From<Record<LaneDoc>> for LaneView {
+    fn from(record: Record<LaneDoc>) -> Self {
+        let doc = record.value;
+        Self {
+            account_id: doc.account_id,
+            settled_seq: doc.settled_seq,
+            attempts: doc.attempts,
+            next_attempt_at: doc.next_attempt_at,
+            failing_since: doc.failing_since,
+            last_error: doc.last_error,
+        }
+    }
+}
+
+/// A delivery as clients see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryView {
+    id: String,
+    event_id: String,
+    account_id: String,
+    #[serde(rename = "type")]
+    kind: EventKind,
+    state: DeliveryState,
+    attempts: i64,
+    status: Option<i64>,
+    error: Option<String>,
+    at: StoreTime,
+    duration_ms: i64,
+    replay: bool,
+}
+
+impl From<Record<DeliveryDoc>> for DeliveryView {
+    fn from(record: Record<DeliveryDoc>) -> Self {
+        let doc = record.value;
+        Self {
+            id: record.path.id().to_owned(),
+            event_id: collections::event_id(&doc.account_id, doc.seq),
+            account_id: doc.account_id,
+            kind: doc.kind,
+            state: doc.state,
+            attempts: doc.attempts,
+            status: doc.status,
+            error: doc.error,
+            at: doc.at,
+            duration_ms: doc.duration_ms,
+            replay: doc.replay,
+        }
+    }
+}
+
+/// Body of `POST /v1/webhooks`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewWebhook {
+    url: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    accounts: Option<Vec<String>>,
+    #[serde(default)]
+    types: Option<Vec<String>>,
+}
+
+/// Body of `PATCH /v1/webhooks/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct WebhookChange {
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    /// Null stands for all.
+    #[serde(default, deserialize_with = "given")]
+    accounts: Option<Option<Vec<String>>>,
+    /// Null stands for all.
+    #[serde(default, deserialize_with = "given")]
+    types: Option<Option<Vec<String>>>,
+    #[serde(default)]
+    enabled: Option<bool>,
+    /// Makes a new secret, which the answer shows.
+    #[serde(default)]
+    rotate_secret: bool,
+}
+
+/// Tells null from absent.
+fn given<'de, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<Vec<String>>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// `POST /v1/webhooks`: makes a webhook. The answer is the only place that
+/// shows its secret.
+///
+/// # Errors
+/// `invalid_body`; `unknown_account`.
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+    Body(body): Body<NewWebhook>,
+) -> Result<Response, Problem> {
+    let endpoint = checked_url(&api, &body.url)?;
+    let name = checked_name(&body.name)?;
+    let accounts = checked_accounts(&grant, body.accounts)?;
+    let types = body.types.map(checked_types).transpose()?;
+    if api.store().count(&queries::webhooks()?).await? >= WEBHOOKS_MAX {
+        return Err(invalid(format!(
+            "there are {WEBHOOKS_MAX} webhooks; DELETE one that is not needed any more"
+        )));
+    }
+    let new = NewHook {
+        endpoint,
+        name,
+        accounts,
+        types,
+    };
+    let (id, secret, document, write) = new.into_write(&api)?;
+    match api.store().commit(vec![write]).await? {
+        CommitOutcome::Committed(_) => {}
+        CommitOutcome::Rejected => {
+            return Err(Problem::new(
+                ProblemKind::Internal,
+                "a fresh id was taken already; try again",
+            ));
+        }
+    }
+    tracing::info!(webhook.id = id, "webhook made");
+    let mut view = json!(WebhookView::new(&id, document));
+    view["secret"] = secret.expose().into();
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, format!("/v1/webhooks/{id}"))],
+        Json(view),
+    )
+        .into_response())
+}
+
+/// A webhook to be made, checked.
+pub(super) struct NewHook {
+    pub(super) endpoint: Endpoint,
+    pub(super) name: String,
+    pub(super) accounts: Option<Vec<String>>,
+    pub(super) types: Option<Vec<EventKind>>,
+}
+
+impl NewHook {
+    /// Its id, its secret, its document, and the write that makes it.
+    pub(super) fn into_write(
+        self,
+        api: &Api,
+    ) -> Result<(String, Secret, WebhookDoc, Write), Problem> {
+        let rng = api.rng().as_ref();
+        let id = ids::webhook(api.clock().wall(), rng);
+        let secret = Secret::generate(rng);
+        let (wrapped_keys, sealed_secret) = secret.seal(api.keys(), rng, &id);
+        let document = WebhookDoc {
+            name: self.name,
+            url: self.endpoint.to_string(),
+            accounts: self.accounts,
+            types: self.types,
+            enabled: true,
+            wrapped_keys,
+            sealed_secret,
+            created_at: Stamp::Commit,
+        };
+        let write = Write::Set {
+            path: collections::webhook(&id)?,
+            fields: document.to_document()?,
+            precondition: Precondition::Absent,
+        };
+        Ok((id, secret, document, write))
+    }
+}
+
+/// `GET /v1/webhooks`: those that the key may see, by id.
+///
+/// # Errors
+/// `invalid_query`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+    Parameters(page): Parameters<PageParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    let page = page
+        .read(api.store().as_ref(), queries::webhooks()?)
+        .await?;
+    let webhooks: Vec<WebhookView> = page
+        .documents
+        .iter()
+        .filter_map(WebhookDoc::read_or_skip)
+        .filter(|record| is_within(&grant, record.value.accounts.as_deref()))
+        .map(|record| WebhookView::new(record.path.id(), record.value))
+        .collect();
+    Ok(Json(
+        json!({ "webhooks": webhooks, "next": next_page(&page) }),
+    ))
+}
+
+/// `GET /v1/webhooks/{id}`, with how far it came with each account, the first
+/// two hundred of them.
+///
+/// # Errors
+/// `unknown_webhook`.
+pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+    let record = find(&api, &id).await?;
+    let lanes = queries::webhook_lanes(&id)?.limit(LANES_TOGETHER);
+    let lanes = api.store().query(&lanes).await?;
+    let lanes: Vec<LaneView> = lanes
+        .documents
+        .iter()
+        .filter_map(LaneDoc::read_or_skip)
+        .map(Into::into)
+        .collect();
+    let mut view = json!(WebhookView::new(&id, record.value));
+    view["lanes"] = json!(lanes);
+    Ok(Json(view))
+}
+
+/// `PATCH /v1/webhooks/{id}`: changes what is named. Events wait while it is
+/// not `enabled`; with `rotateSecret` the answer shows the new secret.
+///
+/// # Errors
+/// `unknown_webhook`; `invalid_body`.
+pub(super) async fn change(
+    State(api): State<Api>,
+    Extension(grant): Extension<Grant>,
+    Id(id): Id,
+    Body(body): Body<WebhookChange>,
+) -> Result<impl IntoResponse, Problem> {
+    let url = body.url.as_deref().map(|url| checked_url(&api, url));
+    let url = url.transpose()?.map(|endpoint| endpoint.to_string());
+    let name = body.name.as_deref().map(checked_name).transpose()?;
+    let accounts = body
+        .accounts
+        .map(|accounts| checked_accounts(&grant, accounts))
+        .transpose()?;
+    let types = body
+        .types
+        .map(|types| types.map(checked_types).transpose())
+        .transpose()?;
+    let secret = body
+        .rotate_secret
+        .then(|| Secret::generate(api.rng().as_ref()));
+    for _ in 0..CHANGE_ATTEMPTS_MAX {
+        let record = find(&api, &id).await?;
+        let mut document = record.value;
+        if let Some(url) = &url {
+            document.url.clone_from(url);
+        }
+        if let Some(name) = &name {
+            document.name.clone_from(name);
+        }
+        if let Some(accounts) = &accounts {
+            document.accounts.clone_from(accounts);
+        }
+        if let Some(types) = &types {
+            document.types.clone_from(types);
+        }
+        document.enabled = body.enabled.unwrap_or(document.enabled);
+        if let Some(secret) = &secret {
+            (document.wrapped_keys, document.sealed_secret) =
+                secret.seal(api.keys(), api.rng().as_ref(), &id);
+        }
+        let write = Write::Set {
+            path: record.path,
+            fields: document.to_document()?,
+            precondition: Precondition::Unchanged(record.update_time),
+        };
+        if let CommitOutcome::Committed(_) = api.store().commit(vec![write]).await? {
+            let mut view = json!(WebhookView::new(&id, document));
+            if let Some(secret) = &secret {
+                view["secret"] = secret.expose().into();
+            }
+            return Ok(Json(view));
+        }
+    }
+    Err(Problem::new(
+        ProblemKind::StoreUnavailable,
+        "others keep changing this webhook; try again",
+    )
+    .retry_after(1))
+}
+
+/// `DELETE /v1/webhooks/{id}`: nothing more is sent; what waited is forgotten.
+///
+/// # Errors
+/// `unknown_webhook`.
+pub(super) async fn delete(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+    let record = find(&api, &id).await?;
+    let gone = |path| Write::Delete {
+        path,
+        precondition: Precondition::None,
+    };
+    let _ = api.store().commit(vec![gone(record.path)]).await?;
+    loop {
+        let lanes = queries::webhook_lanes(&id)?.limit(LANES_TOGETHER);
+        let found = api.store().query(&lanes).await?;
+        let is_last = found.next.is_none();
+        if !found.documents.is_empty() {
+            let writes = found
+                .documents
+                .into_iter()
+                .map(|document| gone(document.path));
+            api.store().commit_each(writes.collect()).await?;
+        }
+        if is_last {
+            break;
+        }
+    }
+    tracing::info!(webhook.id = id, "webhook deleted");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /v1/webhooks/{id}/test`: sends a made-up event at once, and says what
+/// the receiver answered. It is no part of the log.
+///
+/// # Errors
+/// `unknown_webhook`; `stored_data_unreadable`.
+pub(super) async fn test(State(api): State<Api>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+    let snapshot = api.store().get(&[collections::webhook(&id)?]).await?;
+    let document = snapshot.documents.iter().flatten().next();
+    let document = document.ok_or_else(unknown)?;
+    let hook = Hook::read(document, api.keys()).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::StoredDataUnreadable,
+            "the webhook's secret does not open with this worker's key ring; PATCH it with \
+             `rotateSecret`",
+        )
+    })?;
+    let now = api.clock().wall();
+    let event_id = ids::test_event(now, api.rng().as_ref());
+    let body = json!({
+        "id": event_id,
+        "accountId": null,
+        "seq": 0,
+        "type": "webhook.test",
+        "at": StoreTime::from_datetime(now),
+        "data": {},
+    });
+    let letter = Letter {
+        event_id: event_id.clone(),
+        attempt: 1,
+        trace: None,
+        body: Bytes::from(body.to_string()),
+    };
+    let (outcome, took) = api.post().send_now(&hook, &letter).await;
+    Ok(Json(json!({
+        "eventId": event_id,
+        "delivered": outcome.is_delivered(),
+        "status": outcome.status(),
+        "error": outcome.error(),
+        "durationMs": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    })))
+}
+
+/// Parameters of `GET /v1/webhooks/{id}/deliveries`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeliveryParameters {
+    /// Only those that stand so.
+    state: Option<DeliveryState>,
+    // serde cannot flatten into a struct that refuses unknown fields.
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// `GET /v1/webhooks/{id}/deliveries`: what became of events, the latest first.
+///
+/// # Errors
+/// `unknown_webhook`; `invalid_query`.
+pub(super) async fn deliveries(
+    State(api): State<Api>,
+    Id(id): Id,
+    Parameters(parameters): Parameters<DeliveryParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    find(&api, &id).await?;
+    let query = match parameters.state {
+        Some(state) => queries::webhook_deliveries_so(&id, state)?,
+        None => queries::webhook_deliveries(&id)?,
+    };
+    let page = PageParameters {
+        limit: parameters.limit,
+        after: parameters.after,
+    };
+    let page = page.read(api.store().as_ref(), query).await?;
+    let deliveries: Vec<DeliveryView> = page
+        .documents
+        .iter()
+        .filter_map(DeliveryDoc::read_or_skip)
+        .map(Into::into)
+        .collect();
+    Ok(Json(
+        json!({ "deliveries": deliveries, "next": next_page(&page) }),
+    ))
+}
+
+/// `POST /v1/webhooks/{id}/deliveries/{delivery}/replay`: the account's owner
+/// sends the event once more, out of its order.
+///
+/// # Errors
+/// `unknown_delivery`; `event_gone`.
+pub(super) async fn replay(
+    State(api): State<Api>,
+    Ids((id, delivery)): Ids,
+) -> Result<Response, Problem> {
+    let path = collections::webhook_delivery_by_id(&delivery)?;
+    let snapshot = api.store().get(std::slice::from_ref(&path)).await?;
+    let found = snapshot.documents.iter().flatten().next();
+    let record = found
+        .and_then(DeliveryDoc::read_or_skip)
+        .filter(|record| record.value.webhook_id == id)
+        .ok_or_else(|| {
+            Problem::new(
+                ProblemKind::UnknownDelivery,
+                "GET /v1/webhooks/{id}/deliveries lists those that are kept",
+            )
+        })?;
+    let event = collections::event(&record.value.account_id, record.value.seq)?;
+    let event = api.store().get(&[event]).await?;
+    if event.documents.iter().flatten().next().is_none() {
+        return Err(Problem::new(
+            ProblemKind::EventGone,
+            "events are kept for --event-retention; this one is older",
+        ));
+    }
+    let write = Write::Update {
+        path,
+        fields: [("replay".to_owned(), Value::Bool(true))].into(),
+        precondition: Precondition::Exists,
+    };
+    let _ = api.store().commit(vec![write]).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+async fn find(api: &Api, id: &str) -> Result<Record<WebhookDoc>, Problem> {
+    let snapshot = api.store().get(&[collections::webhook(id)?]).await?;
+    let document = snapshot.documents.iter().flatten().next();
+    document
+        .and_then(WebhookDoc::read_or_skip)
+        .ok_or_else(unknown)
+}
+
+fn unknown() -> Problem {
+    Problem::new(
+        ProblemKind::UnknownWebhook,
+        "GET /v1/webhooks lists the webhooks there are",
+    )
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::InvalidBody, detail)
+}
+
+/// Where a webhook may lead.
+///
+/// # Errors
+/// `invalid_body`; the address is not repeated, it may hold a token.
+pub(super) fn checked_url(api: &Api, text: &str) -> Result<Endpoint, Problem> {
+    let endpoint: Endpoint = text
+        .parse()
+        .map_err(|error| invalid(format!("`url`: {error}")))?;
+    if !api.post().config().allow_private {
+        endpoint
+            .check_public()
+            .map_err(|error| invalid(format!("`url`: {error}")))?;
+    }
+    Ok(endpoint)
+}
+
+fn checked_name(name: &str) -> Result<String, Problem> {
+    let name = name.trim();
+    match name.chars().count() <= NAME_CHARS_MAX {
+        true => Ok(name.to_owned()),
+        false => Err(invalid(format!(
+            "`name` has {NAME_CHARS_MAX} characters at most"
+        ))),
+    }
+}
+
+/// The accounts that a webhook is for: those of the key, if it is limited.
+fn checked_accounts(
+    grant: &Grant,
+    accounts: Option<Vec<String>>,
+) -> Result<Option<Vec<String>>, Problem> {
+    let Some(accounts) = accounts else {
+        return match grant.is_for_all() {
+            true => Ok(None),
+            false => Err(invalid(
+                "`accounts` names some of the key's own: it is limited to them",
+            )),
+        };
+    };
+    let is_account = |id: &String| collections::account(id).is_ok();
+    if accounts.is_empty() || accounts.len() > ACCOUNTS_MAX || !accounts.iter().all(is_account) {
+        return Err(invalid(format!(
+            "`accounts` names 1 to {ACCOUNTS_MAX} ids of accounts, or is left out"
+        )));
+    }
+    match accounts.iter().find(|account| !grant.is_for(account)) {
+        None => Ok(Some(accounts)),
+        Some(other) => Err(Problem::new(
+            ProblemKind::UnknownAccount,
+            format!("this key knows no account {other:?}"),
+        )),
+    }
+}
+
+fn checked_types(names: Vec<String>) -> Result<Vec<EventKind>, Problem> {
+    if names.is_empty() {
+        return Err(invalid("`types` names at least one, or is left out"));
+    }
+    let kinds = names.iter().map(|name| {
+        EventKind::of_name(name).ok_or_else(|| {
+            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+            invalid(format!("`types`: {name:?} is none of {known}"))
+        })
+    });
+    let mut kinds: Vec<EventKind> = kinds.collect::<Result<_, _>>()?;
+    kinds.sort_by_key(|kind| kind.as_str());
+    kinds.dedup();
+    Ok(kinds)
+}
+
+/// Whether a key may see a webhook: one for all accounts only if it is for all.
+pub(super) fn is_within(grant: &Grant, accounts: Option<&[String]>) -> bool {
+    match accounts {
+        None => grant.is_for_all(),
+        Some(accounts) => accounts.iter().all(|account| grant.is_for(account)),
+    }
+}

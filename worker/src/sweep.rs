@@ -1,0 +1,242 @@
+//! Removes records whose time is over, once for the whole cluster: events, the
+//! log of webhooks' deliveries, the audit log, idempotency keys.
+//!
+//! `config/record_sweep` says when the next pass is due. A worker takes it by
+//! moving that time on, in a conditional commit; if it dies, another takes the
+//! next. Two passes at a time would do no harm. A pass has a limit of time;
+//! what it does not come to is left to the next.
+//!
+//! The newest event of each account stays, however old: the next owner goes on
+//! from its number.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use coordinator_lib::clock::{Boottime, SharedClock};
+use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::{
+    CommitOutcome, Cursor, Document, Precondition, Query, Store, StoreError, StoreTime, Write,
+    WriteOutcome,
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::streams::kept_for;
+use crate::model::{EventDoc, Read, Stored, collections, queries};
+
+/// Documents that are removed at a time.
+const BATCH: u32 = 200;
+
+/// The document in `config`.
+const DOCUMENT: &str = "record_sweep";
+
+/// Passes in the time that records are kept.
+const PASSES: u32 = 20;
+
+/// A pass is not more frequent than this, nor more seldom.
+const INTERVAL_MIN: Duration = Duration::from_millis(500);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+/// `config/record_sweep`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RecordSweepDoc {
+    /// When the next pass is due.
+    due_at: Option<StoreTime>,
+}
+
+impl Stored for RecordSweepDoc {}
+
+/// What the task works with.
+pub struct RecordSweep {
+    /// The documents.
+    pub store: Store,
+    /// Time.
+    pub clock: SharedClock,
+    /// Spreads the workers.
+    pub rng: SharedRng,
+    /// How long events and the log of deliveries are kept.
+    pub retention: Duration,
+    /// How long the audit log is kept.
+    pub audit_retention: Duration,
+}
+
+/// What a pass removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweptRecords {
+    /// Events.
+    pub events: usize,
+    /// Entries of the log of deliveries.
+    pub deliveries: usize,
+    /// Entries of the audit log.
+    pub audit: usize,
+    /// Idempotency keys.
+    pub keys: usize,
+}
+
+impl RecordSweep {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let wait = self.rng.jitter(self.interval(), 0.5);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.clock.sleep(wait) => {}
+            }
+            let swept = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                swept = self.pass() => swept,
+            };
+            match swept {
+                Ok(swept) if swept == SweptRecords::default() => {}
+                Ok(swept) => tracing::info!(
+                    events = swept.events,
+                    deliveries = swept.deliveries,
+                    audit = swept.audit,
+                    keys = swept.keys,
+                    "old records swept"
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, "old records were not swept; the next pass goes on");
+                }
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        (self.retention / PASSES).clamp(INTERVAL_MIN, INTERVAL_MAX)
+    }
+
+    /// Makes a pass, if one is due.
+    ///
+    /// # Errors
+    /// The store's failure. What was removed by then is.
+    pub async fn pass(&self) -> Result<SweptRecords, StoreError> {
+        let Some(now) = self.take().await? else {
+            return Ok(SweptRecords::default());
+        };
+        let until = self.clock.boottime() + self.interval();
+        let kept = kept_for(self.retention);
+        let oldest = now.checked_sub(kept).unwrap_or(now);
+        let oldest_audit = now.checked_sub(self.audit_retention).unwrap_or(now);
+        Ok(SweptRecords {
+            keys: self
+                .remove_all(queries::idempotency_ended(now)?, until)
+                .await?,
+            deliveries: self
+                .remove_all(queries::webhook_deliveries_before(oldest)?, until)
+                .await?,
+            audit: self
+                .remove_all(queries::audit_before(oldest_audit)?, until)
+                .await?,
+            events: self.events(oldest, until).await?,
+        })
+    }
+
+    /// Takes the pass that is due, if nobody else does; gives the store's time.
+    async fn take(&self) -> Result<Option<StoreTime>, StoreError> {
+        let path = collections::config(DOCUMENT)?;
+        let snapshot = self.store.get(std::slice::from_ref(&path)).await?;
+        let now = snapshot.read_time;
+        let precondition = match snapshot.documents.into_iter().flatten().next() {
+            None => Precondition::Absent,
+            Some(document) => match RecordSweepDoc::read(&document)? {
+                Read::Known(record) if record.value.due_at.is_some_and(|due| due > now) => {
+                    return Ok(None);
+                }
+                Read::Known(record) => Precondition::Unchanged(record.update_time),
+                // A newer worker has rules of its own.
+                Read::Newer(_) => return Ok(None),
+            },
+        };
+        let taken = RecordSweepDoc {
+            due_at: Some(now.saturating_add(self.interval())),
+        };
+        let write = Write::Set {
+            path,
+            fields: taken.to_document()?,
+            precondition,
+        };
+        Ok(match self.store.commit(vec![write]).await? {
+            CommitOutcome::Committed(_) => Some(now),
+            CommitOutcome::Rejected => None,
+        })
+    }
+
+    /// Removes everything that a query finds, as it was found.
+    async fn remove_all(&self, query: Query, until: Boottime) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        loop {
+            let page = self.store.query(&query.clone().limit(BATCH)).await?;
+            let gone = self.remove(page.documents).await?;
+            removed += gone;
+            // What was changed meanwhile would come again and again.
+            if page.next.is_none() || gone == 0 || self.clock.boottime() >= until {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn remove(&self, documents: Vec<Document>) -> Result<usize, StoreError> {
+        if documents.is_empty() {
+            return Ok(0);
+        }
+        let writes = documents.into_iter().map(|document| Write::Delete {
+            path: document.path,
+            precondition: Precondition::Unchanged(document.update_time),
+        });
+        let outcomes = self.store.commit_each(writes.collect()).await?;
+        let is_removed = |outcome: &&WriteOutcome| matches!(outcome, WriteOutcome::Written(_));
+        Ok(outcomes.iter().filter(is_removed).count())
+    }
+
+    /// Removes old events, but for the newest of each account.
+    async fn events(&self, oldest: StoreTime, until: Boottime) -> Result<usize, StoreError> {
+        let mut newest: HashMap<String, i64> = HashMap::new();
+        let mut removed = 0;
+        let mut next: Option<Cursor> = None;
+        loop {
+            let query = queries::events_before(oldest)?.limit(BATCH);
+            let query = match next.take() {
+                Some(next) => query.start_after(next),
+                None => query,
+            };
+            let page = self.store.query(&query).await?;
+            let mut old = Vec::new();
+            for document in page.documents {
+                let Some(record) = EventDoc::read_or_skip(&document) else {
+                    continue;
+                };
+                let (account, seq) = (record.value.account_id, record.value.seq);
+                let last = match newest.get(&account) {
+                    Some(last) => *last,
+                    None => {
+                        let last = self.newest(&account).await?;
+                        newest.insert(account, last);
+                        last
+                    }
+                };
+                if seq < last {
+                    old.push(document);
+                }
+            }
+            removed += self.remove(old).await?;
+            match page.next {
+                Some(cursor) if self.clock.boottime() < until => next = Some(cursor),
+                Some(_) | None => return Ok(removed),
+            }
+        }
+    }
+
+    /// The number of an account's newest event.
+    async fn newest(&self, account: &str) -> Result<i64, StoreError> {
+        let page = self.store.query(&queries::event_last(account)?).await?;
+        let last = page.documents.first().and_then(EventDoc::read_or_skip);
+        Ok(last.map_or(0, |record| record.value.seq))
+    }
+}
+
+#[cfg(test)]
+mod tests;
