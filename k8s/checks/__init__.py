@@ -8,6 +8,7 @@
 | `environment` | the worker's variables, against the worker's own list |
 | `parity` | the chart renders what the overlays render |
 | `policy` | checkov, with every exception explained |
+| `image` | the image's files, assembled and run |
 | `indexes` | the indexes' script, against a service that is played |
 | `controls` | manifests that are broken on purpose: each must be noticed |
 | `report` | the outcomes |

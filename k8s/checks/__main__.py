@@ -5,7 +5,7 @@ import pathlib
 import sys
 import tempfile
 
-from . import controls, environment, indexes, parity, policy, relations, schemas
+from . import controls, environment, image, indexes, parity, policy, relations, schemas
 from .renderings import CHARTS, HERE, Refused, Tools, documents, render_all
 from .report import Report
 
@@ -21,8 +21,13 @@ def main():
     parser = argparse.ArgumentParser(prog="k8s/check")
     parser.add_argument("--tools", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="write what is generated anew")
+    parser.add_argument("--image", type=pathlib.Path, help="check the image of this program only")
     arguments = parser.parse_args()
     tools, report = Tools(arguments.tools), Report()
+    if arguments.image:
+        print("the image, assembled without Docker")
+        image.run(report, arguments.image.resolve(), RENDERED.read_text())
+        return report.close()
     renderings = render_all(tools)
     if arguments.write:
         RENDERED.write_text(RENDERED_HEAD + renderings["production"])
