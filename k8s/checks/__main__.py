@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -53,6 +54,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, text in renderings.items():
             (pathlib.Path(folder) / f"{name.replace(', ', '-')}.yaml").write_text(text)
+        shutil.copy(HERE.parent / "worker/Dockerfile", folder)
         report.check("nothing but what is explained:", policy.problems(arguments.tools, folder))
     policy.explain()
 

@@ -156,17 +156,22 @@ async fn import(backend: &Backend, file: &Path, new: NewKey) -> Result<(), Failu
     let now = StoreTime::from_datetime(SystemClock.wall());
     let imported = book(backend).import(&key, new, now).await;
     let id = key.id();
-    match imported.map_err(|error| Failure::new(exit::CONFIG, error))? {
-        Import::Added => println!("{id} is a key now"),
-        Import::Known => println!("{id} was a key already"),
-        Import::Revoked => {
-            return Err(Failure::new(
-                exit::DATA,
-                format!("{id} was revoked and stays so: make a new one with `worker apikeys generate`"),
-            ));
+    let refusal = match imported.map_err(|error| Failure::new(exit::CONFIG, error))? {
+        Import::Added => {
+            println!("{id} is a key now");
+            return Ok(());
         }
-    }
-    Ok(())
+        Import::Known => {
+            println!("{id} was a key already");
+            return Ok(());
+        }
+        Import::Revoked => "was revoked, and stays so",
+        Import::Another => "is the id of another key",
+    };
+    Err(Failure::new(
+        exit::DATA,
+        format!("{id} {refusal}: make a new one with `worker apikeys generate`"),
+    ))
 }
 
 /// The key in a file. Failures never quote it.
