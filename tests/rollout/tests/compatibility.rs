@@ -26,7 +26,7 @@ const NOWHERE: &str = "ws://127.0.0.1:9/ws/chat";
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is of the moment: who owns an account, and how its connection is.
-const OF_THE_MOMENT: [&str; 13] = [
+const OF_THE_MOMENT: [&str; 14] = [
     "actionRequired",
     "attempt",
     "disconnectCounts",
@@ -35,6 +35,7 @@ const OF_THE_MOMENT: [&str; 13] = [
     "lease",
     "leaseUntil",
     "owner",
+    "qr",
     "retryAt",
     "stage",
     "status",
