@@ -347,6 +347,42 @@ impl Worker {
         Ok((status, self.setup_again()))
     }
 
+    /// Waits until it ends by itself, for `limit` at most; then SIGKILL. `None`
+    /// if it had to be killed.
+    ///
+    /// # Errors
+    /// It does not end even so.
+    pub async fn ended_or_killed(
+        mut self,
+        limit: Duration,
+    ) -> Result<(Option<ExitStatus>, WorkerSetup)> {
+        if let Ok(status) = tokio::time::timeout(limit, self.process.child.wait()).await {
+            return Ok((Some(status?), self.setup_again()));
+        }
+        self.process.signal(Signal::KILL)?;
+        self.process.wait().await?;
+        Ok((None, self.setup_again()))
+    }
+
+    /// SIGTERM: the worker is to drain and end; nobody waits for it here.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Memory that the process has now, in bytes; `None` if the kernel does not
+    /// say.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
     /// SIGKILL: the end without warning.
     ///
     /// # Errors

@@ -81,4 +81,5 @@ mod stalls;
 mod takeover;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
 mod webhooks;

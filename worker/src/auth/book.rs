@@ -82,6 +82,19 @@ pub struct NewKey {
     pub accounts: Option<Vec<String>>,
 }
 
+/// What became of a key that was brought along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Import {
+    /// It is good now.
+    Added,
+    /// It was good already.
+    Known,
+    /// It was made good for nothing earlier, and stays so.
+    Revoked,
+    /// It is not good: its id is another key's.
+    Another,
+}
+
 /// Why a key was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum NewKeyError {
@@ -218,16 +231,55 @@ impl KeyBook {
     /// [`NewKeyError`].
     pub async fn create(
         &self,
-        mut new: NewKey,
+        new: NewKey,
         now: StoreTime,
         rng: &dyn Rng,
     ) -> Result<(ApiKey, ApiKeyDoc), NewKeyError> {
+        let key = ApiKey::generate(rng);
+        let (outcome, document) = self.add(&key, new, now).await?;
+        match outcome {
+            CommitOutcome::Committed(_) => Ok((key, document)),
+            CommitOutcome::Rejected => Err(NewKeyError::Taken),
+        }
+    }
+
+    /// Makes a key good that was made elsewhere, and keeps no copy of it. Done
+    /// again it changes nothing: a key that is there keeps its rights.
+    ///
+    /// # Errors
+    /// [`NewKeyError`].
+    pub async fn import(
+        &self,
+        key: &ApiKey,
+        new: NewKey,
+        now: StoreTime,
+    ) -> Result<Import, NewKeyError> {
+        let (outcome, _) = self.add(key, new, now).await?;
+        match outcome {
+            CommitOutcome::Committed(_) => return Ok(Import::Added),
+            CommitOutcome::Rejected => {}
+        }
+        let there = self.look_up(key.id()).await?.ok_or(NewKeyError::Taken)?;
+        let is_it = KeyHash::from_bytes(&there.hash).is_some_and(|hash| hash.is_of(key));
+        Ok(match (is_it, there.revoked_at) {
+            (false, _) => Import::Another,
+            (true, None) => Import::Known,
+            (true, Some(_)) => Import::Revoked,
+        })
+    }
+
+    /// Writes the document of a key unless there is one of its id.
+    async fn add(
+        &self,
+        key: &ApiKey,
+        mut new: NewKey,
+        now: StoreTime,
+    ) -> Result<(CommitOutcome, ApiKeyDoc), NewKeyError> {
         new.check()?;
         let is_admins = new.scopes.contains(&Scope::Admin) && new.accounts.is_none();
         if !is_admins && self.is_open().await? {
             return Err(NewKeyError::First);
         }
-        let key = ApiKey::generate(rng);
         let document = ApiKeyDoc {
             name: new.name,
             hash: key.hash().as_bytes().to_vec().into(),
@@ -244,10 +296,7 @@ impl KeyBook {
         };
         let outcome = self.parts.store.commit(vec![write]).await?;
         self.forget();
-        match outcome {
-            CommitOutcome::Committed(_) => Ok((key, document)),
-            CommitOutcome::Rejected => Err(NewKeyError::Taken),
-        }
+        Ok((outcome, document))
     }
 
     /// Makes a key good for nothing; false if there is none of this id.
@@ -528,5 +577,45 @@ mod tests {
         scene.memory.fail_next_read();
         scene.clock.advance(Duration::from_secs(2));
         assert!(matches!(scene.admit(&key).await, Err(Refused::Store(_))));
+    }
+
+    fn new_key(scope: Scope) -> NewKey {
+        NewKey {
+            name: "brought along".to_owned(),
+            scopes: vec![scope],
+            accounts: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_brought_along_is_good_once_and_for_all() {
+        let scene = scene();
+        let now = StoreTime::from_micros(1);
+        let key = ApiKey::generate(&*SeededRng::shared(1));
+        let import = async |scope| scene.book.import(&key, new_key(scope), now).await;
+        assert!(matches!(import(Scope::Read).await, Err(NewKeyError::First)));
+        assert_eq!(import(Scope::Admin).await.unwrap(), Import::Added);
+        assert_eq!(import(Scope::Admin).await.unwrap(), Import::Known);
+        // Its rights are not changed by the way.
+        assert_eq!(import(Scope::Read).await.unwrap(), Import::Known);
+        let Admission::Granted(grant) = scene.admit(&key).await.unwrap() else {
+            panic!("granted");
+        };
+        assert!(grant.has(Scope::Admin));
+
+        scene.revoke(&key).await;
+        assert_eq!(import(Scope::Admin).await.unwrap(), Import::Revoked);
+    }
+
+    #[tokio::test]
+    async fn the_id_of_another_key_is_refused() {
+        let scene = scene();
+        let key = scene.add(1).await;
+        let stranger = ApiKey::generate(&*SeededRng::shared(2)).expose();
+        let (_, secret) = stranger.rsplit_once('_').unwrap();
+        let forged = ApiKey::parse(&format!("lh_{}_{secret}", key.id())).unwrap();
+        let now = StoreTime::from_micros(1);
+        let refused = scene.book.import(&forged, new_key(Scope::Admin), now).await;
+        assert_eq!(refused.unwrap(), Import::Another);
     }
 }

@@ -1,7 +1,9 @@
 //! `worker apikeys`: the keys that requests to the API need. Works on the store
 //! itself: the first key has to come from somewhere.
 
-use std::io::{IsTerminal, Write as _};
+use std::fs::File;
+use std::io::{IsTerminal, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -9,17 +11,21 @@ use coordinator_lib::clock::{Clock, SystemClock};
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::SystemRng;
 use coordinator_lib::store::{StoreError, StoreTime, query_all};
+use zeroize::Zeroizing;
 
 use crate::app::backend::Backend;
 use crate::app::{data_dir, key_ring};
-use crate::auth::book::NewKey;
-use crate::auth::{KeyBook, KeyBookParts, Scope};
+use crate::auth::book::{Import, NewKey};
+use crate::auth::{ApiKey, KeyBook, KeyBookParts, Scope};
 use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
 use crate::model::{ApiKeyDoc, Stored, queries};
 
 /// Keys that are shown; far more than anybody has.
 const KEYS_MAX: usize = 10_000;
+
+/// Many times the length of a key.
+const KEY_BYTES_MAX: u64 = 1_024;
 
 /// `worker apikeys …`
 #[derive(Debug, Args)]
@@ -44,6 +50,24 @@ enum Action {
         #[command(flatten)]
         store: StoreConfig,
     },
+    /// Make a key up and print it, for a secret that `import` reads: no store knows it yet
+    Generate,
+    /// Make a key good that `generate` made up; done again it changes nothing
+    Import {
+        /// The file that the key is in
+        file: PathBuf,
+        /// What to call it
+        #[arg(long)]
+        name: String,
+        /// A right, several times for several: admin has them all
+        #[arg(long = "scope", value_enum, required = true)]
+        scopes: Vec<Scope>,
+        /// An account that it is limited to, several times for several
+        #[arg(long = "account", value_name = "ID")]
+        accounts: Vec<String>,
+        #[command(flatten)]
+        store: StoreConfig,
+    },
     /// Show all keys, without their secrets
     List(StoreConfig),
     /// Make a key good for nothing, within seconds
@@ -56,11 +80,14 @@ enum Action {
 }
 
 impl Action {
-    fn store(&self) -> &StoreConfig {
+    /// Where it acts, if it needs a store.
+    fn store(&self) -> Option<&StoreConfig> {
         match self {
-            Action::Create { store, .. } | Action::List(store) | Action::Revoke { store, .. } => {
-                store
-            }
+            Action::Create { store, .. }
+            | Action::Import { store, .. }
+            | Action::List(store)
+            | Action::Revoke { store, .. } => Some(store),
+            Action::Generate => None,
         }
     }
 }
@@ -76,7 +103,9 @@ impl ApiKeysCommand {
     }
 
     async fn act(self) -> Result<ExitCode, Failure> {
-        let store = self.action.store();
+        let Some(store) = self.action.store() else {
+            return generate().map(|()| ExitCode::SUCCESS);
+        };
         data_dir::prepare(&store.data_dir)?;
         let (clock, rng) = (SystemClock::shared(), SystemRng::shared());
         if store.store == StoreKind::Sqlite {
@@ -90,21 +119,74 @@ impl ApiKeysCommand {
                 scopes,
                 accounts,
                 ..
-            } => {
-                let accounts = Some(accounts).filter(|accounts| !accounts.is_empty());
-                let new = NewKey {
-                    name,
-                    scopes,
-                    accounts,
-                };
-                create(&backend, new).await
-            }
+            } => create(&backend, new_key(name, scopes, accounts)).await,
+            Action::Import {
+                file,
+                name,
+                scopes,
+                accounts,
+                ..
+            } => import(&backend, &file, new_key(name, scopes, accounts)).await,
+            Action::Generate => Ok(()),
             Action::List(_) => list(&backend).await,
             Action::Revoke { id, .. } => revoke(&backend, &id).await,
         };
         backend.close().await;
         done.map(|()| ExitCode::SUCCESS)
     }
+}
+
+fn new_key(name: String, scopes: Vec<Scope>, accounts: Vec<String>) -> NewKey {
+    NewKey {
+        name,
+        scopes,
+        accounts: Some(accounts).filter(|accounts| !accounts.is_empty()),
+    }
+}
+
+/// Prints the key alone: it goes into a secret.
+fn generate() -> Result<(), Failure> {
+    let key = ApiKey::generate(&SystemRng).expose();
+    writeln!(std::io::stdout().lock(), "{}", key.as_str())
+        .map_err(|error| Failure::new(1, format!("the key could not be printed: {error}")))
+}
+
+async fn import(backend: &Backend, file: &Path, new: NewKey) -> Result<(), Failure> {
+    let key = read_key(file)?;
+    let now = StoreTime::from_datetime(SystemClock.wall());
+    let imported = book(backend).import(&key, new, now).await;
+    let id = key.id();
+    let refusal = match imported.map_err(|error| Failure::new(exit::CONFIG, error))? {
+        Import::Added => {
+            println!("{id} is a key now");
+            return Ok(());
+        }
+        Import::Known => {
+            println!("{id} was a key already");
+            return Ok(());
+        }
+        Import::Revoked => "was revoked, and stays so",
+        Import::Another => "is the id of another key",
+    };
+    Err(Failure::new(
+        exit::DATA,
+        format!("{id} {refusal}: make a new one with `worker apikeys generate`"),
+    ))
+}
+
+/// The key in a file. Failures never quote it.
+fn read_key(file: &Path) -> Result<ApiKey, Failure> {
+    let shown = file.display();
+    let mut text = Zeroizing::new(String::new());
+    File::open(file)
+        .and_then(|file| file.take(KEY_BYTES_MAX).read_to_string(&mut text))
+        .map_err(|error| Failure::new(exit::DATA, format!("{shown} cannot be read: {error}")))?;
+    ApiKey::parse(text.trim()).ok_or_else(|| {
+        Failure::new(
+            exit::DATA,
+            format!("{shown} holds no key of the API: `worker apikeys generate` makes one"),
+        )
+    })
 }
 
 async fn create(backend: &Backend, new: NewKey) -> Result<(), Failure> {

@@ -39,7 +39,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let mut signals =
         EndSignals::catch().map_err(|error| Failure::new(1, format!("no signals: {error}")))?;
     let format = config.log.log_format;
-    let grace = config.worker.grace;
+    let grace = config.worker.drain_limit();
     let app = tokio::select! {
         biased;
         signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),

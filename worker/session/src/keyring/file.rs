@@ -1,6 +1,8 @@
 //! The file of a key ring.
 //!
-//! It belongs to its owner alone (mode 0600), and it appears whole or not at
+//! It belongs to its owner alone (mode 0600). A file that is somebody else's, as
+//! Kubernetes mounts a secret for a process that is not root, may be read by the
+//! group that lets this process read it (0440). A new one appears whole or not at
 //! all: written beside its place under another name, synced, then linked into
 //! place. Linking, unlike renaming, fails where a file already is, so two
 //! workers that start together end with one ring, and a ring that exists is
@@ -10,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use coordinator_lib::rng::Rng;
@@ -23,6 +25,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 const MODE: u32 = 0o600;
 /// Permission bits of anybody but the owner.
 const OTHERS: u32 = 0o077;
+/// The group may read.
+const GROUP_READS: u32 = 0o040;
 
 /// Why there is no key ring. Says what to do, and never quotes the file.
 #[derive(Debug, thiserror::Error)]
@@ -102,8 +106,9 @@ impl KeyRing {
         };
         let file = File::open(path).map_err(unreadable)?;
         // Of the file that was opened, whatever the path names by now.
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-        if mode & OTHERS != 0 {
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if !is_private(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
             return Err(KeyRingError::Mode {
                 path: path.to_owned(),
                 mode,
@@ -126,6 +131,12 @@ impl KeyRing {
                 source,
             })
     }
+}
+
+/// Whether a file of this mode is kept from everybody that it does not concern.
+fn is_private(mode: u32, owner: u32, reader: u32) -> bool {
+    let needed = if owner == reader { 0 } else { GROUP_READS };
+    mode & OTHERS & !needed == 0
 }
 
 enum Placed {
@@ -230,6 +241,23 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
         assert!(KeyRing::load_or_generate(&path, &SystemRng).is_ok());
+    }
+
+    #[test]
+    fn a_mounted_secret_is_read_through_its_group() {
+        let (root, worker) = (0, 65_532);
+        for (mode, owner, is_fine) in [
+            (0o600, worker, true),
+            (0o440, worker, false),
+            (0o440, root, true),
+            (0o640, root, true),
+            (0o444, root, false),
+            (0o660, root, false),
+            (0o450, root, false),
+        ] {
+            let found = is_private(mode, owner, worker);
+            assert_eq!(found, is_fine, "{mode:o} of {owner}");
+        }
     }
 
     #[test]

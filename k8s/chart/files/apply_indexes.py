@@ -1,0 +1,1 @@
+../../firestore/apply_indexes.py

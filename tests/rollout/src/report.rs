@@ -1,0 +1,163 @@
+//! The counts, and whether they may be so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use harness::ledger::Counts;
+use harness::ownership;
+use serde::Serialize;
+
+use crate::acts::Act;
+use crate::options::{ActKind, Options, StoreKind};
+use crate::stage::Stage;
+use crate::watch::Watch;
+
+/// For everything to have arrived after the last act.
+const SETTLE_LIMIT: Duration = Duration::from_secs(240);
+
+/// Releases that name, or wait for, a successor.
+const HANDED_OFF: [&str; 3] = ["drain", "rebalance", "asked"];
+
+/// The last line, with `--json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Which store.
+    store: StoreKind,
+    /// What happened.
+    acts: Vec<Act>,
+    /// What became of the messages.
+    #[serde(flatten)]
+    counts: Counts,
+    /// Owners whose times overlap in the ownership history.
+    overlaps: usize,
+    /// By account: how often it changed its owner, and how long it had none.
+    accounts: BTreeMap<String, Moves>,
+    /// Memory of the pods at the end, in MiB.
+    resident_mib: Vec<u64>,
+}
+
+/// What an account went through.
+#[derive(Debug, Serialize)]
+struct Moves {
+    /// How often its owner changed.
+    moves: usize,
+    /// The longest from a release to the next claim, in the store's time.
+    handed_off_max_s: f64,
+    /// The longest that no pod owned it, as pods show it.
+    unowned_max_s: f64,
+}
+
+impl Report {
+    /// Waits until everything has arrived, and counts.
+    ///
+    /// # Errors
+    /// No pod answers.
+    pub(crate) async fn of(
+        stage: &Stage<'_>,
+        options: &Options,
+        acts: Vec<Act>,
+        watch: &Watch<'_>,
+    ) -> Result<Self> {
+        let api = stage.api();
+        let counts = stage.scene.settled(&api, SETTLE_LIMIT).await?;
+        let unowned = watch.by_account();
+        let (mut overlaps, mut accounts) = (0, BTreeMap::new());
+        for (number, account) in stage.accounts.iter().enumerate() {
+            let tenures = ownership::tenures(&api.history(&account.id).await?)?;
+            overlaps += ownership::overlaps(&tenures);
+            let handed_off = ownership::unowned(&tenures, None, &HANDED_OFF);
+            let seconds = |duration: Option<Duration>| duration.unwrap_or_default().as_secs_f64();
+            let moves = Moves {
+                moves: tenures.len().saturating_sub(1),
+                handed_off_max_s: seconds(handed_off.into_iter().max()),
+                unowned_max_s: seconds(unowned.get(&account.id).copied()),
+            };
+            accounts.insert(format!("account {number:02}"), moves);
+        }
+        stage.scene.check_logs()?;
+        let resident = stage.deployment.resident_bytes().await;
+        Ok(Self {
+            store: options.store,
+            acts,
+            counts,
+            overlaps,
+            accounts,
+            resident_mib: resident.iter().map(|bytes| bytes >> 20).collect(),
+        })
+    }
+
+    /// What is not as it must be, a line each.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let counts = self.counts.faults().into_iter();
+        let mut faults: Vec<String> = counts
+            .map(|(name, number)| format!("{name} is {number}"))
+            .collect();
+        if self.overlaps > 0 {
+            faults.push(format!("overlaps are {}", self.overlaps));
+        }
+        for act in &self.acts {
+            let killed = act.endings.iter().filter(|ending| ending.was_killed);
+            match (act.kind, killed.count()) {
+                // The connection of a pod that stands still is open until its
+                // successor's login ends it.
+                (ActKind::Hang, 1) => {}
+                (ActKind::Hang, killed) => faults.push(format!("hang: {killed} pods were killed")),
+                (kind, killed) => {
+                    if killed > 0 {
+                        faults.push(format!("{kind:?}: {killed} pods were killed"));
+                    }
+                    if act.replaced > 0 {
+                        faults.push(format!("{kind:?}: the server saw {} × 440", act.replaced));
+                    }
+                }
+            }
+        }
+        faults
+    }
+
+    /// The tables.
+    pub(crate) fn print(&self) {
+        println!("\n  act          seconds  ended  killed  slowest drain  unowned at most  440");
+        for act in &self.acts {
+            let drains = act.endings.iter().map(|ending| ending.drain_s);
+            println!(
+                "  {:<12} {:>7.1} {:>6} {:>7} {:>13.2}s {:>15.2}s {:>4}",
+                format!("{:?}", act.kind),
+                act.seconds,
+                act.endings.len(),
+                act.endings
+                    .iter()
+                    .filter(|ending| ending.was_killed)
+                    .count(),
+                drains.fold(0.0, f64::max),
+                act.unowned_max_s,
+                act.replaced
+            );
+        }
+        println!("\n  account     moves  handed off in at most  unowned at most");
+        for (name, account) in &self.accounts {
+            println!(
+                "  {name:<11} {:>5} {:>21.3}s {:>15.2}s",
+                account.moves, account.handed_off_max_s, account.unowned_max_s
+            );
+        }
+        let counts = &self.counts;
+        println!();
+        for (name, number) in [
+            ("sent", counts.sent),
+            ("  delivered", counts.delivered),
+            ("received", counts.received),
+            ("  stored", counts.stored),
+            ("resent", counts.resent),
+            ("lost", counts.lost),
+            ("duplicated", counts.duplicated),
+            ("out of order", counts.out_of_order),
+            ("violations", counts.violations),
+            ("overlaps", self.overlaps),
+        ] {
+            println!("  {name:<14} {number:>6}");
+        }
+        println!("  memory of the pods: {:?} MiB\n", self.resident_mib);
+    }
+}
