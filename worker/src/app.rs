@@ -44,6 +44,7 @@ use crate::http::{self, Api, ApiParts, Server};
 use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
 use crate::messages::inbox::InboxConfig;
+use crate::operator::OperatorParts;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 
 /// For the media store to answer when a worker starts; it is no reason to wait.
@@ -114,6 +115,7 @@ impl App {
         let media = media_store(&config)?;
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
+        key_ring::check(&store, &keys).await?;
         let book = KeyBook::new(KeyBookParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -141,6 +143,12 @@ impl App {
         let monitor = StoreMonitor::new(Arc::clone(&store), Arc::clone(&clock));
         monitor.look(true).await;
         tasks.spawn(monitor.clone().run(stop.clone()));
+        tasks.spawn(key_ring::follow(
+            key_ring::provider(&config.store),
+            Arc::clone(&keys),
+            Arc::clone(&clock),
+            stop.clone(),
+        ));
 
         let coordination = TaskTracker::new();
         let parts = coordinator_parts(&config, &info, &backend, &clock, &rng, &coordination);
@@ -183,6 +191,15 @@ impl App {
             config.whatsapp.whatsapp_media_url.clone(),
             Arc::clone(&clock),
         );
+        let operator = OperatorParts {
+            store: Arc::clone(&store),
+            heartbeat: Arc::clone(&backend.heartbeat),
+            presence: backend.presence.clone(),
+            keys: Arc::clone(&keys),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            lease: config.lease.lease(),
+        };
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -195,6 +212,7 @@ impl App {
             monitor,
             media,
             fetcher,
+            operator,
         });
         tasks.spawn(server.run(http::router(api, &config.http), stop.clone()));
         tasks.close();

@@ -52,6 +52,8 @@ mod mass;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pairing;
@@ -67,6 +69,8 @@ mod race;
 mod reasons;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
+use crate::operator::OperatorParts;
 
 /// The worker, as far as the API needs it beside the store.
 pub trait WorkerView: Send + Sync + 'static {
@@ -60,6 +61,8 @@ pub struct ApiParts {
     pub media: MediaStore,
     /// Fetches files that came.
     pub fetcher: MediaFetcher,
+    /// For work on accounts' stored sessions.
+    pub operator: OperatorParts,
 }
 
 /// The handlers' state; clones are the same.
@@ -125,6 +128,11 @@ impl Api {
     /// Fetches files that came.
     pub fn fetcher(&self) -> &MediaFetcher {
         &self.0.fetcher
+    }
+
+    /// For work on accounts' stored sessions.
+    pub fn operator(&self) -> &OperatorParts {
+        &self.0.operator
     }
 
     /// What was last seen of the store.

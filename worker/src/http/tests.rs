@@ -10,6 +10,7 @@ mod auth;
 mod bad_input;
 mod media;
 mod messages;
+mod sessions;
 mod status;
 mod wire;
 
@@ -153,6 +154,21 @@ impl Fixture {
                 None,
                 coordinator_lib::clock::SystemClock::shared(),
             ),
+            operator: crate::operator::OperatorParts {
+                heartbeat: {
+                    let store = store.clone();
+                    Arc::new(move || {
+                        let store = store.clone();
+                        Box::pin(async move { Ok(store) })
+                    })
+                },
+                store: store.clone(),
+                presence: None,
+                keys: keys.clone(),
+                clock: shared_clock.clone(),
+                rng: rng.clone(),
+                lease: coordinator_lib::lease::LeaseConfig::default(),
+            },
         });
         let router = router(api, config);
         Self {
