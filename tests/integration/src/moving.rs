@@ -59,8 +59,7 @@ impl Cast {
         let contact = scene.contact("Contact")?;
         let worker = scene.worker("alice")?.start().await?;
         let other = scene.link(worker.api(), "other").await?;
-        let members = [phone.number(), peer_phone.number(), other.number()];
-        let members = members.map(|number| &**number as &str);
+        let members: [&str; 3] = [phone.number(), peer_phone.number(), other.number()];
         let group = contact.create_group("Everybody", &members)?;
         let mut cast = Self {
             old,

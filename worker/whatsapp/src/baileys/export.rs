@@ -1,6 +1,6 @@
 //! From records of session files back to Baileys' files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -68,6 +68,13 @@ pub fn export(records: &Records, generation: Generation) -> Result<Exported, Exp
         serde_json::from_slice(device).map_err(|error| ExportError::Device(error.into()))?;
     let mut exporter = Exporter {
         generation,
+        own: device
+            .pn
+            .iter()
+            .chain(&device.lid)
+            .map(|own| (own.user.to_string(), own.device))
+            .collect(),
+        devices: devices(records),
         files: BTreeMap::new(),
         report: Report::default(),
         app_state_key: None,
@@ -88,6 +95,10 @@ pub fn export(records: &Records, generation: Generation) -> Result<Exported, Exp
 
 struct Exporter {
     generation: Generation,
+    /// Our own users, with our device.
+    own: BTreeMap<String, u16>,
+    /// Devices that others are known to have.
+    devices: BTreeMap<String, BTreeSet<u16>>,
     files: Files,
     report: Report,
     /// The latest, with its sequence.
@@ -161,10 +172,18 @@ impl Exporter {
         let sender = Address::from_engine(sender).ok_or(Fault::Stored)?;
         let json = sender_keys::write(record)?;
         let user = sender.baileys_user(self.generation);
-        self.put(
-            format!("sender-key-{group}--{user}--{}", sender.device),
-            &json,
-        );
+        // Which device a key is of is not kept, so each has them all: a state is
+        // found by its number.
+        let devices = match self.own.get(&sender.user) {
+            Some(own) => BTreeSet::from([*own]),
+            None => {
+                let known = self.devices.get(&sender.user).into_iter().flatten();
+                known.copied().chain([0]).collect()
+            }
+        };
+        for device in devices {
+            self.put(format!("sender-key-{group}--{user}--{device}"), &json);
+        }
         Ok(())
     }
 
@@ -206,6 +225,28 @@ impl Exporter {
             address.device
         )
     }
+}
+
+/// Which devices people have, by number and by LID, as far as sessions tell.
+fn devices(records: &Records) -> BTreeMap<String, BTreeSet<u16>> {
+    let mut devices: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    for (_, key) in records.keys().filter(|(kind, _)| *kind == Kind::Sessions) {
+        if let Ok(address) = address(key) {
+            let known = devices.entry(address.user).or_default();
+            known.insert(address.device);
+        }
+    }
+    for ((kind, _), record) in records {
+        if *kind == Kind::LidMappings
+            && let Ok((lid, number)) = others::write_mapping(record)
+        {
+            let of = |user: &String| devices.get(user).cloned().unwrap_or_default();
+            let both: BTreeSet<u16> = of(&lid).union(&of(&number)).copied().collect();
+            devices.insert(lid, both.clone());
+            devices.insert(number, both);
+        }
+    }
+    devices
 }
 
 fn address(key: &[u8]) -> Result<Address, Fault> {

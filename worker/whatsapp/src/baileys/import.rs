@@ -13,6 +13,7 @@ use super::creds::{self, Creds};
 use super::entry::{self, Entry};
 use super::fault::Fault;
 use super::report::{Part, Report};
+use super::sender_keys::States;
 use super::value::parse;
 use super::{AHEAD_DEFAULT, AHEAD_MAX, FILES_MAX, Files, TOTAL_BYTES_MAX};
 use super::{others, sender_keys, sessions};
@@ -123,6 +124,7 @@ pub fn import(files: &Files, options: ImportOptions) -> Result<Imported, ImportE
         options,
         records: BTreeMap::new(),
         report: Report::default(),
+        sender_keys: BTreeMap::new(),
         unsure: 0,
     };
     importer.device()?;
@@ -141,6 +143,8 @@ struct Importer {
     lids: BTreeSet<String>,
     /// Baileys 7: a file says whether it is about a number or a LID.
     says_spaces: bool,
+    /// By group and person, of each of their devices.
+    sender_keys: BTreeMap<String, Vec<States>>,
     /// Sessions of which it is not known whether they are with a LID.
     unsure: usize,
 }
@@ -191,9 +195,18 @@ impl Importer {
             }
             Entry::Session(address) => self.session(address, &value)?,
             Entry::SenderKey { group, sender } => {
-                let record = sender_keys::read(&value, self.options.ahead)?;
                 let sender = self.placed(sender);
-                self.put(Kind::SenderKeys, format!("{group}:{sender}"), record)?;
+                if self.is_another_of_ours(&sender) {
+                    return Ok(false);
+                }
+                let states = sender_keys::read(&value, self.options.ahead)?;
+                // The engine's name for it is without the device.
+                let person = Address {
+                    device: 0,
+                    ..sender
+                };
+                let key = format!("{group}:{person}");
+                self.sender_keys.entry(key).or_default().push(states);
             }
             Entry::Identity(address) => {
                 let key = others::read_identity(&value)?;
@@ -251,6 +264,14 @@ impl Importer {
         }
     }
 
+    /// Whether it is a device of our own, but not this one: its keys would be in
+    /// the way of ours, which the engine keeps under the same name.
+    fn is_another_of_ours(&self, address: &Address) -> bool {
+        let device = &self.creds.device;
+        let mut own = device.pn.iter().chain(&device.lid);
+        own.any(|own| own.user.as_str() == address.user && own.device != address.device)
+    }
+
     fn put(&mut self, kind: Kind, key: impl AsRef<[u8]>, record: Vec<u8>) -> Result<(), Fault> {
         let key = key.as_ref().to_vec();
         if record.len() > VALUE_BYTES_MAX || key.len() > KEY_BYTES_MAX {
@@ -263,6 +284,14 @@ impl Importer {
     }
 
     fn end(mut self) -> Result<Imported, ImportError> {
+        for (key, devices) in std::mem::take(&mut self.sender_keys) {
+            let merged = sender_keys::record(&devices);
+            if let Err(fault) = merged.and_then(|record| self.put(Kind::SenderKeys, key, record)) {
+                self.report.note(format!(
+                    "a sender key was left out, and is given out anew: {fault}"
+                ));
+            }
+        }
         let bytes: usize = self
             .records
             .iter()

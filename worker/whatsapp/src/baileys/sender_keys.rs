@@ -1,5 +1,6 @@
-//! Keys of groups. Baileys keeps a JSON text as bytes, the newest state last;
-//! the engine a record, the newest first.
+//! Keys of groups. Baileys keeps a JSON text as bytes, the newest state last,
+//! for each device of a person; the engine one record a person, the newest first,
+//! and finds the state by its number.
 
 use serde_json::{Value, json};
 use wacore::libsignal::protocol::{
@@ -19,8 +20,11 @@ const STATES_READ_MAX: usize = 64;
 /// Skipped keys of one state.
 const MESSAGE_KEYS_MAX: usize = 2_000;
 
-/// Reads a sender key; one of our own is moved ahead.
-pub(super) fn read(value: &Value, steps: u32) -> Result<Vec<u8>, Fault> {
+/// The states of one device, the newest first.
+pub(super) type States = Vec<SenderKeyStateComponents>;
+
+/// Reads a device's sender key; one of our own is moved ahead.
+pub(super) fn read(value: &Value, steps: u32) -> Result<States, Fault> {
     let parsed;
     let states = match value {
         // Some stores keep it as JSON at once.
@@ -41,12 +45,26 @@ pub(super) fn read(value: &Value, steps: u32) -> Result<Vec<u8>, Fault> {
     if states.len() > STATES_READ_MAX {
         return Err(Fault::Wrong("senderKeyStates"));
     }
-    let states = states
+    states
         .iter()
         .rev()
         .take(STATES_MAX)
         .map(|state| read_state(state, steps))
-        .collect::<Result<Vec<_>, Fault>>()?;
+        .collect()
+}
+
+/// One record of all devices of a person: the newest states of each first.
+pub(super) fn record(devices: &[States]) -> Result<Vec<u8>, Fault> {
+    let longest = devices.iter().map(Vec::len).max().unwrap_or_default();
+    let mut states: States = Vec::new();
+    for age in 0..longest {
+        for state in devices.iter().filter_map(|states| states.get(age)) {
+            let is_known = |known: &SenderKeyStateComponents| known.key_id == state.key_id;
+            if states.len() < STATES_MAX && !states.iter().any(is_known) {
+                states.push(state.clone());
+            }
+        }
+    }
     let record = SenderKeyRecord::from_components(SenderKeyRecordComponents { states })?;
     Ok(record.serialize()?)
 }
