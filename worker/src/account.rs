@@ -25,6 +25,7 @@ pub mod link;
 pub mod observed;
 pub mod pulse;
 pub mod reconnect;
+pub mod rewrap;
 pub mod state;
 pub mod status;
 pub mod task;

@@ -46,9 +46,10 @@ use crate::http::{self, Api, ApiParts, Server};
 use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
 use crate::messages::inbox::InboxConfig;
+use crate::operator::OperatorParts;
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
-use crate::telemetry::gauges::{self, Sources};
 use crate::sweep::RecordSweep;
+use crate::telemetry::gauges::{self, Sources};
 use crate::webhooks::{HookBook, Post};
 
 /// For the media store to answer when a worker starts; it is no reason to wait.
@@ -120,6 +121,7 @@ impl App {
         let media = media_store(&config)?;
         let backend = Backend::open(&config.store, &config.lease.lease(), &clock, &rng).await?;
         let store = Arc::clone(&backend.store);
+        key_ring::check(&store, &keys).await?;
         let book = KeyBook::new(KeyBookParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -147,6 +149,12 @@ impl App {
         let monitor = StoreMonitor::new(Arc::clone(&store), Arc::clone(&clock));
         monitor.look(true).await;
         tasks.spawn(monitor.clone().run(stop.clone()));
+        tasks.spawn(key_ring::follow(
+            key_ring::provider(&config.store),
+            Arc::clone(&keys),
+            Arc::clone(&clock),
+            stop.clone(),
+        ));
 
         let coordination = TaskTracker::new();
         let parts = coordinator_parts(&config, &info, &backend, &clock, &rng, &coordination);
@@ -227,6 +235,15 @@ impl App {
             config.events.streams(),
             stop.clone(),
         );
+        let operator = OperatorParts {
+            store: Arc::clone(&store),
+            heartbeat: Arc::clone(&backend.heartbeat),
+            presence: backend.presence.clone(),
+            keys: Arc::clone(&keys),
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&rng),
+            lease: config.lease.lease(),
+        };
         let api = Api::new(ApiParts {
             store,
             clock,
@@ -241,6 +258,7 @@ impl App {
             fetcher,
             streams: streams.clone(),
             post,
+            operator,
         });
         tasks.spawn(server.run(
             http::router(api, &config.http, &config.telemetry),

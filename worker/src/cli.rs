@@ -5,7 +5,10 @@ mod accounts;
 mod apikeys;
 mod client;
 mod doctor;
+mod export_baileys;
+mod import_baileys;
 mod keys;
+mod operate;
 mod serve;
 mod show_config;
 
@@ -40,6 +43,10 @@ enum Command {
     Accounts(accounts::AccountsCommand),
     /// Make, list and revoke the keys that requests to the API need
     Apikeys(Box<apikeys::ApiKeysCommand>),
+    /// Move sessions of Baileys in: report, check, and with --write import
+    ImportBaileys(Box<import_baileys::ImportCommand>),
+    /// Move an account's session out, as files for Baileys
+    ExportBaileys(Box<export_baileys::ExportCommand>),
     /// Make or show the key ring that encrypts the sessions
     Keys(keys::KeysCommand),
     /// Check data folder, keys, store, clock and reachability, and say what to do
@@ -70,6 +77,8 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Failur
         Some(Command::Serve(config)) => serve::run(*config),
         Some(Command::Accounts(command)) => command.run(),
         Some(Command::Apikeys(command)) => command.run(),
+        Some(Command::ImportBaileys(command)) => command.run(),
+        Some(Command::ExportBaileys(command)) => command.run(),
         Some(Command::Keys(command)) => command.run(),
         Some(Command::Doctor(config)) => doctor::run(&config),
         Some(Command::Config(command)) => command.run(&matches),

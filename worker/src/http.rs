@@ -29,6 +29,7 @@ mod router;
 mod rules;
 mod sealed;
 pub mod server;
+mod sessions;
 mod start_page;
 pub mod state;
 mod status;

@@ -11,6 +11,8 @@
 //! | [`model`] | the documents as they are stored |
 //! | [`supervisor`] | accounts owned against accounts running |
 //! | [`account`] | one account: its state machine and its task |
+//! | [`operator`] | a tool's own worker session, which claims single accounts |
+//! | [`baileys`] | sessions of the predecessor's library: in, and out again |
 //! | [`groups`] | groups as documents, and what is asked of them |
 //! | [`media`] | files that are to be sent |
 //! | [`messages`] | what arrives, threads, receipts |
@@ -26,6 +28,7 @@
 pub mod account;
 pub mod app;
 pub mod auth;
+pub mod baileys;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -38,6 +41,7 @@ pub mod killpoint;
 pub mod media;
 pub mod messages;
 pub mod model;
+pub mod operator;
 pub mod outbox;
 pub mod qr;
 pub mod shutdown;

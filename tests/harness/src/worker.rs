@@ -93,6 +93,27 @@ impl WorkerSetup {
         self.folder.join(format!("{}.out", self.name))
     }
 
+    /// Runs one of the program's commands on this worker's data, to its end:
+    /// whether it succeeded, and all that it printed.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let output = Command::new(&self.binary)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data_folder())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text += &String::from_utf8_lossy(&output.stderr);
+        Ok((output.status.success(), text))
+    }
+
     /// Makes the key ring, which workers with a store elsewhere must find.
     ///
     /// # Errors

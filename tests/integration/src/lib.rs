@@ -54,6 +54,8 @@ mod mass;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod observability;
 #[cfg(test)]
 mod outage;
@@ -71,6 +73,8 @@ mod race;
 mod reasons;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

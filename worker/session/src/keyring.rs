@@ -2,36 +2,49 @@
 //! for.
 //!
 //! A key is named by its *fingerprint*, 16 hexadecimal digits of a hash of the
-//! public key. A data key is wrapped for every key of the ring, so that a key
-//! can be added first and dropped later. Wrapping: a fresh ephemeral X25519 key
-//! for each recipient, HKDF-SHA256 over the shared secret (salted with both
-//! public keys), AES-256-GCM with the account and the recipient as associated
-//! data.
+//! public key. A data key is wrapped for every key of the ring that is not
+//! retired, so that a key can be added first and dropped later, and for the
+//! ring's *recipients*: public keys whose secrets lie elsewhere, as in a safe.
+//! Wrapping: a fresh ephemeral X25519 key for each, HKDF-SHA256 over the shared
+//! secret (salted with both public keys), AES-256-GCM with the account and the
+//! recipient as associated data.
+//!
+//! A worker's ring may be replaced while it runs ([`KeyRing::replace`]); clones
+//! are the same ring.
 //!
 //! Losing the ring loses every session: nothing else opens a data key.
 //!
-//! The file that holds a ring is [`file`]'s business.
+//! The file that holds a ring is [`file`]'s business, other places are
+//! [`provider`]'s, and changes of a ring [`change`]'s.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use coordinator_lib::rng::Rng;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::datakey::{DataKey, KEY_BYTES, derive, open, push_text, seal};
 
+mod change;
 mod file;
+mod provider;
 mod wrapped;
 
+pub use change::{KeyState, KeyView, RingChangeError};
 pub use file::KeyRingError;
+pub use provider::{EnvironmentProvider, FileProvider, KeyRingProvider, ProviderError};
 pub use wrapped::{WrappedKey, WrappedKeys};
 
-/// The version of the ring's JSON that is written, and the newest that is read.
-const SCHEMA_VERSION: u32 = 1;
+/// The newest version of the ring's JSON that is read. A ring without retired
+/// keys and recipients is written as version 1, which older programs read.
+const SCHEMA_VERSION: u32 = 2;
 /// More than any rotation needs; a ring with more is a mistake.
 const KEYS_MAX: usize = 32;
 const WRAP_INFO: &[u8] = b"leasehold/wrap/v1";
@@ -102,9 +115,15 @@ pub enum ParseError {
     /// Twice the same key.
     #[error("it holds the key {0} twice")]
     Twice(Fingerprint),
-    /// `active` names none of the keys.
-    #[error("its active key is not among its keys")]
+    /// `active` names none of the keys, or a retired one.
+    #[error("its active key is not among its keys, or is retired")]
     Active,
+    /// A recipient's public key is not 32 bytes of base64.
+    #[error("the public key of recipient number {position} is not 32 bytes in base64")]
+    Public {
+        /// Counted from 1.
+        position: usize,
+    },
 }
 
 /// No key of the ring opens these wrapped keys.
@@ -145,10 +164,19 @@ fn list(fingerprints: &[Fingerprint]) -> String {
     }
 }
 
-/// The keys that data keys are wrapped for.
+/// The keys that data keys are wrapped for. Clones are the same ring.
 #[derive(Clone)]
 pub struct KeyRing {
+    ring: Arc<RwLock<Ring>>,
+    /// Counts its replacements.
+    revision: watch::Sender<u64>,
+}
+
+/// A ring as it is at some time.
+#[derive(Clone, PartialEq)]
+struct Ring {
     keys: Vec<RingKey>,
+    recipients: Vec<Recipient>,
     active: Fingerprint,
 }
 
@@ -156,6 +184,21 @@ pub struct KeyRing {
 struct RingKey {
     fingerprint: Fingerprint,
     secret: StaticSecret,
+    /// Opens, but nothing is wrapped for it any more.
+    retired: bool,
+}
+
+impl PartialEq for RingKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint && self.retired == other.retired
+    }
+}
+
+/// A key whose secret lies elsewhere.
+#[derive(Clone, PartialEq)]
+struct Recipient {
+    fingerprint: Fingerprint,
+    public: PublicKey,
 }
 
 impl RingKey {
@@ -163,7 +206,24 @@ impl RingKey {
         Self {
             fingerprint: Fingerprint::of(&PublicKey::from(&secret)),
             secret,
+            retired: false,
         }
+    }
+
+    fn draw(rng: &dyn Rng) -> Self {
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        rng.fill(secret.as_mut());
+        Self::new(StaticSecret::from(*secret))
+    }
+}
+
+impl Ring {
+    /// Whom data keys are wrapped for.
+    fn targets(&self) -> impl Iterator<Item = (&Fingerprint, PublicKey)> {
+        let keys = self.keys.iter().filter(|key| !key.retired);
+        let keys = keys.map(|key| (&key.fingerprint, PublicKey::from(&key.secret)));
+        let recipients = self.recipients.iter();
+        keys.chain(recipients.map(|one| (&one.fingerprint, one.public)))
     }
 }
 
@@ -173,6 +233,8 @@ impl RingKey {
 struct RingJson {
     schema_version: u32,
     keys: Vec<KeyJson>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<RecipientJson>,
     active: Fingerprint,
 }
 
@@ -181,6 +243,20 @@ struct RingJson {
 struct KeyJson {
     id: String,
     secret: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    retired: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecipientJson {
+    id: String,
+    public: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Read before the rest, which a newer program may have shaped otherwise.
@@ -193,12 +269,18 @@ struct SchemaJson {
 impl KeyRing {
     /// Draws a ring of one key.
     pub fn generate(rng: &dyn Rng) -> Self {
-        let mut secret = Zeroizing::new([0; KEY_BYTES]);
-        rng.fill(secret.as_mut());
-        let key = RingKey::new(StaticSecret::from(*secret));
-        Self {
+        let key = RingKey::draw(rng);
+        Self::of(Ring {
             active: key.fingerprint.clone(),
             keys: vec![key],
+            recipients: Vec::new(),
+        })
+    }
+
+    fn of(ring: Ring) -> Self {
+        Self {
+            ring: Arc::new(RwLock::new(ring)),
+            revision: watch::Sender::new(0),
         }
     }
 
@@ -212,7 +294,7 @@ impl KeyRing {
             column: error.column(),
         };
         let SchemaJson { schema_version } = serde_json::from_str(text).map_err(malformed)?;
-        if schema_version != SCHEMA_VERSION {
+        if !(1..=SCHEMA_VERSION).contains(&schema_version) {
             return Err(ParseError::Schema {
                 found: schema_version,
             });
@@ -226,8 +308,11 @@ impl KeyRing {
         let mut keys: Vec<RingKey> = Vec::with_capacity(ring.keys.len());
         for (index, json) in ring.keys.iter().enumerate() {
             let position = index + 1;
-            let key =
-                RingKey::new(decode_secret(&json.secret).ok_or(ParseError::Secret { position })?);
+            let secret = decode_secret(&json.secret).ok_or(ParseError::Secret { position })?;
+            let key = RingKey {
+                retired: json.retired,
+                ..RingKey::new(secret)
+            };
             if key.fingerprint.as_str() != json.id {
                 return Err(ParseError::Id {
                     position,
@@ -242,68 +327,113 @@ impl KeyRing {
             }
             keys.push(key);
         }
-        if !keys.iter().any(|key| key.fingerprint == ring.active) {
+        let is_active = |key: &RingKey| key.fingerprint == ring.active && !key.retired;
+        if !keys.iter().any(is_active) {
             return Err(ParseError::Active);
         }
-        Ok(Self {
+        Ok(Self::of(Ring {
+            recipients: read_recipients(&ring.recipients)?,
             keys,
             active: ring.active,
-        })
+        }))
     }
 
     /// The ring's JSON: shows every secret.
     pub(crate) fn to_json(&self) -> Zeroizing<String> {
-        let ring = RingJson {
-            schema_version: SCHEMA_VERSION,
-            keys: self
+        let ring = self.ring.read();
+        let is_plain = ring.recipients.is_empty() && ring.keys.iter().all(|key| !key.retired);
+        let json = RingJson {
+            schema_version: if is_plain { 1 } else { SCHEMA_VERSION },
+            keys: ring
                 .keys
                 .iter()
                 .map(|key| KeyJson {
                     id: key.fingerprint.0.clone(),
                     secret: BASE64.encode(key.secret.as_bytes()),
+                    retired: key.retired,
                 })
                 .collect(),
-            active: self.active.clone(),
+            recipients: ring
+                .recipients
+                .iter()
+                .map(|one| RecipientJson {
+                    id: one.fingerprint.0.clone(),
+                    public: BASE64.encode(one.public.as_bytes()),
+                })
+                .collect(),
+            active: ring.active.clone(),
         };
-        Zeroizing::new(serde_json::to_string_pretty(&ring).expect("strings and numbers are JSON"))
+        Zeroizing::new(serde_json::to_string_pretty(&json).expect("strings and numbers are JSON"))
     }
 
-    /// The fingerprints of all keys.
+    /// The fingerprints of all keys that open.
     pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        self.keys
+        let ring = self.ring.read();
+        ring.keys
             .iter()
             .map(|key| key.fingerprint.clone())
             .collect()
     }
 
-    /// The fingerprint of the newest key: a data key that is not wrapped for it
-    /// is due for wrapping again.
-    pub fn active(&self) -> &Fingerprint {
-        &self.active
+    /// The fingerprint of the newest key.
+    pub fn active(&self) -> Fingerprint {
+        self.ring.read().active.clone()
     }
 
-    /// Wraps a data key for every key of the ring.
+    /// Whether a data key that is wrapped so is due for wrapping again.
+    pub fn is_due(&self, wrapped: &WrappedKeys) -> bool {
+        let mut has = wrapped.recipients();
+        let mut wants: Vec<Fingerprint> = {
+            let ring = self.ring.read();
+            ring.targets().map(|(one, _)| one.clone()).collect()
+        };
+        has.sort_unstable();
+        wants.sort_unstable();
+        has != wants
+    }
+
+    /// Puts another ring in the place of this one, in all clones; false if it is
+    /// the same.
+    pub fn replace(&self, other: &KeyRing) -> bool {
+        let new = other.ring.read().clone();
+        let mut ring = self.ring.write();
+        if *ring == new {
+            return false;
+        }
+        *ring = new;
+        drop(ring);
+        self.revision.send_modify(|revision| *revision += 1);
+        true
+    }
+
+    /// Changes whenever the ring is replaced.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Wraps a data key for every key of the ring that is not retired, and for
+    /// its recipients.
     pub fn wrap(&self, rng: &dyn Rng, data_key: &DataKey, account: &str) -> WrappedKeys {
-        let wrap_one = |key: &RingKey| {
+        let ring = self.ring.read();
+        let wrap_one = |(fingerprint, recipient): (&Fingerprint, PublicKey)| {
             let mut bytes = Zeroizing::new([0; KEY_BYTES]);
             rng.fill(bytes.as_mut());
             let ephemeral = StaticSecret::from(*bytes);
-            let recipient = PublicKey::from(&key.secret);
             let public = PublicKey::from(&ephemeral);
             let shared = ephemeral.diffie_hellman(&recipient);
             WrappedKey {
-                recipient: key.fingerprint.clone(),
+                recipient: fingerprint.clone(),
                 ephemeral: public.to_bytes().to_vec().into(),
                 sealed: seal(
                     &wrapping_key(&shared, &public, &recipient),
                     rng,
-                    &wrapping_data(account, &key.fingerprint),
+                    &wrapping_data(account, fingerprint),
                     data_key.root(),
                 )
                 .into(),
             }
         };
-        WrappedKeys::from_keys(self.keys.iter().map(wrap_one).collect())
+        WrappedKeys::from_keys(ring.targets().map(wrap_one).collect())
     }
 
     /// Opens an account's data key.
@@ -312,8 +442,9 @@ impl KeyRing {
     /// - none of the recipients is in the ring → [`UnwrapError::MissingKey`]
     /// - one is, but the bytes are not its → [`UnwrapError::Altered`]
     pub fn unwrap(&self, wrapped: &WrappedKeys, account: &str) -> Result<DataKey, UnwrapError> {
+        let ring = self.ring.read();
         let pair = wrapped.iter().find_map(|entry| {
-            let key = self
+            let key = ring
                 .keys
                 .iter()
                 .find(|key| key.fingerprint == entry.recipient)?;
@@ -323,7 +454,11 @@ impl KeyRing {
             return Err(UnwrapError::MissingKey {
                 account: account.to_owned(),
                 wanted: wrapped.recipients(),
-                held: self.fingerprints(),
+                held: ring
+                    .keys
+                    .iter()
+                    .map(|key| key.fingerprint.clone())
+                    .collect(),
             });
         };
         open_entry(entry, key, account).ok_or_else(|| UnwrapError::Altered {
@@ -338,7 +473,7 @@ impl fmt::Debug for KeyRing {
         formatter
             .debug_struct("KeyRing")
             .field("fingerprints", &self.fingerprints())
-            .field("active", &self.active)
+            .field("active", &self.active())
             .finish_non_exhaustive()
     }
 }
@@ -382,6 +517,37 @@ fn decode_secret(text: &str) -> Option<StaticSecret> {
     let bytes = Zeroizing::new(BASE64.decode(text).ok()?);
     let secret = Zeroizing::new(<[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok()?);
     Some(StaticSecret::from(*secret))
+}
+
+fn read_recipients(json: &[RecipientJson]) -> Result<Vec<Recipient>, ParseError> {
+    if json.len() > KEYS_MAX {
+        return Err(ParseError::Count { found: json.len() });
+    }
+    let mut recipients: Vec<Recipient> = Vec::with_capacity(json.len());
+    for (index, json) in json.iter().enumerate() {
+        let position = index + 1;
+        let public = decode_public(&json.public).ok_or(ParseError::Public { position })?;
+        let fingerprint = Fingerprint::of(&public);
+        if fingerprint.as_str() != json.id {
+            return Err(ParseError::Id {
+                position,
+                actual: fingerprint,
+            });
+        }
+        if recipients.iter().any(|one| one.fingerprint == fingerprint) {
+            return Err(ParseError::Twice(fingerprint));
+        }
+        recipients.push(Recipient {
+            fingerprint,
+            public,
+        });
+    }
+    Ok(recipients)
+}
+
+fn decode_public(text: &str) -> Option<PublicKey> {
+    let bytes: [u8; KEY_BYTES] = BASE64.decode(text.trim()).ok()?.try_into().ok()?;
+    Some(PublicKey::from(bytes))
 }
 
 #[cfg(test)]

@@ -35,7 +35,9 @@ pub use files::{
 };
 pub use head::HeadDoc;
 pub use keyring::{
-    Fingerprint, KeyRing, KeyRingError, ParseError, UnwrapError, WrappedKey, WrappedKeys,
+    EnvironmentProvider, FileProvider, Fingerprint, KeyRing, KeyRingError, KeyRingProvider,
+    KeyState, KeyView, ParseError, ProviderError, RingChangeError, UnwrapError, WrappedKey,
+    WrappedKeys,
 };
 pub use kind::{Family, Kind};
 pub use packed::FileFault;

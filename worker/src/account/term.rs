@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::coordinator::{Ownership, ReleaseOutcome};
-use coordinator_lib::fence::{FenceLimits, FencedWriter, FencedWriterParts};
+use coordinator_lib::fence::{
+    FenceLimits, FencedError, FencedOutcome, FencedWriter, FencedWriterParts,
+};
 use coordinator_lib::gate::{CloseReason, Gates};
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::identity::AccountId;
@@ -22,6 +24,7 @@ use session::{
 };
 use tokio_util::task::TaskTracker;
 
+use super::rewrap::{Rewrap, RewrapOutcome};
 use crate::events::{Journal, JournalParts};
 use crate::groups::keeper::GroupNewsBoard;
 use crate::messages::contacts::ContactBook;
@@ -35,6 +38,9 @@ use crate::webhooks::lanes::LaneBoard;
 
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;
+
+/// Attempts at a change that others' changes keep getting ahead of.
+const CHANGE_ATTEMPTS_MAX: usize = 8;
 
 /// What a claim needs.
 #[derive(Clone)]
@@ -87,6 +93,7 @@ pub struct Term {
     pub ownership: Ownership,
     writer: FencedWriter,
     flusher: Flusher,
+    rewrap: Rewrap,
     parts: TermParts,
 }
 
@@ -117,6 +124,8 @@ pub enum TermError {
 struct Facts {
     doc: AccountDoc,
     data_key: DataKey,
+    /// The data key is to be wrapped anew.
+    is_due: bool,
     seq: i64,
 }
 
@@ -127,6 +136,7 @@ impl Term {
     /// [`TermError`]; the account is released again.
     pub async fn begin(parts: TermParts, ownership: Ownership) -> Result<Self, TermError> {
         let account = ownership.account().clone();
+        let revisions = parts.keys.revisions();
         let read = match read_account(&parts, &account).await {
             Ok(read) => read,
             Err(error) => return Err(give_back(ownership, error).await),
@@ -170,6 +180,19 @@ impl Term {
             &parts.tracker,
         );
         let flusher = files.spawn_flusher(&parts.tracker, FLUSH_DELAY);
+        let rewrap = Rewrap {
+            store: Arc::clone(&parts.store),
+            keys: Arc::clone(&parts.keys),
+            clock: Arc::clone(&parts.clock),
+            rng: Arc::clone(&parts.rng),
+            account: account.clone(),
+            data_key: read.data_key.clone(),
+            fence: ownership.fence().clone(),
+            gate: gates.store.clone(),
+        };
+        parts
+            .tracker
+            .spawn(rewrap.clone().keep(revisions, read.is_due));
         let threads = ThreadBook::new(account.to_string(), Arc::clone(&parts.store));
         let contacts = ContactBook::new(account.to_string(), Arc::clone(&parts.store));
         Ok(Self {
@@ -190,6 +213,7 @@ impl Term {
             ownership,
             writer,
             flusher,
+            rewrap,
             parts,
         })
     }
@@ -202,6 +226,11 @@ impl Term {
     /// Time.
     pub fn clock(&self) -> &SharedClock {
         &self.parts.clock
+    }
+
+    /// Randomness.
+    pub fn rng(&self) -> &SharedRng {
+        &self.parts.rng
     }
 
     /// Runs something that belongs to the claim and that nobody waits for.
@@ -252,14 +281,66 @@ impl Term {
     }
 
     async fn copy(&self, batch: Vec<Write>) -> Result<(), TermError> {
-        use coordinator_lib::fence::{FencedError, FencedOutcome};
-        match self.writer.commit(batch).await {
-            // Lost: it was copied before, and the clearing was interrupted.
-            Ok(FencedOutcome::Committed(_) | FencedOutcome::Lost) => Ok(()),
-            Err(FencedError::Fenced | FencedError::GateClosed(_)) => Err(TermError::Lost),
-            Err(FencedError::Invalid { reason }) => Err(StoreError::Invalid { reason }.into()),
-            Err(FencedError::Unavailable(error)) => Err(error.into()),
+        // Lost: it was copied before, and the clearing was interrupted.
+        self.commit(batch).await.map(drop)
+    }
+
+    /// Wraps the data key anew, if that is due.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn rewrap(&self) -> Result<RewrapOutcome, StoreError> {
+        self.rewrap.once().await
+    }
+
+    /// Commits documents of the account under this claim, all or none.
+    ///
+    /// # Errors
+    /// [`TermError::Lost`] if the claim is; the store's.
+    pub async fn commit(&self, batch: Vec<Write>) -> Result<FencedOutcome, TermError> {
+        self.writer
+            .commit(batch)
+            .await
+            .map_err(|error| match error {
+                FencedError::Fenced | FencedError::GateClosed(_) => TermError::Lost,
+                FencedError::Invalid { reason } => StoreError::Invalid { reason }.into(),
+                FencedError::Unavailable(error) => error.into(),
+            })
+    }
+
+    /// Changes named fields of the account's document under this claim. For
+    /// tools: the account's task keeps a record of its own.
+    ///
+    /// # Errors
+    /// As [`Term::commit`]; [`TermError::Missing`].
+    pub async fn change_account(
+        &self,
+        names: &[&str],
+        apply: impl Fn(&mut AccountDoc) + Send,
+    ) -> Result<(), TermError> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let snapshot = self.store().get(&[self.account.account_path()]).await?;
+            let document = snapshot.documents.into_iter().flatten().next();
+            let mut record = match AccountDoc::read(&document.ok_or(TermError::Missing)?)? {
+                Read::Known(record) => record,
+                Read::Newer(version) => return Err(TermError::Newer(version)),
+            };
+            apply(&mut record.value);
+            let write = Write::Update {
+                path: record.path,
+                fields: record.value.named(names)?,
+                precondition: Precondition::Unchanged(record.update_time),
+            };
+            match self.commit(vec![write]).await? {
+                FencedOutcome::Committed(_) => return Ok(()),
+                // Somebody else changed the account: look again.
+                FencedOutcome::Lost => {}
+            }
         }
+        Err(StoreError::Contended {
+            reason: "the account's document kept changing".to_owned(),
+        }
+        .into())
     }
 
     /// Ends the claim in order: flush, close, release. There is no engine any
@@ -324,7 +405,12 @@ async fn read_account(parts: &TermParts, account: &AccountId) -> Result<Facts, T
         .await?;
     let last = page.documents.first().and_then(EventDoc::read_or_skip);
     let seq = last.map_or(0, |record| record.value.seq).max(doc.event_seq);
-    Ok(Facts { doc, data_key, seq })
+    Ok(Facts {
+        doc,
+        data_key,
+        is_due: parts.keys.is_due(&head.wrapped_keys),
+        seq,
+    })
 }
 
 async fn give_back(ownership: Ownership, error: TermError) -> TermError {

@@ -1,25 +1,144 @@
 //! Where the key ring comes from: a variable, a file, or, on the very first
-//! run, a random generator.
+//! run, a random generator; and how a change of it reaches a running worker.
 
-use coordinator_lib::rng::Rng;
-use session::{KeyRing, KeyRingError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator_lib::clock::SharedClock;
+use coordinator_lib::identity::head_collection;
+use coordinator_lib::rng::{Rng, SystemRng};
+use coordinator_lib::store::{Query, Store, query_all};
+use session::{
+    EnvironmentProvider, FileProvider, HeadDoc, KeyRing, KeyRingError, KeyRingProvider,
+    ProviderError,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{StoreConfig, StoreKind};
 use crate::exit::{self, Failure};
+
+/// The variable that may hold a ring.
+const VARIABLE: &str = "LEASEHOLD_KEY_RING_JSON";
+/// How often a running worker looks whether its ring has changed. A rotation
+/// waits for all of them.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// So many accounts' keys are tried at the start: a wrong ring opens none.
+const HEADS_TRIED_MAX: u32 = 100;
+/// All accounts' heads, at most.
+const HEADS_MAX: usize = 1_000_000;
+
+/// The place that the configuration names.
+pub fn provider(config: &StoreConfig) -> Arc<dyn KeyRingProvider> {
+    match &config.key_ring_json {
+        Some(json) => Arc::new(EnvironmentProvider::new(VARIABLE, json.expose())),
+        None => Arc::new(FileProvider::new(
+            config.key_ring_path(),
+            SystemRng::shared(),
+        )),
+    }
+}
 
 /// The ring that is there.
 ///
 /// # Errors
 /// A line that says what is wrong with it, and the exit code.
 pub fn load(config: &StoreConfig) -> Result<KeyRing, Failure> {
-    match &config.key_ring_json {
-        Some(json) => KeyRing::from_json(json.expose()).map_err(|error| {
-            Failure::new(
-                exit::DATA,
-                format!("LEASEHOLD_KEY_RING_JSON is no key ring: {error}"),
-            )
-        }),
-        None => KeyRing::load(&config.key_ring_path()).map_err(failure),
+    provider(config).load().map_err(provider_failure)
+}
+
+/// Takes a ring over that changes while the worker runs.
+pub async fn follow(
+    provider: Arc<dyn KeyRingProvider>,
+    ring: Arc<KeyRing>,
+    clock: SharedClock,
+    stop: CancellationToken,
+) {
+    if !provider.may_change() {
+        return;
+    }
+    let mut was_told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = clock.sleep(RELOAD_INTERVAL) => {}
+        }
+        let from = Arc::clone(&provider);
+        match tokio::task::spawn_blocking(move || from.load()).await {
+            Ok(Ok(new)) => {
+                was_told = false;
+                if ring.replace(&new) {
+                    tracing::info!(key.fingerprint = %ring.active(), "key ring has changed");
+                }
+            }
+            // The one in memory still opens what it opened.
+            Ok(Err(error)) if !was_told => {
+                was_told = true;
+                tracing::warn!(%error, "the key ring cannot be read any more");
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// Refuses a ring that opens no account's session, and says which key it lacks.
+///
+/// # Errors
+/// The line, and the exit code.
+pub async fn check(store: &Store, ring: &KeyRing) -> Result<(), Failure> {
+    let query = Query::new(head_collection()).limit(HEADS_TRIED_MAX);
+    let page = match store.query(&query).await {
+        Ok(page) => page,
+        // Whether the store works is found out elsewhere.
+        Err(error) => {
+            tracing::warn!(%error, "the key ring could not be tried on the sessions");
+            return Ok(());
+        }
+    };
+    let (mut opened, mut lacking) = (0_usize, Vec::new());
+    for head in &page.documents {
+        let Ok(doc) = head.decode::<HeadDoc>() else {
+            continue;
+        };
+        match ring.unwrap(&doc.wrapped_keys, head.path.id()) {
+            Ok(_) => opened += 1,
+            Err(error) => lacking.push(error),
+        }
+    }
+    let Some(first) = lacking.first() else {
+        return Ok(());
+    };
+    if opened == 0 {
+        return Err(Failure::new(exit::DATA, first));
+    }
+    tracing::warn!(accounts = lacking.len(), opened, error = %first, "the key ring does not open every session");
+    Ok(())
+}
+
+/// Counts the accounts whose data key is due for wrapping anew: their ids.
+///
+/// # Errors
+/// A line that says what is wrong, and the exit code.
+pub async fn due(store: &Store, ring: &KeyRing) -> Result<Vec<String>, Failure> {
+    let heads = query_all(store.as_ref(), &Query::new(head_collection()), HEADS_MAX)
+        .await
+        .map_err(|error| Failure::new(exit::BUSY, format!("the sessions' heads: {error}")))?;
+    let is_due = |doc: &HeadDoc| ring.is_due(&doc.wrapped_keys);
+    Ok(heads
+        .iter()
+        .filter(|head| head.decode::<HeadDoc>().is_ok_and(|doc| is_due(&doc)))
+        .map(|head| head.path.id().to_owned())
+        .collect())
+}
+
+/// The end of the program that a provider's error means.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+pub fn provider_failure(error: ProviderError) -> Failure {
+    match error {
+        ProviderError::File(error) => failure(error),
+        other @ (ProviderError::Environment { .. } | ProviderError::ReadOnly { .. }) => {
+            Failure::new(exit::DATA, other)
+        }
     }
 }
 
@@ -72,11 +191,7 @@ pub fn load_or_generate(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, 
 
 /// Where the ring is, for people.
 pub fn place(config: &StoreConfig) -> String {
-    if config.key_ring_json.is_some() {
-        "LEASEHOLD_KEY_RING_JSON".to_owned()
-    } else {
-        config.key_ring_path().display().to_string()
-    }
+    provider(config).place()
 }
 
 /// The end of the program that a ring's error means. Its text says what to do

@@ -1,15 +1,28 @@
-//! `worker keys`: makes the key ring, or shows the fingerprints of its keys.
-//! Never shows a key.
+//! `worker keys`: the key ring: made, shown, rotated. Never shows a secret.
+//!
+//! A rotation is a new ring, and every account's data key wrapped for it. Owners
+//! do that for their own accounts once they have seen the ring; the command for
+//! those that nobody owns. Interrupted anywhere, the same command goes on.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use coordinator_lib::clock::{Clock, SystemClock};
+use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SystemRng;
-use session::KeyRing;
+use session::{KeyRing, KeyState, RingChangeError};
 
+use super::operate::{self, Tool};
 use crate::app::{data_dir, key_ring};
 use crate::config::StoreConfig;
+use crate::config::duration::{format_duration, parse_duration};
 use crate::exit::{self, Failure};
+use crate::operator::OperatorError;
+
+/// How often it is looked whether the owners have done their part.
+const POLL: Duration = Duration::from_secs(1);
 
 /// `worker keys …`
 #[derive(Debug, Args)]
@@ -22,8 +35,48 @@ pub(super) struct KeysCommand {
 enum Action {
     /// Make a key ring where there is none
     Generate(StoreConfig),
-    /// Show the fingerprints of the ring's keys
+    /// Show the ring's keys: fingerprint, state, public half
     Show(StoreConfig),
+    /// Replace the active key while the cluster runs; again, it goes on where it was
+    Rotate {
+        /// Stop once the new key is in the ring: for rings that are copied to other machines. Copy
+        /// it there, and run this again without --add-only
+        #[arg(long)]
+        add_only: bool,
+        #[command(flatten)]
+        settle: Settle,
+    },
+    /// Use an older key no more: every session is wrapped without it
+    Retire {
+        /// The key's fingerprint
+        fingerprint: String,
+        #[command(flatten)]
+        settle: Settle,
+    },
+    /// Take a retired key or a recipient out of the ring
+    Remove {
+        /// The key's fingerprint
+        fingerprint: String,
+        #[command(flatten)]
+        settle: Settle,
+    },
+    /// Wrap every session for a further key too, whose secret lies in a safe
+    AddRecipient {
+        /// Its public half, as `worker keys show` prints it where the secret is
+        public: String,
+        #[command(flatten)]
+        settle: Settle,
+    },
+}
+
+/// How sessions are wrapped anew.
+#[derive(Debug, Args)]
+struct Settle {
+    /// Wait so long for the workers that own accounts
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    wait: Duration,
+    #[command(flatten)]
+    store: StoreConfig,
 }
 
 impl KeysCommand {
@@ -36,6 +89,18 @@ impl KeysCommand {
                 show(&ring);
                 Ok(ExitCode::SUCCESS)
             }
+            Action::Rotate { add_only, settle } => operate::block_on(rotate(&settle, add_only)),
+            Action::Retire {
+                fingerprint,
+                settle,
+            } => operate::block_on(change(&settle, |ring| ring.with_retired(&fingerprint))),
+            Action::Remove {
+                fingerprint,
+                settle,
+            } => operate::block_on(remove(&settle, &fingerprint)),
+            Action::AddRecipient { public, settle } => {
+                operate::block_on(change(&settle, |ring| ring.with_recipient(&public)))
+            }
         }
     }
 }
@@ -47,7 +112,7 @@ fn generate(store: &StoreConfig) -> Result<ExitCode, Failure> {
             exit::CONFIG,
             format!(
                 "there is a key ring already ({}): a new one could not open the sessions of the \
-                 old, so nothing was changed",
+                 old, so nothing was changed; `worker keys rotate` replaces its key",
                 key_ring::place(store)
             ),
         ));
@@ -63,12 +128,157 @@ fn generate(store: &StoreConfig) -> Result<ExitCode, Failure> {
 }
 
 fn show(ring: &KeyRing) {
-    for fingerprint in ring.fingerprints() {
-        let note = if fingerprint == *ring.active() {
-            "  active"
-        } else {
-            ""
-        };
-        println!("{fingerprint}{note}");
+    for key in ring.views() {
+        println!(
+            "{}  {:<9}  {}",
+            key.fingerprint,
+            key.state.as_str(),
+            key.public
+        );
     }
+}
+
+async fn rotate(settle: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
+    let provider = key_ring::provider(&settle.store);
+    let mut ring = provider.load().map_err(key_ring::provider_failure)?;
+    if older_keys(&ring).is_empty() {
+        ring = ring.with_new_key(&SystemRng).map_err(refused)?;
+        provider.store(&ring).map_err(key_ring::provider_failure)?;
+        println!("new key {}: keep a copy of the ring", ring.active());
+    } else {
+        println!("going on with the rotation to {}", ring.active());
+    }
+    if add_only {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
+    let done = async {
+        settle_all(&tool, &ring, settle.wait).await?;
+        // Everybody has the new key now: the old one is of no more use.
+        let older = older_keys(&ring);
+        for fingerprint in &older {
+            ring = ring.with_retired(fingerprint).map_err(refused)?;
+        }
+        provider.store(&ring).map_err(key_ring::provider_failure)?;
+        tool.operator.parts().keys.replace(&ring);
+        settle_all(&tool, &ring, settle.wait).await?;
+        Ok(older)
+    };
+    let done: Result<Vec<String>, Failure> = done.await;
+    tool.close().await;
+    for fingerprint in done? {
+        println!(
+            "{fingerprint} is retired and opens no session any more: `worker keys remove \
+             {fingerprint}` takes it out of the ring"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Changes the ring, and has every session wrapped for it.
+async fn change(
+    settle: &Settle,
+    apply: impl FnOnce(&KeyRing) -> Result<KeyRing, RingChangeError>,
+) -> Result<ExitCode, Failure> {
+    let provider = key_ring::provider(&settle.store);
+    let ring = provider.load().map_err(key_ring::provider_failure)?;
+    let ring = apply(&ring).map_err(refused)?;
+    provider.store(&ring).map_err(key_ring::provider_failure)?;
+    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
+    let done = settle_all(&tool, &ring, settle.wait).await;
+    tool.close().await;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Takes a key out, once no session needs it.
+async fn remove(settle: &Settle, fingerprint: &str) -> Result<ExitCode, Failure> {
+    let provider = key_ring::provider(&settle.store);
+    let ring = provider.load().map_err(key_ring::provider_failure)?;
+    let without = ring.without(fingerprint).map_err(refused)?;
+    let is_recipient = ring
+        .views()
+        .iter()
+        .any(|key| key.fingerprint.as_str() == fingerprint && key.state == KeyState::Recipient);
+    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
+    let done = async {
+        if !is_recipient {
+            // Under the old ring, which still opens what is left of it.
+            settle_all(&tool, &ring, settle.wait).await?;
+        }
+        provider
+            .store(&without)
+            .map_err(key_ring::provider_failure)?;
+        tool.operator.parts().keys.replace(&without);
+        settle_all(&tool, &without, settle.wait).await
+    };
+    let done: Result<(), Failure> = done.await;
+    tool.close().await;
+    done?;
+    println!("{fingerprint} is out of the ring");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keys that data keys are wrapped for beside the active one.
+fn older_keys(ring: &KeyRing) -> Vec<String> {
+    ring.views()
+        .into_iter()
+        .filter(|key| key.state == KeyState::Valid)
+        .map(|key| key.fingerprint.to_string())
+        .collect()
+}
+
+/// Wraps the data keys of accounts that nobody owns, and waits for the owners of
+/// the others.
+async fn settle_all(tool: &Tool, ring: &KeyRing, wait: Duration) -> Result<(), Failure> {
+    let operator = &tool.operator;
+    let deadline = SystemClock.boottime() + wait;
+    let mut wrapped = 0;
+    // Heads without an account: nobody's any more.
+    let mut gone = BTreeSet::new();
+    loop {
+        let mut due = key_ring::due(&operator.parts().store, ring).await?;
+        due.retain(|id| !gone.contains(id));
+        if due.is_empty() {
+            println!("every session is wrapped for the ring ({wrapped} by this command)");
+            return Ok(());
+        }
+        let mut owned = 0;
+        for id in &due {
+            let account = AccountId::new(id.as_str()).map_err(|e| Failure::new(exit::DATA, e))?;
+            match operator.claim(&account).await {
+                Ok(term) => {
+                    let outcome = term.rewrap().await;
+                    let given = operator.give_back(term).await;
+                    outcome.map_err(|error| Failure::new(exit::BUSY, error))?;
+                    given.map_err(|error| Failure::new(exit::BUSY, error))?;
+                    wrapped += 1;
+                }
+                Err(OperatorError::Held) => owned += 1,
+                Err(OperatorError::Missing | OperatorError::NeedsImport) => {
+                    gone.insert(id.clone());
+                }
+                Err(error) => {
+                    return Err(Failure::new(exit::DATA, format!("account {id}: {error}")));
+                }
+            }
+        }
+        println!("{} to go, {owned} of them with a worker", due.len());
+        if SystemClock.boottime() >= deadline {
+            return Err(Failure::new(
+                exit::UNFINISHED,
+                format!(
+                    "{} session(s) are not wrapped for the ring after {}: do all workers have it? \
+                     Run this again; it goes on where it was",
+                    due.len(),
+                    format_duration(wait)
+                ),
+            ));
+        }
+        SystemClock.sleep(POLL).await;
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn refused(error: RingChangeError) -> Failure {
+    Failure::new(exit::CONFIG, error)
 }

@@ -15,7 +15,8 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
     account_qr, accounts, broadcasts, contacts, debug, do_not_contact, events, groups, history,
-    keys, limits, linking, media, messages, start_page, status, threads, trace, webhooks, workers,
+    keys, limits, linking, media, messages, sessions, start_page, status, threads, trace, webhooks,
+    workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -105,10 +106,12 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .fallback(unknown_route)
         .with_state(api.clone());
 
-    // Files have limits of their own, of bytes and of time, and are not read into
-    // memory.
+    // Files have limits of their own, of bytes and of time; media are not read
+    // into memory.
     let files = Router::new()
         .route("/v1/media", post(media::upload))
+        .route("/v1/accounts/{id}/session", put(sessions::put))
+        .route("/v1/accounts/{id}/session/export", post(sessions::export))
         .route(
             "/v1/threads/{id}/messages/{message}/media",
             get(media::download),

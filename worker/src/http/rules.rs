@@ -70,6 +70,13 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ),
     ("GET", "/v1/accounts/{id}/passkey", key(Control, Account)),
     ("POST", "/v1/accounts/{id}/passkey", key(Control, Account)),
+    // It may make the account; and whoever has the files has the account.
+    ("PUT", "/v1/accounts/{id}/session", key(Admin, Cluster)),
+    (
+        "POST",
+        "/v1/accounts/{id}/session/export",
+        key(Admin, Account),
+    ),
     ("GET", "/v1/accounts/{id}/contacts", key(Read, Account)),
     ("POST", "/v1/accounts/{id}/broadcasts", key(Send, Account)),
     ("GET", "/v1/accounts/{id}/groups", key(Read, Account)),

@@ -20,6 +20,7 @@ use crate::health::WorkerSnapshot;
 use crate::health::monitor::StoreMonitor;
 use crate::media::MediaStore;
 use crate::model::{AccountDoc, Desired, Stored, ids};
+use crate::operator::OperatorParts;
 use crate::webhooks::Post;
 
 /// The worker, as far as the API needs it beside the store.
@@ -66,6 +67,8 @@ pub struct ApiParts {
     pub streams: Streams,
     /// Sends to webhooks.
     pub post: Arc<Post>,
+    /// For work on accounts' stored sessions.
+    pub operator: OperatorParts,
 }
 
 /// The handlers' state; clones are the same.
@@ -141,6 +144,11 @@ impl Api {
     /// Streams of events.
     pub fn streams(&self) -> &Streams {
         &self.0.streams
+    }
+
+    /// For work on accounts' stored sessions.
+    pub fn operator(&self) -> &OperatorParts {
+        &self.0.operator
     }
 
     /// What was last seen of the store.

@@ -11,6 +11,7 @@ mod bad_input;
 mod events;
 mod media;
 mod messages;
+mod sessions;
 mod status;
 mod webhooks;
 mod wire;
@@ -165,6 +166,21 @@ impl Fixture {
                 shared_clock.clone(),
                 rng.clone(),
             )),
+            operator: crate::operator::OperatorParts {
+                heartbeat: {
+                    let store = store.clone();
+                    Arc::new(move || {
+                        let store = store.clone();
+                        Box::pin(async move { Ok(store) })
+                    })
+                },
+                store: store.clone(),
+                presence: None,
+                keys: keys.clone(),
+                clock: shared_clock.clone(),
+                rng: rng.clone(),
+                lease: coordinator_lib::lease::LeaseConfig::default(),
+            },
         });
         let router = router(api, config, telemetry);
         Self {

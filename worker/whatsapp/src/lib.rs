@@ -56,6 +56,7 @@
 #![recursion_limit = "256"]
 
 mod backend;
+pub mod baileys;
 mod barrier;
 mod clues;
 mod config;

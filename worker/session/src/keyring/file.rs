@@ -6,7 +6,7 @@
 //! all: written beside its place under another name, synced, then linked into
 //! place. Linking, unlike renaming, fails where a file already is, so two
 //! workers that start together end with one ring, and a ring that exists is
-//! never overwritten.
+//! overwritten by [`KeyRing::save`] alone, whole or not at all.
 //!
 //! Blocking calls: meant for the start of a program.
 
@@ -139,17 +139,35 @@ fn is_private(mode: u32, owner: u32, reader: u32) -> bool {
     mode & OTHERS & !needed == 0
 }
 
+impl KeyRing {
+    /// Writes this ring in the place of the one at `path`.
+    ///
+    /// # Errors
+    /// [`KeyRingError::Create`]: the old one is still there.
+    pub fn save(&self, path: &Path, rng: &dyn Rng) -> Result<(), KeyRingError> {
+        overwrite(path, self.to_json().as_bytes(), rng).map_err(|source| KeyRingError::Create {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
 enum Placed {
     Here,
     AnotherWasFaster,
 }
 
-fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
-    let folder = match path.parent() {
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
-    };
-    let temporary = Temporary(folder.join(format!(".keyring-{}.tmp", rng.nonce())));
+    }
+}
+
+/// Writes a synced file beside its place.
+fn write_beside(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Temporary> {
+    let name = format!(".keyring-{}.tmp", rng.nonce());
+    let temporary = Temporary(folder_of(path).join(name));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -157,6 +175,17 @@ fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
         .open(&temporary.0)?;
     file.write_all(content)?;
     file.sync_all()?;
+    Ok(temporary)
+}
+
+fn overwrite(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<()> {
+    let temporary = write_beside(path, content, rng)?;
+    fs::rename(&temporary.0, path)?;
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
+    let temporary = write_beside(path, content, rng)?;
     match fs::hard_link(&temporary.0, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -168,7 +197,7 @@ fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
         Err(error) => return Err(error),
     }
     // The name, too, must survive a power cut.
-    File::open(folder)?.sync_all()?;
+    File::open(folder_of(path))?.sync_all()?;
     Ok(Placed::Here)
 }
 

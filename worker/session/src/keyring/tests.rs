@@ -8,10 +8,12 @@ const ACCOUNT: &str = "account_1";
 
 /// A ring of the given keys; the first is the active one.
 fn ring_of(parts: &[&KeyRing]) -> KeyRing {
-    KeyRing {
-        keys: parts.iter().flat_map(|ring| ring.keys.clone()).collect(),
-        active: parts[0].active.clone(),
-    }
+    let keys = parts.iter().flat_map(|ring| ring.ring.read().keys.clone());
+    KeyRing::of(Ring {
+        keys: keys.collect(),
+        recipients: Vec::new(),
+        active: parts[0].active(),
+    })
 }
 
 fn same_key(left: &DataKey, right: &DataKey) -> bool {
@@ -60,7 +62,7 @@ fn wrapped_keys_of_another_account_or_altered_ones_are_refused() {
     let wrapped = ring.wrap(&rng, &DataKey::generate(&rng), ACCOUNT);
     let altered = UnwrapError::Altered {
         account: "account_2".to_owned(),
-        recipient: ring.active().clone(),
+        recipient: ring.active(),
     };
     assert_eq!(ring.unwrap(&wrapped, "account_2").unwrap_err(), altered);
 
@@ -179,4 +181,101 @@ fn debug_shows_fingerprints_and_no_key() {
     for secret in [ring.keys[0].secret.to_bytes(), *data_key.root()] {
         crate::testing::assert_hidden(&output, &secret);
     }
+}
+
+#[test]
+fn a_rotation_leaves_the_old_key_useless() {
+    let rng = SeededRng::new(1);
+    let old = KeyRing::generate(&rng);
+    let data_key = DataKey::generate(&rng);
+    let before = old.wrap(&rng, &data_key, ACCOUNT);
+    let both = old.with_new_key(&rng).unwrap();
+    assert_ne!(both.active(), old.active());
+    assert!(both.is_due(&before));
+    let between = both.wrap(&rng, &data_key, ACCOUNT);
+    assert!(same_key(&old.unwrap(&between, ACCOUNT).unwrap(), &data_key));
+
+    let retired = both.with_retired(old.active().as_str()).unwrap();
+    assert!(retired.is_due(&between));
+    assert!(
+        same_key(&retired.unwrap(&before, ACCOUNT).unwrap(), &data_key),
+        "what was wrapped for it still opens"
+    );
+    let after = retired.wrap(&rng, &data_key, ACCOUNT);
+    assert!(!retired.is_due(&after));
+    assert!(old.unwrap(&after, ACCOUNT).is_err());
+    let new = retired.without(old.active().as_str()).unwrap();
+    assert!(same_key(&new.unwrap(&after, ACCOUNT).unwrap(), &data_key));
+    assert!(new.unwrap(&before, ACCOUNT).is_err());
+}
+
+#[test]
+fn a_ring_with_retired_keys_and_recipients_reads_back() {
+    let rng = SeededRng::new(1);
+    let old = KeyRing::generate(&rng);
+    assert!(old.to_json().contains("\"schemaVersion\": 1"));
+    let safe = KeyRing::generate(&rng);
+    let public = safe.views()[0].public.clone();
+    let ring = old
+        .with_new_key(&rng)
+        .and_then(|ring| ring.with_retired(old.active().as_str()))
+        .and_then(|ring| ring.with_recipient(&public))
+        .unwrap();
+    let read = KeyRing::from_json(&ring.to_json()).unwrap();
+    assert_eq!(read.views(), ring.views());
+    assert!(ring.to_json().contains("\"schemaVersion\": 2"));
+
+    // Who has the safe's key opens what any worker wraps.
+    let data_key = DataKey::generate(&rng);
+    let wrapped = read.wrap(&rng, &data_key, ACCOUNT);
+    assert_eq!(wrapped.recipients().len(), 2);
+    assert!(same_key(
+        &safe.unwrap(&wrapped, ACCOUNT).unwrap(),
+        &data_key
+    ));
+    let without = read.without(safe.active().as_str()).unwrap();
+    assert!(without.is_due(&wrapped));
+}
+
+#[test]
+fn a_ring_does_not_lose_what_is_in_use() {
+    let rng = SeededRng::new(1);
+    let ring = KeyRing::generate(&rng);
+    let active = ring.active();
+    let both = ring.with_new_key(&rng).unwrap();
+    assert_eq!(
+        ring.with_retired(active.as_str()).err(),
+        Some(RingChangeError::Active(active.clone()))
+    );
+    assert_eq!(
+        both.without(active.as_str()).err(),
+        Some(RingChangeError::InUse(active))
+    );
+    assert!(matches!(
+        both.without("x").err(),
+        Some(RingChangeError::Unknown(_))
+    ));
+    assert_eq!(
+        ring.with_recipient("eA==").err(),
+        Some(RingChangeError::Public)
+    );
+    let own = ring.views()[0].public.clone();
+    assert!(matches!(
+        ring.with_recipient(&own).err(),
+        Some(RingChangeError::Twice(_))
+    ));
+}
+
+#[test]
+fn clones_see_a_replacement() {
+    let rng = SeededRng::new(1);
+    let ring = KeyRing::generate(&rng);
+    let clone = ring.clone();
+    let mut revisions = clone.revisions();
+    let both = ring.with_new_key(&rng).unwrap();
+    assert!(ring.replace(&both));
+    assert!(!ring.replace(&both), "it is the same");
+    assert!(revisions.has_changed().unwrap());
+    revisions.mark_unchanged();
+    assert_eq!(clone.active(), both.active());
 }
