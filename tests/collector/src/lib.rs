@@ -23,7 +23,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use self::span::Span;
 
@@ -44,7 +44,8 @@ pub struct Collector {
     grpc: SocketAddr,
     http: SocketAddr,
     received: Arc<Received>,
-    tasks: Vec<JoinHandle<()>>,
+    // They end with it.
+    _tasks: JoinSet<()>,
 }
 
 /// What was received.
@@ -77,14 +78,15 @@ impl Collector {
         *received.manner.lock() = manner;
         let grpc = TcpListener::bind("127.0.0.1:0").await?;
         let http = TcpListener::bind("127.0.0.1:0").await?;
+        let addresses = (grpc.local_addr()?, http.local_addr()?);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(service::grpc(grpc, Arc::clone(&received)));
+        tasks.spawn(service::http(http, Arc::clone(&received)));
         Ok(Self {
-            grpc: grpc.local_addr()?,
-            http: http.local_addr()?,
-            tasks: vec![
-                tokio::task::spawn(service::grpc(grpc, Arc::clone(&received))),
-                tokio::task::spawn(service::http(http, Arc::clone(&received))),
-            ],
+            grpc: addresses.0,
+            http: addresses.1,
             received,
+            _tasks: tasks,
         })
     }
 
@@ -121,14 +123,6 @@ impl Collector {
     /// How often it was called.
     pub fn calls(&self) -> u64 {
         self.received.calls.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
     }
 }
 
