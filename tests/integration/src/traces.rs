@@ -186,7 +186,7 @@ async fn one_trace_from_the_request_to_the_receipt() -> Result<()> {
         let events = store.query(&query).await?.documents;
         let told: Vec<_> = events
             .iter()
-            .filter(|event| match event.fields.get("traceparent") {
+            .filter(|event| match event.fields.get("trace") {
                 Some(Value::Text(context)) => context.contains(CALLER_TRACE),
                 Some(_) | None => false,
             })

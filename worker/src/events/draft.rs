@@ -171,7 +171,7 @@ impl<'a> Draft<'a> {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
             // Changes are drawn in the span of whoever submitted them.
-            traceparent: propagation::current(),
+            trace: propagation::current(),
         });
         seq
     }

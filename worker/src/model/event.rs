@@ -36,9 +36,9 @@ pub struct EventDoc {
     pub trace: Option<String>,
     /// References and facts; never a text, a number or a key.
     pub data: BTreeMap<String, String>,
-    /// W3C trace context of what it tells of, for whoever goes on from here.
+    /// The trace that it belongs to, as in the W3C header `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
+    pub trace: Option<String>,
 }
 
 impl Stored for EventDoc {}
