@@ -20,6 +20,7 @@ use worker::media::MediaStore;
 use worker::messages::inbox::InboxConfig;
 use worker::outbox::OutboxConfig;
 use worker::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts};
+use worker::webhooks::{HookBook, Post, WebhookConfig};
 
 use crate::clock::VirtualClock;
 use crate::desk::Desk;
@@ -295,9 +296,20 @@ fn supervise(tools: &Tools, cast: &Cast, coordinator: Coordinator, seed: u64) ->
         coordinator: coordinator.clone(),
         has_long_frames: tools.has_long_frames,
     };
+    // No webhooks: receivers are no part of the simulated world.
+    let rng = SeededRng::shared(seed ^ 0x686f_6f6b);
+    let hooks = HookBook::new(
+        Arc::clone(&tools.store),
+        Arc::clone(&tools.clock),
+        Arc::clone(&rng),
+        Arc::clone(&cast.keys),
+    );
+    let post = Post::new(WebhookConfig::default(), Arc::clone(&tools.clock), rng);
     Supervisor::spawn(SupervisorParts {
         store: Arc::clone(&tools.store),
         keys: Arc::clone(&cast.keys),
+        hooks,
+        post: Arc::new(post),
         links: Arc::new(EngineMaker(Arc::new(engines))),
         clock: Arc::clone(&tools.clock),
         rng: SeededRng::shared(seed ^ 0x7375_7065),
