@@ -1,16 +1,22 @@
 //! The pods, and what a Deployment and its ReplicaSets do with them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::future::try_join_all;
 use harness::scene::Scene;
 use harness::worker::WorkerSetup;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use crate::manifest::Manifest;
 use crate::pod::{Ending, Pod};
 use crate::service::Service;
+
+/// Before each start of a pod's worker, as the kubelet has them: a worker that
+/// ended so often before it served will always do so.
+const PAUSES_S: [u64; 5] = [0, 0, 10, 20, 40];
 
 /// What a pod runs.
 #[derive(Debug, Clone)]
@@ -35,6 +41,7 @@ pub(crate) struct Deployment<'a> {
 struct State {
     pods: Vec<Pod>,
     made: usize,
+    restarts: usize,
 }
 
 impl<'a> Deployment<'a> {
@@ -57,6 +64,11 @@ impl<'a> Deployment<'a> {
     /// How many pods were not told to end.
     pub(crate) async fn count(&self) -> usize {
         self.state.lock().await.pods.len()
+    }
+
+    /// How often a worker was started again because it had ended before it served.
+    pub(crate) async fn restarts(&self) -> usize {
+        self.state.lock().await.restarts
     }
 
     /// Memory of each pod, in bytes.
@@ -163,11 +175,29 @@ impl<'a> Deployment<'a> {
             setup = setup.with_variable(name, value);
         }
         self.scene.watch(&setup);
-        let started = Pod::start(setup, version.name, &self.service, self.manifest).await;
-        let mut pod = started.context("a pod does not start")?;
+        let mut pod = self.started(&setup, version).await?;
         pod.until_available(self.manifest.min_ready).await?;
         self.state.lock().await.pods.push(pod);
         Ok(())
+    }
+
+    /// Starts a pod's worker, and starts it again if it ends before it serves: at
+    /// once, then after the kubelet's pauses.
+    async fn started(&self, setup: &WorkerSetup, version: &Version) -> Result<Pod> {
+        for pause in PAUSES_S {
+            sleep(Duration::from_secs(pause)).await;
+            let name = &setup.name;
+            let started = Pod::start(setup.clone(), version.name, &self.service, self.manifest);
+            match started.await {
+                Ok(pod) => return Ok(pod),
+                Err(error) => {
+                    let text = format!("{error:#}");
+                    println!("  {name} is started again: {text:.150}");
+                    self.state.lock().await.restarts += 1;
+                }
+            }
+        }
+        bail!("{} does not start", setup.name)
     }
 
     async fn delete(&self, pods: Vec<Pod>) -> Result<Vec<Ending>> {

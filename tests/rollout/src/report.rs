@@ -33,6 +33,8 @@ pub(crate) struct Report {
     overlaps: usize,
     /// By account: how often it changed its owner, and how long it had none.
     accounts: BTreeMap<String, Moves>,
+    /// How often a worker was started again because it had ended before it served.
+    restarts: usize,
     /// Memory of the pods at the end, in MiB.
     resident_mib: Vec<u64>,
 }
@@ -83,6 +85,7 @@ impl Report {
             counts,
             overlaps,
             accounts,
+            restarts: stage.deployment.restarts().await,
             resident_mib: resident.iter().map(|bytes| bytes >> 20).collect(),
         })
     }
@@ -155,6 +158,7 @@ impl Report {
             ("out of order", counts.out_of_order),
             ("violations", counts.violations),
             ("overlaps", self.overlaps),
+            ("restarts", self.restarts),
         ] {
             println!("  {name:<14} {number:>6}");
         }
