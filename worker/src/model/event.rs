@@ -36,9 +36,6 @@ pub struct EventDoc {
     pub trace: Option<String>,
     /// References and facts; never a text, a number or a key.
     pub data: BTreeMap<String, String>,
-    /// The trace that it belongs to, as in the W3C header `traceparent`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<String>,
 }
 
 impl Stored for EventDoc {}
