@@ -165,7 +165,6 @@ impl<'a> Draft<'a> {
             at: self.header.now,
             stored_at: Stamp::Commit,
             epoch: self.header.epoch,
-            trace: None,
             data: data
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))

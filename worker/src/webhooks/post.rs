@@ -18,6 +18,7 @@ use super::client::Client;
 use super::hooks::Hook;
 use super::schedule::Outcome;
 use super::signature;
+use crate::telemetry::metrics;
 
 /// Requests under way in the whole worker.
 const REQUESTS_MAX: usize = 32;
@@ -124,7 +125,9 @@ impl Post {
             .client
             .post(&hook.endpoint, headers, letter.body.clone());
         let outcome = sent.await;
-        (outcome, elapsed(began, self.clock.boottime()))
+        let took = elapsed(began, self.clock.boottime());
+        metrics::webhook_delivered(outcome.is_delivered(), took);
+        (outcome, took)
     }
 
     fn headers(&self, hook: &Hook, letter: &Letter) -> Vec<(HeaderName, HeaderValue)> {
