@@ -223,10 +223,18 @@ async fn moves_in(version: Version) -> Result<()> {
             ensure!(report.contains(what), "{what}: {report}");
         }
 
-        let retries = scene.sim().oracle().counts.retry_receipts;
+        let mut retries = scene.sim().oracle().counts.retry_receipts;
         cast.until_continued(scene).await?;
         cast.until_stored(&waiting).await?;
         cast.sales_writes_to_all(scene).await?;
+        if version == Version::Six {
+            // Its files do not say who is a LID: each conversation may have to be
+            // asked once, and not again.
+            let texts = cast.write_to_sales(scene).await?;
+            cast.until_stored(&texts).await?;
+            cast.sales_writes_to_all(scene).await?;
+            retries = scene.sim().oracle().counts.retry_receipts;
+        }
         let texts = cast.write_to_sales(scene).await?;
         cast.until_stored(&texts).await?;
         cast.sales_writes_to_all(scene).await?;

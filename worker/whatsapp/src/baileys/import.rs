@@ -134,6 +134,10 @@ pub fn import(files: &Files, options: ImportOptions) -> Result<Imported, ImportE
     importer.end()
 }
 
+/// Digits of a phone number. The standard allows for 15, but hardly any country
+/// gives more than 13, and LIDs have 14 or 15.
+const NUMBER_LENGTH_MAX: usize = 13;
+
 struct Importer {
     creds: Creds,
     options: ImportOptions,
@@ -235,7 +239,7 @@ impl Importer {
 
     fn session(&mut self, address: Address, value: &Value) -> Result<(), Fault> {
         let session = sessions::read(value, &self.creds.device, self.options.ahead)?;
-        if !self.says_spaces && !self.lids.contains(&address.user) && address.user.len() > 13 {
+        if self.looks_like_lid(&address) {
             self.unsure += 1;
         }
         let address = self.placed(address).to_string();
@@ -257,11 +261,20 @@ impl Importer {
 
     /// Where Baileys 6 does not say so: somebody who is known to be a LID.
     fn placed(&self, address: Address) -> Address {
-        let is_lid = address.space == Space::Number && self.lids.contains(&address.user);
+        let is_known = address.space == Space::Number && self.lids.contains(&address.user);
+        let is_lid = is_known || self.looks_like_lid(&address);
         Address {
             space: if is_lid { Space::Lid } else { address.space },
             ..address
         }
+    }
+
+    /// Nobody says what it is, and it is longer than phone numbers are.
+    fn looks_like_lid(&self, address: &Address) -> bool {
+        !self.says_spaces
+            && address.space == Space::Number
+            && !self.lids.contains(&address.user)
+            && address.user.len() > NUMBER_LENGTH_MAX
     }
 
     /// Whether it is a device of our own, but not this one: its keys would be in
@@ -302,8 +315,9 @@ impl Importer {
         }
         if self.unsure > 0 {
             self.report.note(format!(
-                "{} session(s) may be with a LID, which Baileys 6 does not tell from a number; \
-                 if so, the first message of each comes a second time before it can be read",
+                "{} session(s) are taken for ones with LIDs by the length of their names, since \
+                 Baileys 6 does not say so; where that is wrong, the first message of each comes a \
+                 second time before it can be read",
                 self.unsure
             ));
         }
