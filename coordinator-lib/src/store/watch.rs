@@ -4,6 +4,10 @@
 //! change, so a slow reader makes nothing queue up, and sees several changes of
 //! one document as one. [`View`] is the pure part: what the watcher has been
 //! told, and what it has to be told now.
+//!
+//! What one reading found is handed over without a pause: [`Watch::next`] is ready
+//! until all of it was taken. So whoever takes what is ready has been told
+//! everything up to the latest update time among it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -6,7 +6,7 @@
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::account::term::Term;
@@ -46,14 +46,9 @@ impl Receiver {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let mut heard = Vec::new();
-                let request = loop {
-                    let mut piece = [0; 4096];
-                    let count = stream.read(&mut piece).await.unwrap();
-                    heard.extend_from_slice(&piece[..count]);
-                    if let Some(request) = parse(&heard) {
-                        break request;
-                    }
+                // A lane that ends breaks off, perhaps before it has said anything.
+                let Some(request) = read(&mut stream).await else {
+                    continue;
                 };
                 let status = {
                     let mut answers = answers.lock();
@@ -76,6 +71,22 @@ impl Receiver {
         got.iter()
             .map(|got| (got.event.clone(), got.attempt))
             .collect()
+    }
+}
+
+/// The whole request; none if the other side breaks off.
+async fn read(stream: &mut TcpStream) -> Option<Got> {
+    let mut heard = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).await.ok()?;
+        if count == 0 {
+            return None;
+        }
+        heard.extend_from_slice(&piece[..count]);
+        if let Some(request) = parse(&heard) {
+            return Some(request);
+        }
     }
 }
 
