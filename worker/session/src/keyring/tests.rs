@@ -131,39 +131,41 @@ fn wrapped_keys_are_stored_in_a_document_and_read_back() {
 fn each_fault_of_a_ring_is_told_apart() {
     let rng = SeededRng::new(1);
     let (one, two) = (KeyRing::generate(&rng), KeyRing::generate(&rng));
-    let id = one.active().as_str();
+    let active = one.active();
+    let id = active.as_str();
     let json = one.to_json();
     assert_eq!(
         KeyRing::from_json(&json.replacen(id, "0123456789abcdef", 1)).unwrap_err(),
         ParseError::Id {
             position: 1,
-            actual: one.active().clone()
+            actual: one.active()
         }
     );
     assert_eq!(
         KeyRing::from_json(&ring_of(&[&one, &one]).to_json()).unwrap_err(),
-        ParseError::Twice(one.active().clone())
+        ParseError::Twice(one.active())
     );
-    let orphaned = KeyRing {
-        keys: two.keys.clone(),
-        active: one.active.clone(),
+    let of_keys = |keys: Vec<RingKey>| {
+        KeyRing::of(Ring {
+            keys,
+            recipients: Vec::new(),
+            active: one.active(),
+        })
     };
+    let orphaned = of_keys(two.ring.read().keys.clone());
     assert_eq!(
         KeyRing::from_json(&orphaned.to_json()).unwrap_err(),
         ParseError::Active
     );
-    let empty = KeyRing {
-        keys: Vec::new(),
-        active: one.active.clone(),
-    };
+    let empty = of_keys(Vec::new());
     assert_eq!(
         KeyRing::from_json(&empty.to_json()).unwrap_err(),
         ParseError::Count { found: 0 }
     );
     assert_eq!(
-        KeyRing::from_json(&json.replace("\"schemaVersion\": 1", "\"schemaVersion\": 2"))
+        KeyRing::from_json(&json.replace("\"schemaVersion\": 1", "\"schemaVersion\": 3"))
             .unwrap_err(),
-        ParseError::Schema { found: 2 }
+        ParseError::Schema { found: 3 }
     );
 }
 
@@ -178,7 +180,7 @@ fn debug_shows_fingerprints_and_no_key() {
         wrapped.iter().next().unwrap()
     );
     assert!(output.contains(ring.active().as_str()), "{output}");
-    for secret in [ring.keys[0].secret.to_bytes(), *data_key.root()] {
+    for secret in [ring.ring.read().keys[0].secret.to_bytes(), *data_key.root()] {
         crate::testing::assert_hidden(&output, &secret);
     }
 }
