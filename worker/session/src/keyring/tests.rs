@@ -131,10 +131,11 @@ fn wrapped_keys_are_stored_in_a_document_and_read_back() {
 fn each_fault_of_a_ring_is_told_apart() {
     let rng = SeededRng::new(1);
     let (one, two) = (KeyRing::generate(&rng), KeyRing::generate(&rng));
-    let id = one.active().to_string();
+    let active = one.active();
+    let id = active.as_str();
     let json = one.to_json();
     assert_eq!(
-        KeyRing::from_json(&json.replacen(&id, "0123456789abcdef", 1)).unwrap_err(),
+        KeyRing::from_json(&json.replacen(id, "0123456789abcdef", 1)).unwrap_err(),
         ParseError::Id {
             position: 1,
             actual: one.active()
@@ -144,18 +145,19 @@ fn each_fault_of_a_ring_is_told_apart() {
         KeyRing::from_json(&ring_of(&[&one, &one]).to_json()).unwrap_err(),
         ParseError::Twice(one.active())
     );
-    let orphaned = KeyRing::of(Ring {
-        active: one.active(),
-        ..two.ring.read().clone()
-    });
+    let of_keys = |keys: Vec<RingKey>| {
+        KeyRing::of(Ring {
+            keys,
+            recipients: Vec::new(),
+            active: one.active(),
+        })
+    };
+    let orphaned = of_keys(two.ring.read().keys.clone());
     assert_eq!(
         KeyRing::from_json(&orphaned.to_json()).unwrap_err(),
         ParseError::Active
     );
-    let empty = KeyRing::of(Ring {
-        keys: Vec::new(),
-        ..one.ring.read().clone()
-    });
+    let empty = of_keys(Vec::new());
     assert_eq!(
         KeyRing::from_json(&empty.to_json()).unwrap_err(),
         ParseError::Count { found: 0 }
@@ -178,8 +180,7 @@ fn debug_shows_fingerprints_and_no_key() {
         wrapped.iter().next().unwrap()
     );
     assert!(output.contains(ring.active().as_str()), "{output}");
-    let secret = ring.ring.read().keys[0].secret.to_bytes();
-    for secret in [secret, *data_key.root()] {
+    for secret in [ring.ring.read().keys[0].secret.to_bytes(), *data_key.root()] {
         crate::testing::assert_hidden(&output, &secret);
     }
 }

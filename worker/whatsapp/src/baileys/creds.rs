@@ -204,11 +204,10 @@ fn own_address(value: &Value, server: Server, name: &'static str) -> Result<Jid,
 /// signed in turn.
 fn account(value: &Value, identity: &KeyPair) -> Result<ADVSignedDeviceIdentity, Fault> {
     let account = ADVSignedDeviceIdentity {
-        details: Some(bytes_of(value, "details")?.into()),
-        account_signature_key: Some(bytes_of(value, "accountSignatureKey")?.into()),
-        account_signature: Some(bytes_of(value, "accountSignature")?.into()),
-        device_signature: Some(bytes_of(value, "deviceSignature")?.into()),
-        ..ADVSignedDeviceIdentity::default()
+        details: Some(bytes_of(value, "details")?),
+        account_signature_key: Some(bytes_of(value, "accountSignatureKey")?),
+        account_signature: Some(bytes_of(value, "accountSignature")?),
+        device_signature: Some(bytes_of(value, "deviceSignature")?),
     };
     let encoded = waproto::codec::adv_signed_device_identity_to_vec(&account);
     let own: [u8; 32] = identity

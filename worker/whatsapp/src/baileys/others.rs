@@ -57,7 +57,6 @@ pub(super) fn read_app_state_key(value: &Value, sequence: u64) -> Result<Vec<u8>
         raw_id: number("rawId")?,
         current_index: number("currentIndex")?,
         device_indexes,
-        ..AppStateSyncKeyFingerprint::default()
     };
     let key_data = bytes_of(value, "keyData")?;
     if key_data.len() != 32 {
