@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Result;
 use harness::wait::{self, Look};
 use harness::worker::WorkerSetup;
 use harness::{api::Api, binary};
@@ -44,37 +45,33 @@ const OF_THE_MOMENT: [&str; 14] = [
 ];
 
 #[tokio::test]
-async fn what_an_earlier_commits_worker_wrote_is_read() {
+async fn what_an_earlier_commits_worker_wrote_is_read() -> Result<()> {
     let mut fixtures = 0;
-    for entry in std::fs::read_dir(FIXTURES).unwrap() {
-        is_read(&entry.unwrap().path()).await;
+    for entry in std::fs::read_dir(FIXTURES)? {
+        is_read(&entry?.path()).await?;
         fixtures += 1;
     }
     assert!(fixtures > 0, "there are no fixtures in {FIXTURES}");
+    Ok(())
 }
 
-async fn is_read(fixture: &Path) {
-    let folder = tempfile::tempdir().unwrap();
-    let setup = WorkerSetup::new(
-        binary::worker_sim().unwrap(),
-        "present",
-        folder.path(),
-        NOWHERE,
-    );
-    std::fs::create_dir_all(setup.data_folder()).unwrap();
+async fn is_read(fixture: &Path) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let setup = WorkerSetup::new(binary::worker_sim()?, "present", folder.path(), NOWHERE);
+    std::fs::create_dir_all(setup.data_folder())?;
     for file in ["leasehold.db", "keyring.json"] {
         let copy = setup.data_folder().join(file);
-        std::fs::copy(fixture.join(file), &copy).unwrap();
-        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::copy(fixture.join(file), &copy)?;
+        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o600))?;
     }
-    let worker = setup.start().await.unwrap();
+    let worker = setup.start().await?;
     let api = worker.api().clone();
 
-    let answers = std::fs::read_to_string(fixture.join("answers.json")).unwrap();
-    let answers: BTreeMap<String, Value> = serde_json::from_str(&answers).unwrap();
+    let answers = std::fs::read_to_string(fixture.join("answers.json"))?;
+    let answers: BTreeMap<String, Value> = serde_json::from_str(&answers)?;
     assert!(answers.len() > 8, "{}", answers.len());
     for (path, then) in &answers {
-        let now: Value = api.get(path).await.unwrap().json().unwrap();
+        let now: Value = api.get(path).await?.json()?;
         let mut differences = Vec::new();
         compare(then, &now, path, &mut differences);
         assert!(
@@ -83,34 +80,31 @@ async fn is_read(fixture: &Path) {
             fixture.display()
         );
     }
-    sessions_are_opened(&api, &answers).await;
-    worker.terminate().await.unwrap();
+    sessions_are_opened(&api, &answers["/v1/accounts"]).await?;
+    worker.terminate().await.map(drop)
 }
 
 /// Whoever is wanted and was linked gets as far as WhatsApp's address, which takes
 /// its identity out of the session's files.
-async fn sessions_are_opened(api: &Api, answers: &BTreeMap<String, Value>) {
-    let accounts = answers["/v1/accounts"]["accounts"].as_array().unwrap();
+async fn sessions_are_opened(api: &Api, accounts: &Value) -> Result<()> {
+    let accounts = accounts["accounts"].as_array().into_iter().flatten();
     let linked = accounts
-        .iter()
-        .filter(|account| account["desired"] == "running" && !account["jid"].is_null());
+        .filter(|account| account["desired"] == "running" && !account["jid"].is_null())
+        .filter_map(|account| account["id"].as_str());
     let mut tried = 0;
-    for account in linked {
-        let id = account["id"].as_str().unwrap();
+    for id in linked {
         wait::until("the account tried to connect", ATTEMPT_LIMIT, async || {
             let seen = api.account(id).await?;
             assert_ne!(seen.status, "failed", "{seen:?}");
-            let stage = seen
-                .last_error
-                .as_ref()
-                .and_then(|error| error.stage.clone());
+            let error = seen.last_error.as_ref();
+            let stage = error.and_then(|error| error.stage.clone());
             Ok(Look::some(stage.filter(|_| seen.attempt > 0), seen))
         })
-        .await
-        .unwrap();
+        .await?;
         tried += 1;
     }
     assert!(tried > 0, "no account was linked");
+    Ok(())
 }
 
 /// Notes where `now` does not have what `then` had. Lists may have grown at their
