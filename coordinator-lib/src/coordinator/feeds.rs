@@ -38,7 +38,8 @@ const RANKS_WATCHING: usize = 3;
 /// Where a change was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Accounts without an owner; one of several queries.
+    /// Accounts without an owner; one of several queries, no two of which have
+    /// the same number.
     Free(usize),
     /// Accounts that were handed to this session.
     Handed,
@@ -58,6 +59,8 @@ pub(super) struct Feeds {
     /// Which shards are watched; `None`: all.
     shards: Option<Vec<i64>>,
     free: Vec<AbortOnDropHandle<()>>,
+    /// The number of the first of them; those before were replaced.
+    free_from: usize,
     _others: [AbortOnDropHandle<()>; 3],
 }
 
@@ -91,6 +94,7 @@ impl Feeds {
             changes,
             shards: None,
             free,
+            free_from: 0,
             _others: others,
         })
     }
@@ -100,10 +104,15 @@ impl Feeds {
     /// # Cancel safety
     /// No change is lost.
     pub(super) async fn next(&mut self) -> (Source, Change) {
-        match self.changes.recv().await {
-            Some(change) => change,
-            // A sender lives in `self`.
-            None => std::future::pending().await,
+        loop {
+            match self.changes.recv().await {
+                // It was on its way when its watch was replaced: nothing would ever
+                // take back what it shows.
+                Some((Source::Free(number), _)) if number < self.free_from => {}
+                Some(change) => return change,
+                // A sender lives in `self`.
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -114,9 +123,9 @@ impl Feeds {
             return false;
         }
         let queries = split(&free_accounts(), shards.as_deref());
-        self.free = queries
-            .into_iter()
-            .enumerate()
+        self.free_from += self.free.len();
+        self.free = (self.free_from..)
+            .zip(queries)
             .map(|(number, query)| {
                 follow(
                     &self.tracker,
