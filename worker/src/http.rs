@@ -11,6 +11,7 @@ mod broadcasts;
 mod contacts;
 mod debug;
 mod do_not_contact;
+mod embedded;
 mod extract;
 mod groups;
 mod guard;
@@ -21,9 +22,11 @@ mod linking;
 mod media;
 mod message_body;
 mod messages;
+pub(crate) mod openapi;
 mod page;
 pub mod problem;
 pub mod proxy;
+mod reference;
 mod router;
 mod rules;
 mod sealed;
@@ -32,6 +35,7 @@ mod start_page;
 pub mod state;
 mod status;
 mod threads;
+mod waha;
 mod workers;
 
 #[cfg(test)]

@@ -8,9 +8,11 @@
 mod accounts;
 mod auth;
 mod bad_input;
+mod health;
 mod media;
 mod messages;
 mod status;
+mod waha;
 mod wire;
 
 use std::sync::Arc;
