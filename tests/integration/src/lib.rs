@@ -22,6 +22,8 @@ mod broken_store;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod conflict;
 #[cfg(test)]
 mod crashes;
@@ -75,3 +77,5 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod waha;
