@@ -215,3 +215,31 @@ fn follow(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::rng::SeededRng;
+    use crate::store::{MemoryStore, Path};
+
+    #[tokio::test]
+    async fn what_a_replaced_watch_had_on_its_way_is_no_news() {
+        let (clock, rng) = (SystemClock::shared(), SeededRng::shared(1));
+        let store: Store = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+        let parts = CoordinatorParts::new("alice", 1, store, clock, rng, TaskTracker::new());
+        let me = WorkerSessionId::from_text("session");
+        let mut feeds = Feeds::begin(&parts, &me).unwrap();
+        let old = (Source::Free(0), Change::Snapshot(Vec::new()));
+        feeds.sender.send(old).await.unwrap();
+        assert!(feeds.watch_shards(Some(vec![1])));
+        let last = Change::Removed(Path::new("things/last").unwrap());
+        feeds.sender.send((Source::Sealed, last)).await.unwrap();
+        loop {
+            match feeds.next().await {
+                (Source::Sealed, Change::Removed(_)) => return,
+                (source, _) => assert_ne!(source, Source::Free(0)),
+            }
+        }
+    }
+}
