@@ -143,6 +143,33 @@ pub(super) struct NewAccount {
     webhook: Option<String>,
 }
 
+/// An account that was just made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MadeAccount {
+    #[serde(flatten)]
+    account: AccountView,
+    /// The webhook for its events, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<MadeWebhook>,
+}
+
+/// A webhook that was just made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MadeWebhook {
+    id: String,
+    /// What signatures are made with: nothing shows it again.
+    secret: String,
+}
+
+impl std::fmt::Debug for MadeWebhook {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MadeWebhook")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// `POST /v1/accounts`: creates an account that is to run at once; with
 /// `webhook` also one for its events, whose secret the answer shows.
 ///
@@ -169,17 +196,20 @@ pub(super) async fn create(
             types: None,
         };
         let (id, secret, _, write) = new.into_write(&api)?;
-        webhook = Some(json!({ "id": id, "secret": secret.expose() }));
+        webhook = Some(MadeWebhook {
+            id,
+            secret: secret.expose().to_owned(),
+        });
         Ok(Some(write))
     };
     let created = api.create_account(name.clone(), phone, proxy.as_ref(), also);
     let (id, account) = created.await?;
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
-    let mut view = json!(AccountView::new(&id, account));
-    if let Some(webhook) = webhook {
-        view["webhook"] = webhook;
-    }
+    let view = MadeAccount {
+        account: AccountView::new(&id, account),
+        webhook,
+    };
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],

@@ -16,8 +16,7 @@ use super::state::Api;
 use super::{
     account_qr, accounts, broadcasts, contacts, debug, do_not_contact, events, groups, history,
     keys, limits, linking, media, messages, openapi, reference, sessions, start_page, status,
-    threads, trace, waha, webhooks,
-    workers,
+    threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -96,10 +95,13 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
                 .delete(webhooks::delete),
         )
         .route("/v1/webhooks/{id}/test", post(webhooks::test))
-        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route(
+            "/v1/webhooks/{id}/deliveries",
+            get(webhooks::deliveries::list),
+        )
         .route(
             "/v1/webhooks/{id}/deliveries/{delivery}/replay",
-            post(webhooks::replay),
+            post(webhooks::deliveries::replay),
         )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))

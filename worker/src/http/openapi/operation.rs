@@ -299,6 +299,7 @@ impl Operation {
             Reach::Account => Some(P::UnknownAccount),
             Reach::Thread => Some(P::UnknownThread),
             Reach::Message => Some(P::UnknownMessage),
+            Reach::Webhook => Some(P::UnknownWebhook),
             Reach::List | Reach::Nobody | Reach::Cluster => None,
         });
         if self.method != "GET" {

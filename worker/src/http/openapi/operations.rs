@@ -1,6 +1,7 @@
 //! All operations, in the order in which people read them.
 
 mod accounts;
+mod events;
 mod groups;
 mod keys;
 mod messages;
@@ -24,6 +25,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     (messages::TAG, "What is sent, and files"),
     (threads::TAG, "Conversations, contacts, what was said"),
     (groups::TAG, "Groups, carried out by their account's owner"),
+    (events::TAG, "What happens, as streams and to webhooks"),
     (keys::TAG, "Who may do what, and who did"),
 ];
 
@@ -35,6 +37,7 @@ pub(super) fn all() -> Vec<Operation> {
         messages::operations(),
         threads::operations(),
         groups::operations(),
+        events::operations(),
         keys::operations(),
     ]
     .into_iter()

@@ -178,7 +178,7 @@ pub(in crate::http) async fn create(
             "there is a session of this name: POST /compat/waha/api/sessions/{name}/start starts it",
         ));
     }
-    let (id, _) = api.create_account(name, None, None).await?;
+    let (id, _) = api.create_account(name, None, None, |_| Ok(None)).await?;
     tracing::info!(account.id = %id, "account created");
     if !body.start {
         accounts::put_off(&api, &id, Desired::Stopped).await?;

@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 
-use super::super::operation::{Operation, integer, operation};
+use super::super::operation::{Operation, boolean, integer, operation};
 use crate::http::problem::ProblemKind as P;
-use crate::http::{account_qr, accounts, debug, history, linking};
+use crate::http::{account_qr, accounts, debug, history, linking, sessions};
 use crate::model::Status;
 
 pub(super) const TAG: &str = "Accounts";
@@ -32,7 +32,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "Creates an account that is to run at once",
         )
         .takes::<accounts::NewAccount>()
-        .answers::<accounts::AccountView>(StatusCode::CREATED, "It is there"),
+        .answers::<accounts::MadeAccount>(StatusCode::CREATED, "It is there"),
         op("GET", "/v1/accounts/{id}", "readAccount", "One account")
             .answers::<accounts::AccountView>(StatusCode::OK, "As it is now"),
         op(
@@ -125,6 +125,32 @@ pub(super) fn operations() -> Vec<Operation> {
         .takes::<linking::PasskeyStep>()
         .answers_nothing(StatusCode::ACCEPTED, "Passed on")
         .fails(&[P::AccountState, P::RefusedByWhatsapp, P::OwnerSilent]),
+        op(
+            "PUT",
+            "/v1/accounts/{id}/session",
+            "importSession",
+            "Takes a session of Baileys, or says what it would take",
+        )
+        .about(
+            "A zip, tar or tar.gz of a `useMultiFileAuthState` folder, or documents as JSON, for an \
+             account that is new or not linked. Without `write` only a report is made.",
+        )
+        .query("write", "Import it", boolean())
+        .query("stopped", "Keep the account stopped", boolean())
+        .query("ahead", "Counters that sending chains are moved ahead by", integer())
+        .takes_file()
+        .answers::<sessions::ImportView>(StatusCode::OK, "What it holds, and what was done")
+        .fails(&[P::BodyTooLarge, P::AccountState]),
+        op(
+            "POST",
+            "/v1/accounts/{id}/session/export",
+            "exportSession",
+            "The session of a stopped account as Baileys' files",
+        )
+        .about("The account is `needs_import` afterwards.")
+        .query("baileys", "6 or 7; 7 unless given", integer())
+        .answers_as(StatusCode::OK, "A zip", &["application/zip"])
+        .fails(&[P::UnknownAccount, P::AccountState]),
         op(
             "GET",
             "/debug/accounts/{id}",

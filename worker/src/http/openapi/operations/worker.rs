@@ -55,6 +55,14 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         op(
             "GET",
+            "/metrics",
+            "readMetrics",
+            "What the worker counts, for Prometheus",
+        )
+        .about("Public with --metrics-public.")
+        .answers_as(StatusCode::OK, "All metrics", &["text/plain"]),
+        op(
+            "GET",
             "/v1/workers",
             "listWorkers",
             "The worker sessions that have not ended",
