@@ -48,6 +48,9 @@ WITHOUT_SUCCESS = {
     "readPasskeyStep": "nothing that plays WhatsApp asks for a passkey",
     "answerPasskeyStep": "nothing that plays WhatsApp asks for a passkey",
     "downloadFile": "the phones of this scene send no files: integration::media does",
+    "followEventsBySocket": "begins with 101, not with an answer: integration::events does",
+    "replayDelivery": "no delivery has come to its end here: integration::webhooks does",
+    "importSession": "takes a whole session of Baileys: integration::moving does",
 }
 
 
@@ -85,6 +88,9 @@ class Run:
             for name, value in (case.headers or {}).items()
             if name.lower() not in ("x-api-key", "authorization")
         }
+        if operation_id == "followEvents":
+            # A page: a stream has no end.
+            headers["Accept"] = "application/json"
         try:
             response = case.call(
                 base_url=next(self.bases), session=self.session, headers=headers, timeout=60
@@ -139,6 +145,7 @@ class Run:
             ("/threads/", "thread"),
             ("/messages/", "outgoing"),
             ("/keys/", "apiKey"),
+            ("/webhooks/", "webhook"),
         ]:
             if part in path:
                 return kind
@@ -210,7 +217,8 @@ def recipes(run):
         "listWorkers", "listAccounts", "readAccount", "readAccountHistory", "readQrCode",
         "inspectAccount", "listThreads", "listContacts", "listMessages", "readReceipts",
         "listGroups", "readGroup", "listKeys", "readKey", "listAudit", "listDoNotContact",
-        "readOutgoingMessage", "markRead", "watchPresence",
+        "readOutgoingMessage", "markRead", "watchPresence", "readMetrics", "followEvents",
+        "listWebhooks", "readWebhook", "testWebhook", "listDeliveries",
     ]:
         run.recipe(plain)
     run.recipe("readAccountHistory", query={"of": "status"})
@@ -245,7 +253,11 @@ def recipes(run):
     run.recipe("leaveGroup")
     key = run.recipe("createKey", body={"name": "made", "scopes": ["read"]}, **as_json)
     run.recipe("revokeKey", path_parameters={"id": key.get("id", "none")})
+    hook = run.recipe("createWebhook", body={"url": scene["receiver"]}, **as_json)
+    run.recipe("changeWebhook", body={"name": "changed"}, **as_json)
+    run.recipe("deleteWebhook", path_parameters={"id": hook.get("id", "none")})
     run.recipe("releaseAccount")
+    run.recipe("exportSession", path_parameters={"id": scene["quiet"]})
 
 
 def run_client(scene):

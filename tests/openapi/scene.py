@@ -13,6 +13,8 @@ import requests
 # Real processes on a busy machine.
 LIMIT_SECONDS = 120
 CONTACT, OTHER = "4915100000001", "4915100000002"
+# Nobody listens there.
+RECEIVER = "http://127.0.0.1:9/events"
 OWNERS = {"sales": "4915100000011", "quiet": "4915100000012"}
 
 
@@ -90,6 +92,7 @@ def prepare(api, phones):
     api.post(f"/v1/accounts/{quiet}/stop")
     until_status(api, quiet, "stopped")
     spare = {"id": api.post("/v1/accounts", {"name": "spare"})["id"]}
+    webhook = api.post("/v1/webhooks", {"url": RECEIVER})["id"]
     waiting = {"id": api.post("/v1/accounts", {"name": "waiting"})["id"]}
     until_status(api, waiting["id"], "qr_ready")
     return {
@@ -97,6 +100,7 @@ def prepare(api, phones):
         "other": OTHER,
         "pairing": "+4915100000013",
         "quiet": quiet,
+        "receiver": RECEIVER,
         "invitation": invitation,
         "ids": {
             "account": account,
@@ -104,6 +108,8 @@ def prepare(api, phones):
             "message": message,
             "group": kept,
             "outgoing": sent["messageId"],
+            "webhook": webhook,
+            "delivery": "none",
             # Nobody: whoever is on the list is not written to.
             "address": "4915199999999",
         },
@@ -143,7 +149,7 @@ def cluster(binaries):
                 binaries / "worker-sim", "serve", "--worker-id", name,
                 "--data-dir", folder / "data", "--listen", "127.0.0.1:0",
                 "--whatsapp-url", sim["url"], "--whatsapp-media-url", sim["admin"],
-                "--api-rate", "0", "--log-format", "json", log=f"{name}.log",
+                "--api-rate", "0", "--webhook-allow-private", "--log-format", "json", log=f"{name}.log",
             )
             return f"http://{line['addr']}"
 
