@@ -229,7 +229,9 @@ fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode, Failure> {
                     table.row([format!("{name}.{inner_name}"), output::plain(&value)]);
                 }
             }
-            value => table.row([name, output::plain(&value)]),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                table.row([name, output::plain(&value)]);
+            }
         }
     }
     table.print()?;
