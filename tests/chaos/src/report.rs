@@ -115,21 +115,9 @@ impl Report {
         for (kind, times) in &self.faults {
             println!("  {kind:<22} {times:>6}");
         }
-        let counts = &self.counts;
         println!();
-        for (name, number) in [
-            ("sent", counts.sent),
-            ("  delivered", counts.delivered),
-            ("received", counts.received),
-            ("  stored", counts.stored),
-            ("resent", counts.resent),
-            ("lost", counts.lost),
-            ("duplicated", counts.duplicated),
-            ("out of order", counts.out_of_order),
-            ("violations", counts.violations),
-            ("overlaps", self.overlaps),
-            ("takeovers", self.takeovers),
-        ] {
+        let more = [("overlaps", self.overlaps), ("takeovers", self.takeovers)];
+        for (name, number) in self.counts.shown().into_iter().chain(more) {
             println!("  {name:<22} {number:>6}");
         }
         let (time, until) = (self.unowned_max_s, self.unowned_until_s);

@@ -1,22 +1,18 @@
 //! How long nobody owned an account, as the workers' own `/health` shows it: the
 //! store may not answer, and a worker that is dead or stands still shows nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use harness::held;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::stage::Stage;
 
 /// How often the workers are asked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// For an answer that needs nothing of anybody else.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// What was seen.
 pub(crate) struct Watch<'a> {
@@ -66,7 +62,10 @@ impl<'a> Watch<'a> {
         pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             pace.tick().await;
-            let owned = self.owned().await;
+            let cluster = &self.stage.cluster;
+            let running = cluster.running();
+            let running = running.iter().filter_map(|name| cluster.api_of(name).ok());
+            let owned = held::by_any(running).await;
             let now = Instant::now();
             let mut seen = self.lock();
             for account in &self.stage.accounts {
@@ -89,30 +88,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The accounts that some worker says it owns.
-    async fn owned(&self) -> BTreeSet<String> {
-        let cluster = &self.stage.cluster;
-        let running = cluster.running();
-        let asked = running.iter().filter_map(|name| cluster.api_of(name).ok());
-        let answers = asked.map(async |api| timeout(ANSWER_LIMIT, api.health()).await);
-        let answers: Vec<_> = join_all(answers).await;
-        let leases = answers.iter().flatten().flatten().map(leases);
-        leases.flatten().collect()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn leases(health: &Value) -> Vec<String> {
-    let is_alive = matches!(
-        health["lock"]["state"].as_str(),
-        Some("active" | "suspended" | "draining")
-    );
-    let leases = health["lock"]["leases"].as_array().filter(|_| is_alive);
-    let leases = leases.into_iter().flatten();
-    leases
-        .filter_map(|lease| lease["accountId"].as_str().map(str::to_owned))
-        .collect()
 }

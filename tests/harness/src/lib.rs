@@ -14,6 +14,7 @@
 //! | [`api`] | the worker's HTTP API, as a client sees it |
 //! | [`wait`] | waiting for a condition with a deadline |
 //! | [`ownership`] | what the ownership history tells: time unowned, overlaps |
+//! | [`held`] | who says now that it owns what |
 //! | [`logins`] | when accounts were connected, as the simulated server saw it |
 //! | [`ledger`] | the counts, of `tests/history`: sent, received, stored, lost, duplicated, … |
 //!
@@ -32,6 +33,7 @@ pub mod binary;
 pub mod build;
 pub mod chat;
 pub mod cluster;
+pub mod held;
 pub mod log;
 pub mod logins;
 pub mod ownership;

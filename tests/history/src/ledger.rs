@@ -103,6 +103,21 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Those that are shown, with their names in a table.
+    pub fn shown(&self) -> [(&'static str, usize); 9] {
+        [
+            ("sent", self.sent),
+            ("  delivered", self.delivered),
+            ("received", self.received),
+            ("  stored", self.stored),
+            ("resent", self.resent),
+            ("lost", self.lost),
+            ("duplicated", self.duplicated),
+            ("out of order", self.out_of_order),
+            ("violations", self.violations),
+        ]
+    }
+
     /// The counts that must be 0 and are not.
     pub fn faults(&self) -> Vec<(&'static str, u64)> {
         let count = |number: usize| number as u64;

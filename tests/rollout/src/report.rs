@@ -145,21 +145,9 @@ impl Report {
                 account.moves, account.handed_off_max_s, account.unowned_max_s
             );
         }
-        let counts = &self.counts;
         println!();
-        for (name, number) in [
-            ("sent", counts.sent),
-            ("  delivered", counts.delivered),
-            ("received", counts.received),
-            ("  stored", counts.stored),
-            ("resent", counts.resent),
-            ("lost", counts.lost),
-            ("duplicated", counts.duplicated),
-            ("out of order", counts.out_of_order),
-            ("violations", counts.violations),
-            ("overlaps", self.overlaps),
-            ("restarts", self.restarts),
-        ] {
+        let more = [("overlaps", self.overlaps), ("restarts", self.restarts)];
+        for (name, number) in self.counts.shown().into_iter().chain(more) {
             println!("  {name:<14} {number:>6}");
         }
         println!("  memory of the pods: {:?} MiB\n", self.resident_mib);

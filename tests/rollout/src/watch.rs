@@ -1,22 +1,18 @@
 //! How long nobody owned an account, as the pods' own `/health` shows it: a pod
 //! that is dead or stands still shows nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-use serde_json::Value;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use harness::held;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::stage::Stage;
 
 /// How often the pods are asked: so exact are the times.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-
-/// For an answer that needs nothing of anybody else.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// What was seen.
 pub(crate) struct Watch<'a> {
@@ -60,7 +56,8 @@ impl<'a> Watch<'a> {
         pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             pace.tick().await;
-            let owned = self.owned().await;
+            let pods = self.stage.service.pods().into_values();
+            let owned = held::by_any(pods.map(|pod| pod.api)).await;
             let now = Instant::now();
             let mut seen = self.lock();
             for account in &self.stage.accounts {
@@ -77,33 +74,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The accounts that some pod says it owns.
-    async fn owned(&self) -> BTreeSet<String> {
-        let pods = self.stage.service.pods().into_values();
-        let answers = pods.map(async |pod| timeout(ANSWER_LIMIT, pod.api.health()).await);
-        let answers: Vec<_> = join_all(answers).await;
-        answers
-            .iter()
-            .flatten()
-            .flatten()
-            .flat_map(leases)
-            .collect()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn leases(health: &Value) -> Vec<String> {
-    let is_alive = matches!(
-        health["lock"]["state"].as_str(),
-        Some("active" | "suspended" | "draining")
-    );
-    let leases = health["lock"]["leases"].as_array().filter(|_| is_alive);
-    leases
-        .into_iter()
-        .flatten()
-        .filter_map(|lease| lease["accountId"].as_str().map(str::to_owned))
-        .collect()
 }
