@@ -158,6 +158,8 @@ pub struct Heartbeat {
     beat: i64,
     /// The oldest attempt of the next beat whose outcome is unknown.
     doubt: Option<Boottime>,
+    /// What is asked for, from the begin on: nothing asked before it runs is missed.
+    wanted: watch::Receiver<SessionState>,
 }
 
 /// What one attempt at a beat came to.
@@ -215,6 +217,7 @@ impl Heartbeat {
         let heartbeat = Self {
             version: commit.update_times[0],
             parts,
+            wanted: vitals.wanted.subscribe(),
             vitals: Arc::clone(&vitals),
             beat: 0,
             doubt: None,
@@ -238,7 +241,6 @@ impl Heartbeat {
     }
 
     async fn beat(mut self) -> SessionState {
-        let mut wanted = self.vitals.wanted.subscribe();
         let clock = Arc::clone(&self.parts.clock);
         let interval = self.parts.config.heartbeat;
         let mut wait = self.parts.rng.jitter(interval, JITTER);
@@ -246,7 +248,7 @@ impl Heartbeat {
             tokio::select! {
                 biased;
                 // The sender lives in `self.vitals`.
-                _ = wanted.changed() => {}
+                _ = self.wanted.changed() => {}
                 () = clock.sleep(wait) => {}
             }
             if !self.has_pulse() {
@@ -284,7 +286,7 @@ impl Heartbeat {
 
     async fn attempt(&mut self) -> Beat {
         let asked_at = self.parts.clock.boottime();
-        let state = *self.vitals.wanted.borrow();
+        let state = *self.wanted.borrow();
         let owned = self.vitals.owned.load(Ordering::Relaxed);
         let fields = worker_session::beat_fields(self.beat + 1, state, owned);
         match self.commit(fields).await {

@@ -204,3 +204,12 @@ async fn a_session_closes_when_it_is_asked_to() {
         Some(SessionState::Closed)
     ));
 }
+
+#[tokio::test]
+async fn what_was_asked_before_it_runs_is_done_at_once() {
+    let world = world().await;
+    world.vitals.want(SessionState::Closed);
+    // The clock stands still: it would wait for the next beat for ever.
+    let state = world.heartbeat.run().now_or_never();
+    assert_eq!(state, Some(SessionState::Closed));
+}
