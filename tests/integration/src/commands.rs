@@ -3,12 +3,13 @@
 
 use std::process::{Output, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use harness::api::Api;
 use harness::binary;
-use harness::scene::{LINK_LIMIT, play};
+use harness::scene::{LINK_LIMIT, Linked, play};
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 
 const FAILED: i32 = 1;
 const USAGE: i32 = 64;
@@ -21,12 +22,19 @@ async fn command(api: &Api, arguments: &[&str]) -> Result<Output> {
 }
 
 async fn run(arguments: &[&str]) -> Result<Output> {
-    let output = Command::new(binary::worker_sim()?)
+    let output = begin(arguments)?.wait_with_output();
+    output.await.context("the program ends")
+}
+
+fn begin(arguments: &[&str]) -> Result<Child> {
+    let child = Command::new(binary::worker_sim()?)
         .args(arguments)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output();
-    output.await.context("the program starts")
+        .spawn();
+    child.context("the program starts")
 }
 
 /// What a command that does what it was asked prints.
@@ -97,22 +105,34 @@ async fn adding_waits_until_the_phone_has_scanned_the_code_that_it_draws() -> Re
         let api = worker.api();
         let phone = scene.account_phone("owner")?;
         let arguments = ["accounts", "add", "mine", "--wait", "2m"];
-        let scanned = async {
-            let id = harness::wait::until("the account is made", LINK_LIMIT, async || {
-                let accounts = api.accounts().await?;
-                let id = accounts.first().map(|account| account.id.clone());
-                Ok(harness::wait::Look::some(id, accounts.len()))
-            })
-            .await?;
-            let linked = harness::scene::Linked { id, phone };
-            scene.scan(api, &linked).await
+        let mut adding = begin(&[&arguments[..], &["--api", api.base()]].concat())?;
+        let mut lines = BufReader::new(adding.stdout.take().context("its output")?).lines();
+        let drawn = async {
+            while let Some(line) = lines.next_line().await? {
+                if line.contains(['█', '▀', '▄']) {
+                    return Ok(());
+                }
+            }
+            bail!("no code was drawn")
         };
-        let (output, scanned) = tokio::join!(command(api, &arguments), scanned);
-        scanned?;
-        let output = output?;
-        let said = printed(&output)?;
+        tokio::time::timeout(LINK_LIMIT, drawn).await??;
+
+        // Not sooner: a phone that is quicker than the command leaves it no code to draw.
+        let id = api
+            .accounts()
+            .await?
+            .first()
+            .context("it is made")?
+            .id
+            .clone();
+        scene.scan(api, &Linked { id, phone }).await?;
+        let mut said = String::new();
+        while let Some(line) = lines.next_line().await? {
+            said.push_str(&line);
+        }
+        let output = adding.wait_with_output().await?;
+        assert!(output.status.success(), "{}", output.status);
         assert!(said.contains("is connected"), "{said}");
-        assert!(said.contains('█') || said.contains('▀'), "a code was drawn");
         let progress = String::from_utf8_lossy(&output.stderr);
         assert!(progress.contains("connected"), "{progress}");
         Ok(())
