@@ -9,6 +9,7 @@ mod export_baileys;
 mod import_baileys;
 mod keys;
 mod operate;
+mod output;
 mod serve;
 mod show_config;
 
@@ -50,9 +51,18 @@ enum Command {
     /// Make or show the key ring that encrypts the sessions
     Keys(keys::KeysCommand),
     /// Check data folder, keys, store, clock and reachability, and say what to do
-    Doctor(Box<Config>),
+    Doctor(Box<doctor::DoctorCommand>),
     /// Show every option with its value in force
     Config(Box<show_config::ConfigCommand>),
+    /// Print the description of the API (OpenAPI 3.1)
+    Openapi,
+    /// Print the completions for a shell
+    #[command(after_help = "For example: worker completions bash > \
+        ~/.local/share/bash-completion/completions/worker")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the program with the process's arguments and environment.
@@ -80,9 +90,21 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Failur
         Some(Command::ImportBaileys(command)) => command.run(),
         Some(Command::ExportBaileys(command)) => command.run(),
         Some(Command::Keys(command)) => command.run(),
-        Some(Command::Doctor(config)) => doctor::run(&config),
+        Some(Command::Doctor(command)) => command.run(),
         Some(Command::Config(command)) => command.run(&matches),
+        Some(Command::Openapi) => {
+            output::text(crate::http::openapi::text())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Completions { shell }) => completions(shell),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "worker", &mut script);
+    output::text(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
@@ -153,6 +175,8 @@ mod tests {
             ),
             (&["--capacity", "0"], "--capacity"),
             (&["dance"], "dance"),
+            (&["completions", "tcsh"], "bash"),
+            (&["accounts", "show"], "<ID>"),
         ] {
             let failure = run_with(arguments).unwrap_err();
             assert_eq!(failure.code, exit::CONFIG, "{failure}");

@@ -107,6 +107,26 @@ impl<'de> Deserialize<'de> for StoreTime {
     }
 }
 
+/// RFC 3339, as above.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for StoreTime {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339, UTC"))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for StoreTime {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+}
+
 struct TimeVisitor;
 
 impl<'de> Visitor<'de> for TimeVisitor {

@@ -22,6 +22,8 @@ mod broken_store;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod conflict;
 #[cfg(test)]
 mod crashes;
@@ -85,5 +87,7 @@ mod stalls;
 mod takeover;
 #[cfg(test)]
 mod traces;
+#[cfg(test)]
+mod waha;
 #[cfg(test)]
 mod webhooks;

@@ -34,10 +34,10 @@ const UNKNOWN_BURST: u32 = 50;
 const USE_NOTED_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Characters of a name.
-const NAME_CHARS_MAX: usize = 100;
+pub const NAME_CHARS_MAX: usize = 100;
 
 /// Accounts that a key is limited to.
-const ACCOUNTS_MAX: usize = 100;
+pub const ACCOUNTS_MAX: usize = 100;
 
 /// What a book works with.
 pub struct KeyBookParts {

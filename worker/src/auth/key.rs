@@ -146,4 +146,47 @@ mod tests {
             assert!(ApiKey::parse(text).is_none(), "{text}");
         }
     }
+
+    /// How long one comparison takes with so many equal first bytes, of many
+    /// that are made one length after the other: the median.
+    #[allow(clippy::disallowed_methods, reason = "it measures real time")]
+    fn medians(key: &ApiKey, equal: &[usize]) -> Vec<u128> {
+        const ROUNDS: usize = 2_001;
+        const REPETITIONS: u32 = 200;
+        let hashes: Vec<KeyHash> = equal
+            .iter()
+            .map(|equal| {
+                let mut bytes = key.hash().0;
+                bytes[*equal..].iter_mut().for_each(|byte| *byte = !*byte);
+                KeyHash(bytes)
+            })
+            .collect();
+        let mut times = vec![Vec::with_capacity(ROUNDS); equal.len()];
+        for _ in 0..ROUNDS {
+            // Interleaved: whatever disturbs the machine disturbs all alike.
+            for (hash, times) in hashes.iter().zip(&mut times) {
+                let began = std::time::Instant::now();
+                for _ in 0..REPETITIONS {
+                    std::hint::black_box(std::hint::black_box(hash).is_of(key));
+                }
+                times.push(began.elapsed().as_nanos());
+            }
+        }
+        let middle = |mut times: Vec<u128>| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        };
+        times.into_iter().map(middle).collect()
+    }
+
+    #[test]
+    #[ignore = "measures time: `cargo nextest run --run-ignored only -E 'test(/equal_first_bytes/)'`"]
+    fn the_time_of_a_comparison_does_not_tell_the_number_of_equal_first_bytes() {
+        let key = ApiKey::generate(&*SeededRng::shared(1));
+        let medians = medians(&key, &[0, 1, 8, 16, 24, 31, 32]);
+        println!("{medians:?} ns for 200 comparisons");
+        let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+        // One that stops at the first difference takes a multiple.
+        assert!(most * 4 < least * 5, "{medians:?}");
+    }
 }

@@ -1,10 +1,21 @@
 //! What a key may do. Pure.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A right.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {

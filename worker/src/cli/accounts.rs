@@ -1,24 +1,23 @@
 //! `worker accounts`: what a person does with accounts, over the API of a
 //! running worker.
 
-use std::io::{IsTerminal, Write};
+mod link;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use self::link::{Screen, link};
 use super::client::Client;
-use crate::config::duration::{format_duration, parse_duration};
+use super::output::{self, Table};
+use crate::config::duration::parse_duration;
 use crate::exit::Failure;
-use crate::qr;
 
-/// How often a command looks again while it waits.
-const POLL: Duration = Duration::from_millis(500);
-/// Bright white on black, whatever the terminal's own colours are.
-const QR_COLOURS: &str = "\u{1b}[97;40m";
-const QR_COLOURS_END: &str = "\u{1b}[0m";
+/// Entries that one request asks for: the most that the API gives.
+const PAGE: u32 = 200;
 
 /// `worker accounts …`
 #[derive(Debug, Args)]
@@ -41,6 +40,9 @@ pub(super) struct AccountsCommand {
         hide_env_values = true
     )]
     api_key: Option<String>,
+    /// Print JSON for programs instead of tables and sentences
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     action: Action,
 }
@@ -48,17 +50,29 @@ pub(super) struct AccountsCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show all accounts
-    List,
+    List {
+        /// Only those of one status, such as needs_qr
+        #[arg(long)]
+        status: Option<String>,
+    },
     /// Create an account, draw its QR code and wait until it is connected
     Add {
         /// What to call it
         name: String,
+        /// Its number, with country code: for a pairing code
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
         /// Only create it; its QR code is on the worker's page
         #[arg(long)]
         no_wait: bool,
         /// Give up after this time
         #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
         wait: Duration,
+    },
+    /// Show one account in full
+    Show {
+        /// Id of the account
+        id: String,
     },
     /// Draw the QR code of an account and wait until it is connected
     Qr {
@@ -78,8 +92,24 @@ enum Action {
         /// Id of the account
         id: String,
     },
+    /// Make an account begin anew, whatever it does now
+    Restart {
+        /// Id of the account
+        id: String,
+    },
+    /// Ask the worker that owns an account to hand it off to another
+    Release {
+        /// Id of the account
+        id: String,
+    },
+    /// Unlink an account from its phone; conversations are kept
+    Logout {
+        /// Id of the account
+        id: String,
+    },
 }
 
+/// An account, as far as these commands look at it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Account {
@@ -103,75 +133,118 @@ struct LastError {
 
 #[derive(Debug, Deserialize)]
 struct AccountPage {
-    accounts: Vec<Account>,
+    accounts: Vec<Value>,
     next: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Qr {
-    qr: String,
-    seq: i64,
+impl Account {
+    fn read(found: &Value) -> Result<Self, Failure> {
+        Self::deserialize(found)
+            .map_err(|error| Failure::new(1, format!("this is no account of a worker: {error}")))
+    }
 }
 
 impl AccountsCommand {
     /// Runs the command.
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let client = Client::new(&self.api, self.api_key);
+        let json = self.json;
         match self.action {
-            Action::List => list(&client),
+            Action::List { status } => list(&client, status.as_deref(), json),
             Action::Add {
                 name,
+                phone,
                 no_wait,
                 wait,
             } => {
-                let account: Account = client.post("/v1/accounts", &json!({ "name": name }))??;
-                println!("created {}", account.id);
-                if no_wait {
-                    Ok(ExitCode::SUCCESS)
-                } else {
-                    link(&client, &account.id, wait)
+                let body = json!({ "name": name, "phone": phone });
+                let created: Value = client.post("/v1/accounts", &body)??;
+                let id = Account::read(&created)?.id;
+                if !json {
+                    println!("created {id}");
+                } else if no_wait {
+                    output::json(&created)?;
+                }
+                match no_wait {
+                    true => Ok(ExitCode::SUCCESS),
+                    false => connect(&client, &id, wait, json),
                 }
             }
-            Action::Qr { id, wait } => link(&client, &id, wait),
-            Action::Start { id } => change(&client, &id, "start"),
-            Action::Stop { id } => change(&client, &id, "stop"),
+            Action::Show { id } => show(&client, &id, json),
+            Action::Qr { id, wait } => connect(&client, &id, wait, json),
+            Action::Start { id } => change(&client, &id, "start", json),
+            Action::Stop { id } => change(&client, &id, "stop", json),
+            Action::Restart { id } => change(&client, &id, "restart", json),
+            Action::Release { id } => change(&client, &id, "release", json),
+            Action::Logout { id } => change(&client, &id, "logout", json),
         }
     }
 }
 
-fn list(client: &Client) -> Result<ExitCode, Failure> {
+fn list(client: &Client, status: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+    let mut first = format!("/v1/accounts?limit={PAGE}");
+    if let Some(status) = status {
+        first = format!("{first}&status={status}");
+    }
     let mut accounts = Vec::new();
-    let mut path = "/v1/accounts?limit=200".to_owned();
+    let mut path = first.clone();
     loop {
         let page: AccountPage = client.get(&path)??;
         accounts.extend(page.accounts);
         match page.next {
-            Some(next) => path = format!("/v1/accounts?limit=200&after={next}"),
+            Some(next) => path = format!("{first}&after={next}"),
             None => break,
         }
     }
-    if accounts.is_empty() {
-        println!("no accounts yet; add one with `worker accounts add NAME`");
+    if json {
+        output::json(&Value::Array(accounts))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let width = |of: fn(&Account) -> &str| accounts.iter().map(|a| of(a).chars().count()).max();
-    let name_width = width(|account| &account.name).unwrap_or(0).max(4);
-    println!(
-        "{:<34}  {:<name_width$}  {:<12}  OWNER",
-        "ID", "NAME", "STATUS"
-    );
-    for account in &accounts {
-        let owner = account.owner.as_ref().map_or("–", |owner| &owner.worker);
-        println!(
-            "{:<34}  {:<name_width$}  {:<12}  {owner}",
-            account.id, account.name, account.status
-        );
+    if accounts.is_empty() {
+        println!("no accounts; add one with `worker accounts add NAME`");
+        return Ok(ExitCode::SUCCESS);
     }
+    let mut table = Table::new(&["ID", "NAME", "STATUS", "OWNER"]);
+    for found in &accounts {
+        let account = Account::read(found)?;
+        let owner = account.owner.map_or("–".to_owned(), |owner| owner.worker);
+        table.row([account.id, account.name, account.status, owner]);
+    }
+    table.print()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn change(client: &Client, id: &str, action: &str) -> Result<ExitCode, Failure> {
-    let account: Account = client.post_empty(&format!("/v1/accounts/{id}/{action}"))??;
+fn show(client: &Client, id: &str, json: bool) -> Result<ExitCode, Failure> {
+    let found: Map<String, Value> = client.get(&format!("/v1/accounts/{id}"))??;
+    if json {
+        output::json(&Value::Object(found))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["WHAT", "VALUE"]);
+    for (name, value) in found {
+        match value {
+            Value::Null => {}
+            Value::Object(inner) => {
+                for (inner_name, value) in inner {
+                    table.row([format!("{name}.{inner_name}"), output::plain(&value)]);
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                table.row([name, output::plain(&value)]);
+            }
+        }
+    }
+    table.print()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn change(client: &Client, id: &str, action: &str, json: bool) -> Result<ExitCode, Failure> {
+    let found: Value = client.post_empty(&format!("/v1/accounts/{id}/{action}"))??;
+    if json {
+        output::json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let account = Account::read(&found)?;
     println!(
         "{} {action}: asked for; it is {} now",
         account.id, account.status
@@ -179,74 +252,15 @@ fn change(client: &Client, id: &str, action: &str) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Draws each QR code as it comes, until the account is connected.
-fn link(client: &Client, id: &str, wait: Duration) -> Result<ExitCode, Failure> {
-    let mut drawn = None;
-    let mut status = String::new();
-    let mut waited = Duration::ZERO;
-    while waited <= wait {
-        let account: Account = client.get(&format!("/v1/accounts/{id}"))??;
-        if account.status != status {
-            status.clone_from(&account.status);
-            eprintln!("{id}: {status}");
-        }
-        match status.as_str() {
-            "connected" => {
-                println!("{id} is connected");
-                return Ok(ExitCode::SUCCESS);
-            }
-            "needs_qr" => {
-                return Err(Failure::new(
-                    1,
-                    format!(
-                        "the QR codes expired before one was scanned: \
-                         `worker accounts start {id}` makes new ones"
-                    ),
-                ));
-            }
-            "logged_out" | "failed" | "stopped" | "needs_import" => {
-                let reason = account
-                    .action_required
-                    .or(account.last_error.map(|error| error.message))
-                    .unwrap_or_else(|| "no reason was given".to_owned());
-                return Err(Failure::new(1, format!("{id} is {status}: {reason}")));
-            }
-            _ => {}
-        }
-        if status == "qr_ready"
-            && let Ok(code) = client.get::<Qr>(&format!("/v1/accounts/{id}/qr"))?
-            && drawn != Some(code.seq)
-        {
-            drawn = Some(code.seq);
-            draw(&code.qr)?;
-        }
-        std::thread::sleep(POLL);
-        waited += POLL;
+fn connect(client: &Client, id: &str, wait: Duration, json: bool) -> Result<ExitCode, Failure> {
+    let mut screen = match json {
+        true => Screen::Error,
+        false => Screen::Output,
+    };
+    let connected = link(client, id, wait, &mut screen)?;
+    match json {
+        true => output::json(&connected)?,
+        false => println!("{id} is connected"),
     }
-    let limit = format_duration(wait);
-    Err(Failure::new(
-        1,
-        format!("{id} is {status}, and not connected after {limit}"),
-    ))
-}
-
-fn draw(code: &str) -> Result<(), Failure> {
-    let drawing = qr::terminal(code).map_err(|error| Failure::new(1, error))?;
-    let coloured = std::io::stdout().is_terminal();
-    let mut out = std::io::stdout().lock();
-    let written = drawing.lines().try_for_each(|line| {
-        if coloured {
-            writeln!(out, "{QR_COLOURS}{line}{QR_COLOURS_END}")
-        } else {
-            writeln!(out, "{line}")
-        }
-    });
-    written
-        .and_then(|()| {
-            writeln!(
-                out,
-                "Scan it in WhatsApp on the phone: Settings, Linked devices, Link a device."
-            )
-        })
-        .map_err(|error| Failure::new(1, format!("the terminal is gone: {error}")))
+    Ok(ExitCode::SUCCESS)
 }

@@ -11,8 +11,10 @@ use coordinator_lib::clock::{Clock, SystemClock};
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::SystemRng;
 use coordinator_lib::store::{StoreError, StoreTime, query_all};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::output::{self, Table};
 use crate::app::backend::Backend;
 use crate::app::{data_dir, key_ring};
 use crate::auth::book::{Import, NewKey};
@@ -69,7 +71,13 @@ enum Action {
         store: StoreConfig,
     },
     /// Show all keys, without their secrets
-    List(StoreConfig),
+    List {
+        /// Print JSON for programs instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        store: StoreConfig,
+    },
     /// Make a key good for nothing, within seconds
     Revoke {
         /// Its id: what stands between the two `_` of the key
@@ -85,7 +93,7 @@ impl Action {
         match self {
             Action::Create { store, .. }
             | Action::Import { store, .. }
-            | Action::List(store)
+            | Action::List { store, .. }
             | Action::Revoke { store, .. } => Some(store),
             Action::Generate => None,
         }
@@ -128,7 +136,7 @@ impl ApiKeysCommand {
                 ..
             } => import(&backend, &file, new_key(name, scopes, accounts)).await,
             Action::Generate => Ok(()),
-            Action::List(_) => list(&backend).await,
+            Action::List { json, .. } => list(&backend, json).await,
             Action::Revoke { id, .. } => revoke(&backend, &id).await,
         };
         backend.close().await;
@@ -211,9 +219,11 @@ async fn create(backend: &Backend, new: NewKey) -> Result<(), Failure> {
     written.map_err(|error| Failure::new(1, format!("the key could not be printed: {error}")))
 }
 
-async fn list(backend: &Backend) -> Result<(), Failure> {
+async fn list(backend: &Backend, as_json: bool) -> Result<(), Failure> {
     let query = queries::api_keys().map_err(failure)?;
     let documents = query_all(backend.store.as_ref(), &query, KEYS_MAX).await;
+    let mut table = Table::new(&["ID", "STATE", "SCOPES", "ACCOUNTS", "NAME"]);
+    let mut values = Vec::new();
     for document in documents.map_err(failure)? {
         let Some(record) = ApiKeyDoc::read_or_skip(&document) else {
             continue;
@@ -229,14 +239,21 @@ async fn list(backend: &Backend) -> Result<(), Failure> {
         } else {
             "valid"
         };
-        println!(
-            "{}  {state:8} {:24} {reach}  {}",
-            record.path.id(),
-            scopes.join(","),
-            key.name
-        );
+        let id = record.path.id().to_owned();
+        values.push(json!({
+            "id": id,
+            "state": state,
+            "scopes": scopes,
+            "accounts": key.accounts,
+            "name": key.name,
+            "createdAt": key.created_at,
+        }));
+        table.row([id, state.to_owned(), scopes.join(","), reach, key.name]);
     }
-    Ok(())
+    match as_json {
+        true => output::json(&Value::Array(values)),
+        false => table.print(),
+    }
 }
 
 async fn revoke(backend: &Backend, id: &str) -> Result<(), Failure> {

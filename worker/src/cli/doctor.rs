@@ -8,17 +8,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use clap::Args;
 use coordinator_lib::clock::{Clock, SystemClock};
 use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
 use coordinator_lib::store::doctor::{self, Check, Finding};
 use coordinator_lib::store::{
-    Collection, CommitOutcome, DocumentStore, Precondition, Query, StoreTime, Value, Write,
-    query_all,
+    Collection, CommitOutcome, DocumentStore, Precondition, Query, StoreTime, Value as StoreValue,
+    Write, query_all,
 };
+use serde_json::{Value, json};
 use session::{HeadDoc, KeyRing};
 use tokio::net::{TcpStream, lookup_host};
 
+use super::output;
 use crate::app::backend::Backend;
 use crate::app::key_ring;
 use crate::config::{Config, StoreConfig, StoreKind};
@@ -34,17 +37,29 @@ const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(30);
 /// This program did not exist before: an earlier clock is not set.
 const BUILT_AFTER: i64 = 1_767_225_600;
 
-/// Runs all checks; fails if one does.
-pub(super) fn run(config: &Config) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(1, format!("no runtime: {error}")))?;
-    Ok(runtime.block_on(examine(config)))
+/// `worker doctor`
+#[derive(Debug, Args)]
+pub(super) struct DoctorCommand {
+    /// Print JSON for programs instead of lines
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: Config,
 }
 
-async fn examine(config: &Config) -> ExitCode {
-    let mut report = Report::default();
+impl DoctorCommand {
+    /// Runs all checks; fails if one does.
+    pub(super) fn run(&self) -> Result<ExitCode, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(1, format!("no runtime: {error}")))?;
+        let report = Report::new(self.json);
+        runtime.block_on(examine(&self.config, report)).end()
+    }
+}
+
+async fn examine(config: &Config, mut report: Report) -> Report {
     let valid = config.validate(whatsapp::SIMULATION);
     report.add(
         "options",
@@ -81,33 +96,50 @@ async fn examine(config: &Config) -> ExitCode {
     }
     report.add("media store", media_store(config).await);
     report.add("whatsapp", reach(config).await);
-    report.end()
+    report
 }
 
 /// Prints findings as they come and remembers whether one is bad.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Report {
     failed: usize,
+    /// For programs: everything at the end.
+    findings: Option<Vec<Value>>,
 }
 
 impl Report {
-    fn add(&mut self, name: &str, finding: Finding) {
-        match finding {
-            Ok(fact) => println!("ok    {name:<13} {fact}"),
-            Err(wrong) => {
-                self.failed += 1;
-                println!("FAIL  {name:<13} {wrong}");
-            }
+    fn new(json: bool) -> Self {
+        Self {
+            failed: 0,
+            findings: json.then(Vec::new),
         }
     }
 
-    fn end(self) -> ExitCode {
-        if self.failed == 0 {
-            println!("All is well.");
-            return ExitCode::SUCCESS;
+    fn add(&mut self, name: &str, finding: Finding) {
+        self.failed += usize::from(finding.is_err());
+        if let Some(findings) = &mut self.findings {
+            findings.push(match finding {
+                Ok(fact) => json!({ "check": name, "ok": true, "detail": fact }),
+                Err(wrong) => json!({ "check": name, "ok": false, "detail": wrong }),
+            });
+            return;
         }
-        println!("{} to look at.", self.failed);
-        ExitCode::FAILURE
+        match finding {
+            Ok(fact) => println!("ok    {name:<13} {fact}"),
+            Err(wrong) => println!("FAIL  {name:<13} {wrong}"),
+        }
+    }
+
+    fn end(self) -> Result<ExitCode, Failure> {
+        match self.findings {
+            Some(findings) => output::json(&Value::Array(findings))?,
+            None if self.failed == 0 => println!("All is well."),
+            None => println!("{} to look at.", self.failed),
+        }
+        Ok(match self.failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        })
     }
 }
 
@@ -213,7 +245,7 @@ async fn write_and_read(store: &dyn DocumentStore) -> Finding {
         .map_err(|error| error.to_string())?;
     let write = Write::Set {
         path: path.clone(),
-        fields: [("schemaVersion".to_owned(), Value::Int(1))].into(),
+        fields: [("schemaVersion".to_owned(), StoreValue::Int(1))].into(),
         precondition: Precondition::Absent,
     };
     let written = store

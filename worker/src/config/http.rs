@@ -38,6 +38,10 @@ pub struct HttpConfig {
     #[arg(long, env = "LEASEHOLD_API_BURST", value_name = "NUMBER", default_value_t = API_BURST)]
     pub api_burst: u32,
 
+    /// Serves the calls of WAHA that are used most, under /compat/waha/api
+    #[arg(long, env = "LEASEHOLD_WAHA_COMPAT")]
+    pub waha_compat: bool,
+
     /// A request that takes longer is given up
     #[arg(long, env = "LEASEHOLD_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub request_timeout: Duration,
@@ -50,6 +54,7 @@ impl Default for HttpConfig {
             insecure_no_auth: false,
             api_rate: API_RATE,
             api_burst: API_BURST,
+            waha_compat: false,
             request_timeout: Duration::from_secs(30),
         }
     }

@@ -18,8 +18,9 @@ pub struct Logged {
 }
 
 /// The event as clients see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
 pub struct EventView<'a> {
     /// Stable: whoever has seen it has seen the event.
     pub id: &'a str,
@@ -33,6 +34,7 @@ pub struct EventView<'a> {
     /// When.
     pub at: StoreTime,
     /// References and facts.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub data: &'a std::collections::BTreeMap<String, String>,
 }
 

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::StoreTime;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
@@ -31,15 +31,28 @@ pub(super) struct QrParameters {
 }
 
 /// A form of the code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+#[schema(as = QrFormat)]
+pub(super) enum Format {
     Json,
     Png,
     Svg,
     /// Half-block characters, for a terminal.
     #[serde(alias = "txt")]
     Text,
+}
+
+/// The code as JSON.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = QrCode)]
+pub(super) struct CodeView {
+    /// What is to be drawn.
+    pub(super) qr: String,
+    /// Counts the codes of a round.
+    seq: i64,
+    expires_at: StoreTime,
 }
 
 /// `GET /v1/accounts/{id}/qr`.
@@ -57,31 +70,45 @@ pub(super) async fn show(
         None => accepted(&headers)?,
     };
     let account = accounts::find(&api, &id).await?.value;
-    let now = StoreTime::from_datetime(api.clock().wall());
-    let Some(sealed) = account
-        .qr
-        .as_ref()
-        .filter(|qr| is_to_scan(&account, qr, now))
-    else {
-        return Err(nothing_to_scan(&account));
-    };
-    let code = open(&api, &id, sealed).await?;
+    let view = present(&api, &id, &account).await?;
+    let code = &view.qr;
     let drawn = match format {
-        Format::Json => {
-            let body = json!({ "qr": code, "seq": sealed.seq, "expiresAt": sealed.expires_at });
-            return Ok(Json(body).into_response());
-        }
-        Format::Png => qr::png(&code).map(|file| typed("image/png", file)),
-        Format::Svg => qr::svg(&code).map(|document| typed("image/svg+xml", document)),
-        Format::Text => qr::terminal(&code).map(|text| typed("text/plain; charset=utf-8", text)),
+        Format::Json => return Ok(Json(view).into_response()),
+        Format::Png => qr::png(code).map(|file| typed("image/png", file)),
+        Format::Svg => qr::svg(code).map(|document| typed("image/svg+xml", document)),
+        Format::Text => qr::terminal(code).map(|text| typed("text/plain; charset=utf-8", text)),
     };
-    drawn.map_err(|error| {
-        tracing::error!(account.id = %id, %error, "a QR code could not be drawn");
-        Problem::new(
-            ProblemKind::Internal,
-            "the code could not be drawn; ask for format=json",
-        )
+    drawn.map_err(|error| not_drawn(&error))
+}
+
+/// The code that is to be scanned now.
+///
+/// # Errors
+/// `nothing_to_scan` with the reason; `stored_data_unreadable`.
+pub(super) async fn present(
+    api: &Api,
+    id: &str,
+    account: &AccountDoc,
+) -> Result<CodeView, Problem> {
+    let now = StoreTime::from_datetime(api.clock().wall());
+    let sealed = account.qr.as_ref();
+    let Some(sealed) = sealed.filter(|qr| is_to_scan(account, qr, now)) else {
+        return Err(nothing_to_scan(account));
+    };
+    Ok(CodeView {
+        qr: open(api, id, sealed).await?,
+        seq: sealed.seq,
+        expires_at: sealed.expires_at,
     })
+}
+
+/// A code that cannot be drawn is a fault.
+pub(super) fn not_drawn(error: &impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "a QR code could not be drawn");
+    Problem::new(
+        ProblemKind::Internal,
+        "the code could not be drawn; ask for it as it is (format=json, format=raw)",
+    )
 }
 
 fn typed(content_type: &'static str, body: impl IntoResponse) -> Response {

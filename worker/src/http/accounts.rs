@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Id, Parameters};
 use super::page::{PageParameters, next_page};
@@ -26,13 +26,14 @@ use crate::model::{
 use crate::supervisor::wanted;
 
 /// Characters of an account's name.
-const NAME_LENGTH_MAX: usize = 100;
+pub(super) const NAME_LENGTH_MAX: usize = 100;
 /// Attempts at a change that others' changes keep getting ahead of.
 const CHANGE_ATTEMPTS_MAX: usize = 8;
 
 /// An account as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Account)]
 pub(super) struct AccountView {
     id: String,
     name: String,
@@ -60,8 +61,9 @@ pub(super) struct AccountView {
 }
 
 /// Who owns an account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Owner)]
 struct OwnerView {
     worker: String,
     session_id: Option<String>,
@@ -71,8 +73,9 @@ struct OwnerView {
 }
 
 /// That there is a QR code; the code itself is at `/v1/accounts/{id}/qr`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PresentQr)]
 struct QrView {
     seq: i64,
     expires_at: StoreTime,
@@ -117,8 +120,16 @@ impl AccountView {
     }
 }
 
+/// A page of accounts, by id.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AccountPage {
+    accounts: Vec<AccountView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
 /// Body of `POST /v1/accounts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
     name: String,
@@ -130,6 +141,33 @@ pub(super) struct NewAccount {
     /// Where its events go.
     #[serde(default)]
     webhook: Option<String>,
+}
+
+/// An account that was just made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MadeAccount {
+    #[serde(flatten)]
+    account: AccountView,
+    /// The webhook for its events, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<MadeWebhook>,
+}
+
+/// A webhook that was just made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MadeWebhook {
+    id: String,
+    /// What signatures are made with: nothing shows it again.
+    secret: String,
+}
+
+impl std::fmt::Debug for MadeWebhook {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MadeWebhook")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `POST /v1/accounts`: creates an account that is to run at once; with
@@ -158,17 +196,20 @@ pub(super) async fn create(
             types: None,
         };
         let (id, secret, _, write) = new.into_write(&api)?;
-        webhook = Some(json!({ "id": id, "secret": secret.expose() }));
+        webhook = Some(MadeWebhook {
+            id,
+            secret: secret.expose().to_owned(),
+        });
         Ok(Some(write))
     };
     let created = api.create_account(name.clone(), phone, proxy.as_ref(), also);
     let (id, account) = created.await?;
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
-    let mut view = json!(AccountView::new(&id, account));
-    if let Some(webhook) = webhook {
-        view["webhook"] = webhook;
-    }
+    let view = MadeAccount {
+        account: AccountView::new(&id, account),
+        webhook,
+    };
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, location)],
@@ -196,10 +237,13 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(grant): Extension<Grant>,
     Parameters(parameters): Parameters<ListParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<AccountPage>, Problem> {
     if let Some(ids) = &grant.accounts {
         let accounts = of_key(&api, ids, parameters.status).await?;
-        return Ok(Json(json!({ "accounts": accounts, "next": null })));
+        return Ok(Json(AccountPage {
+            accounts,
+            next: None,
+        }));
     }
     let query = match parameters.status {
         Some(status) => queries::accounts_with_status(status)?,
@@ -216,9 +260,10 @@ pub(super) async fn list(
         .filter_map(AccountDoc::read_or_skip)
         .map(|record| AccountView::new(record.path.id(), record.value))
         .collect();
-    Ok(Json(
-        json!({ "accounts": accounts, "next": next_page(&page) }),
-    ))
+    Ok(Json(AccountPage {
+        accounts,
+        next: next_page(&page),
+    }))
 }
 
 /// The accounts that a key is limited to, by id.
@@ -251,13 +296,14 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<Acco
 }
 
 /// Body of `PATCH /v1/accounts/{id}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccountChange {
     #[serde(default)]
     name: Option<String>,
     /// Null takes it away.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
     proxy: Option<Option<String>>,
     /// Shown as online while it is connected, or not.
     #[serde(default)]
@@ -349,7 +395,7 @@ pub(super) async fn log_out(State(api): State<Api>, Id(id): Id) -> Result<Respon
 }
 
 /// Wants an account not to run.
-async fn put_off(api: &Api, id: &str, desired: Desired) -> Result<AccountDoc, Problem> {
+pub(super) async fn put_off(api: &Api, id: &str, desired: Desired) -> Result<AccountDoc, Problem> {
     let now = StoreTime::from_datetime(api.clock().wall());
     let names = ["desired", "status", "statusAt", "retryAt", "stage", "qr"];
     change(api, id, &names, |account| {
@@ -485,7 +531,7 @@ fn asked(api: &Api, id: &str, account: AccountDoc, what: &'static str) -> Respon
     (StatusCode::ACCEPTED, Json(AccountView::new(id, account))).into_response()
 }
 
-fn checked_name(name: &str) -> Result<String, Problem> {
+pub(super) fn checked_name(name: &str) -> Result<String, Problem> {
     let name = name.trim();
     let length = name.chars().count();
     if length == 0 || length > NAME_LENGTH_MAX || name.chars().any(char::is_control) {

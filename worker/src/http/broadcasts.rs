@@ -5,20 +5,22 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::extract::{Body, Id};
 use super::message_body::MessageBody;
 use super::messages::{idempotency_key, refusal};
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, ProblemSummary};
 use super::state::Api;
 use crate::outbox::broadcast::{BROADCAST_PEOPLE_MAX, BroadcastRequest, broadcast};
 use crate::outbox::{AcceptParts, NewMessage};
 
 /// Body of `POST /v1/accounts/{id}/broadcasts`: people, and what `POST
 /// …/messages` takes beside `to`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewBroadcast)]
 pub(super) struct BroadcastBody {
     /// By number or address.
     to: Vec<String>,
@@ -57,6 +59,41 @@ impl BroadcastBody {
     }
 }
 
+/// What became of a message to many people.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AcceptedBroadcast)]
+pub(super) struct BroadcastView {
+    account_id: String,
+    messages: Vec<PersonView>,
+}
+
+/// One person's message, or why there is none.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = BroadcastMessage)]
+enum PersonView {
+    Queued(QueuedView),
+    Refused(RefusedView),
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = QueuedForPerson)]
+struct QueuedView {
+    to: String,
+    message_id: String,
+    wa_message_id: String,
+    thread_id: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = RefusedForPerson)]
+struct RefusedView {
+    to: String,
+    error: ProblemSummary,
+}
+
 /// Queues one message for each person. 202 says that all were looked at: each
 /// entry of `messages` has a `messageId`, or an `error` with its `code`.
 ///
@@ -90,16 +127,21 @@ pub(super) async fn send(
         .people
         .into_iter()
         .map(|person| match person.outcome {
-            Ok(accepted) => json!({
-                "to": person.to,
-                "messageId": accepted.message_id,
-                "waMessageId": accepted.wa_message_id,
-                "threadId": accepted.thread_id,
+            Ok(accepted) => PersonView::Queued(QueuedView {
+                to: person.to,
+                message_id: accepted.message_id,
+                wa_message_id: accepted.wa_message_id,
+                thread_id: accepted.thread_id,
             }),
-            Err(error) => json!({ "to": person.to, "error": refusal(error).summary() }),
+            Err(error) => PersonView::Refused(RefusedView {
+                to: person.to,
+                error: refusal(error).summary(),
+            }),
         });
-    let messages: Vec<Value> = messages.collect();
-    let body = json!({ "accountId": request.account_id, "messages": messages });
+    let body = BroadcastView {
+        account_id: request.account_id,
+        messages: messages.collect(),
+    };
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     if outcome.is_repetition {
         let name = HeaderName::from_static("idempotent-replayed");

@@ -5,10 +5,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use coordinator_lib::store::{Query, StoreTime};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
@@ -19,8 +18,9 @@ use crate::model::stored::Record;
 use crate::model::{ContactDoc, Stored, queries};
 
 /// A contact as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Contact)]
 struct ContactView {
     id: String,
     account_id: String,
@@ -52,6 +52,14 @@ impl From<Record<ContactDoc>> for ContactView {
             updated_at: doc.updated_at,
         }
     }
+}
+
+/// A page of contacts.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ContactPage {
+    contacts: Vec<ContactView>,
+    /// The `after` of the next page.
+    next: Option<String>,
 }
 
 /// Which contacts.
@@ -87,7 +95,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Id(account_id): Id,
     Parameters(wanted): Parameters<ContactParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<ContactPage>, Problem> {
     accounts::find(&api, &account_id).await?;
     let query = wanted.query(&account_id)?;
     let page = PageParameters {
@@ -101,7 +109,6 @@ pub(super) async fn list(
         .filter_map(ContactDoc::read_or_skip)
         .map(Into::into)
         .collect();
-    Ok(Json(
-        json!({ "contacts": contacts, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(ContactPage { contacts, next }))
 }

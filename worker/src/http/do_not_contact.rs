@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Parameters};
 use super::page::{PageParameters, next_page};
@@ -16,22 +16,33 @@ use crate::messages::refusals;
 use crate::model::{DoNotContactDoc, Stored, queries};
 
 /// Characters of a note.
-const NOTE_CHARS_MAX: usize = 500;
+pub(super) const NOTE_CHARS_MAX: usize = 500;
 
 /// Body of `PUT /v1/do-not-contact/{address}`.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDoNotContactEntry)]
 pub(super) struct NewEntry {
     #[serde(default)]
     note: Option<String>,
 }
 
 /// An entry as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DoNotContactEntry)]
 struct EntryView {
     address: String,
     note: Option<String>,
     since: StoreTime,
+}
+
+/// A page of the list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DoNotContactPage)]
+pub(super) struct EntryPage {
+    entries: Vec<EntryView>,
+    /// The `after` of the next page.
+    next: Option<String>,
 }
 
 /// `GET /v1/do-not-contact`.
@@ -41,7 +52,7 @@ struct EntryView {
 pub(super) async fn list(
     State(api): State<Api>,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<EntryPage>, Problem> {
     let page = page
         .read(api.store().as_ref(), queries::do_not_contact()?)
         .await?;
@@ -55,9 +66,8 @@ pub(super) async fn list(
             since: record.value.since,
         })
         .collect();
-    Ok(Json(
-        json!({ "entries": entries, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(EntryPage { entries, next }))
 }
 
 /// `PUT /v1/do-not-contact/{address}`: once this is answered nothing more is

@@ -4,7 +4,7 @@
 //! Each takes `accounts` and `types`, and a cursor to go on from that means the
 //! same on every worker.
 
-mod pages;
+pub(super) mod pages;
 mod sse;
 mod ws;
 

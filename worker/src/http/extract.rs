@@ -11,7 +11,7 @@ use super::limits::BODY_BYTES_MAX;
 use super::problem::{Problem, ProblemKind};
 
 /// Longer than every id that this program makes.
-const ID_LENGTH_MAX: usize = 128;
+pub(super) const ID_LENGTH_MAX: usize = 128;
 
 /// A JSON body of a known shape. Unknown fields are refused by the types
 /// themselves (`deny_unknown_fields`).

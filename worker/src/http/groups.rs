@@ -12,10 +12,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 use whatsapp::groups::{
     GROUP_DESCRIPTION_CHARS_MAX, GROUP_MEMBERS_MAX, GROUP_SUBJECT_CHARS_MAX, GroupAnswer,
-    GroupError, GroupRequest, MemberChange,
+    GroupError, GroupRequest, MemberChange, PersonOutcome,
 };
 
 use super::accounts;
@@ -37,7 +37,7 @@ use crate::supervisor::answers::seal_argument;
 const REPLY_LIMIT: Duration = Duration::from_secs(25);
 
 /// People that one request may name.
-const PEOPLE_MAX: usize = GROUP_MEMBERS_MAX - 1;
+pub(super) const PEOPLE_MAX: usize = GROUP_MEMBERS_MAX - 1;
 
 /// After a refusal for asking too often.
 const RATE_RETRY_SECONDS: u32 = 60;
@@ -46,15 +46,16 @@ const RATE_RETRY_SECONDS: u32 = 60;
 const ASKED_TOO_OFTEN: u16 = 429;
 
 /// Bytes of a link that lets people in.
-const INVITATION_BYTES_MAX: usize = 256;
+pub(super) const INVITATION_BYTES_MAX: usize = 256;
 
 /// Longest time after which messages disappear: 90 days, as WhatsApp's clients offer.
-const TIMER_SECONDS_MAX: u32 = 90 * 24 * 60 * 60;
+pub(super) const TIMER_SECONDS_MAX: u32 = 90 * 24 * 60 * 60;
 
 /// A group as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct GroupView {
+#[schema(as = Group)]
+pub(super) struct GroupView {
     id: String,
     account_id: String,
     jid: String,
@@ -94,6 +95,38 @@ impl GroupView {
     }
 }
 
+/// A page of groups.
+#[derive(Serialize, ToSchema)]
+pub(super) struct GroupPage {
+    groups: Vec<GroupView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// What became of each person.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GroupMembersChanged)]
+pub(super) struct PeopleView {
+    people: Vec<PersonOutcome>,
+}
+
+/// A link that lets people into a group.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GroupInvitation)]
+pub(super) struct InvitationView {
+    link: String,
+}
+
+/// A group that the account is in now, or waits for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JoinedGroup)]
+pub(super) struct JoinedView {
+    id: String,
+    jid: String,
+    /// An admin has to agree first.
+    waiting: bool,
+}
+
 /// `GET /v1/accounts/{id}/groups`: the groups that the account is in, without
 /// their members.
 ///
@@ -103,7 +136,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Id(account_id): Id,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<GroupPage>, Problem> {
     accounts::find(&api, &account_id).await?;
     let query = queries::groups(&account_id)?;
     let page = page.read(api.store().as_ref(), query).await?;
@@ -116,20 +149,21 @@ pub(super) async fn list(
             ..GroupView::new(record.path.id(), record.value)
         })
         .collect();
-    Ok(Json(json!({ "groups": groups, "next": next_page(&page) })))
+    let next = next_page(&page);
+    Ok(Json(GroupPage { groups, next }))
 }
 
 /// `GET /v1/groups/{id}`: one group, with its members.
 ///
 /// # Errors
 /// `unknown_group`.
-pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<GroupView>, Problem> {
     let group = find(&api, &id).await?;
-    Ok(Json(GroupView::new(&id, group.value)).into_response())
+    Ok(Json(GroupView::new(&id, group.value)))
 }
 
 /// Body of `POST /v1/accounts/{id}/groups`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewGroup {
     subject: String,
@@ -162,8 +196,9 @@ pub(super) async fn create(
 }
 
 /// Body of `PATCH /v1/groups/{id}`: one of these.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = GroupChange)]
 pub(super) struct GroupPatch {
     subject: Option<String>,
     /// Empty takes it away.
@@ -234,8 +269,9 @@ pub(super) async fn change(
 }
 
 /// Body of `POST /v1/groups/{id}/members`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = GroupMembersChange)]
 pub(super) struct MembersBody {
     /// `add`, `remove`, `promote` or `demote`.
     change: MemberChange,
@@ -252,7 +288,7 @@ pub(super) async fn members(
     State(api): State<Api>,
     Id(id): Id,
     Body(body): Body<MembersBody>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PeopleView>, Problem> {
     let (account_id, group) = place(&api, &id).await?;
     let people = people(&body.people)?;
     if people.is_empty() {
@@ -266,14 +302,17 @@ pub(super) async fn members(
     let GroupAnswer::People { people } = asked(&api, &account_id, &request).await? else {
         return Err(unexpected());
     };
-    Ok(Json(json!({ "people": people })))
+    Ok(Json(PeopleView { people }))
 }
 
 /// `GET /v1/groups/{id}/invitation`: the link that lets people in.
 ///
 /// # Errors
 /// As [`change`].
-pub(super) async fn invitation(State(api): State<Api>, Id(id): Id) -> Result<Json<Value>, Problem> {
+pub(super) async fn invitation(
+    State(api): State<Api>,
+    Id(id): Id,
+) -> Result<Json<InvitationView>, Problem> {
     link(&api, &id, false).await
 }
 
@@ -285,22 +324,23 @@ pub(super) async fn invitation(State(api): State<Api>, Id(id): Id) -> Result<Jso
 pub(super) async fn renew_invitation(
     State(api): State<Api>,
     Id(id): Id,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<InvitationView>, Problem> {
     link(&api, &id, true).await
 }
 
-async fn link(api: &Api, id: &str, renew: bool) -> Result<Json<Value>, Problem> {
+async fn link(api: &Api, id: &str, renew: bool) -> Result<Json<InvitationView>, Problem> {
     let (account_id, group) = place(api, id).await?;
     let request = GroupRequest::Invitation { group, renew };
     let GroupAnswer::Invitation { link } = asked(api, &account_id, &request).await? else {
         return Err(unexpected());
     };
-    Ok(Json(json!({ "link": link })))
+    Ok(Json(InvitationView { link }))
 }
 
 /// Body of `POST /v1/accounts/{id}/groups/join`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = GroupJoin)]
 pub(super) struct JoinBody {
     /// The link, or its code.
     invitation: String,
@@ -315,7 +355,7 @@ pub(super) async fn join(
     State(api): State<Api>,
     Id(account_id): Id,
     Body(body): Body<JoinBody>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<JoinedView>, Problem> {
     let invitation = body.invitation.trim().to_owned();
     if invitation.is_empty() || invitation.len() > INVITATION_BYTES_MAX {
         return Err(invalid("`invitation` is a group's link, or its code"));
@@ -324,8 +364,11 @@ pub(super) async fn join(
     let GroupAnswer::Joined { group, waiting } = asked(&api, &account_id, &request).await? else {
         return Err(unexpected());
     };
-    let id = ids::thread(&account_id, &bare(&group));
-    Ok(Json(json!({ "id": id, "jid": group, "waiting": waiting })))
+    Ok(Json(JoinedView {
+        id: ids::thread(&account_id, &bare(&group)),
+        jid: group,
+        waiting,
+    }))
 }
 
 /// `POST /v1/groups/{id}/leave`: goes out of a group. Its thread stays.

@@ -3,12 +3,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use coordinator_lib::history;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::accounts;
 use super::extract::{Id, Parameters};
@@ -18,8 +17,9 @@ use super::state::Api;
 use crate::model::{EventDoc, Stored, queries};
 
 /// An entry as the coordinator writes it and clients see it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OwnershipChange)]
 struct Entry {
     /// `claimed` or `released`.
     kind: String,
@@ -51,9 +51,10 @@ pub(super) struct HistoryParameters {
 }
 
 /// What is told.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Of {
+#[schema(as = HistoryOf)]
+pub(super) enum Of {
     /// Claims and releases, kept for ever.
     #[default]
     Ownership,
@@ -62,7 +63,7 @@ enum Of {
 }
 
 /// A change of the status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatusChange {
     seq: i64,
@@ -91,6 +92,24 @@ impl StatusChange {
     }
 }
 
+/// A page of one of the two, the latest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HistoryPage {
+    history: Entries,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = HistoryEntries)]
+enum Entries {
+    /// With `of=ownership`.
+    Ownership(Vec<Entry>),
+    /// With `of=status`.
+    Status(Vec<StatusChange>),
+}
+
 /// `GET /v1/accounts/{id}/history`, the latest first.
 ///
 /// # Errors
@@ -99,14 +118,14 @@ pub(super) async fn list(
     State(api): State<Api>,
     Id(id): Id,
     Parameters(parameters): Parameters<HistoryParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<HistoryPage>, Problem> {
     accounts::find(&api, &id).await?;
     let page = PageParameters {
         limit: parameters.limit,
         after: parameters.after,
     };
     let store = api.store().as_ref();
-    let (page, entries) = match parameters.of {
+    let (page, history) = match parameters.of {
         Of::Ownership => {
             let query = history::of(&AccountId::new(id)?)?;
             let page = page.read(store, query).await?;
@@ -115,7 +134,7 @@ pub(super) async fn list(
                 .iter()
                 .map(|document| document.decode::<Entry>())
                 .collect::<Result<Vec<Entry>, _>>()?;
-            (page, json!(entries))
+            (page, Entries::Ownership(entries))
         }
         Of::Status => {
             let page = page.read(store, queries::status_changes(&id)?).await?;
@@ -125,10 +144,9 @@ pub(super) async fn list(
                 .filter_map(EventDoc::read_or_skip)
                 .filter_map(|record| StatusChange::new(record.value))
                 .collect();
-            (page, json!(changes))
+            (page, Entries::Status(changes))
         }
     };
-    Ok(Json(
-        json!({ "history": entries, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(HistoryPage { history, next }))
 }

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Id, Parameters};
 use super::page::{PageParameters, next_page};
@@ -18,9 +18,10 @@ use crate::model::stored::Record;
 use crate::model::{ApiKeyDoc, AuditDoc, Stored, collections, queries};
 
 /// A key as clients see it: without its secret.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct KeyView {
+#[schema(as = Key)]
+pub(super) struct KeyView {
     id: String,
     name: String,
     scopes: Vec<Scope>,
@@ -45,9 +46,31 @@ impl From<Record<ApiKeyDoc>> for KeyView {
     }
 }
 
+/// A page of keys, by id.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeyPage {
+    keys: Vec<KeyView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// A key that was just made.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MadeKey {
+    id: String,
+    /// The key itself: nothing shows it again.
+    key: String,
+    name: String,
+    scopes: Vec<Scope>,
+    accounts: Option<Vec<String>>,
+    created_at: StoreTime,
+}
+
 /// Body of `POST /v1/keys`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewKey)]
 pub(super) struct KeyBody {
     name: String,
     scopes: Vec<Scope>,
@@ -81,20 +104,22 @@ pub(super) async fn create(
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/v1/keys/{}", key.id()))],
-        Json(shown(&key, document)),
+        Json(MadeKey::new(&key, document)),
     )
         .into_response())
 }
 
-fn shown(key: &ApiKey, document: ApiKeyDoc) -> serde_json::Value {
-    json!({
-        "id": key.id(),
-        "key": key.expose().as_str(),
-        "name": document.name,
-        "scopes": document.scopes,
-        "accounts": document.accounts,
-        "createdAt": document.created_at,
-    })
+impl MadeKey {
+    fn new(key: &ApiKey, document: ApiKeyDoc) -> Self {
+        Self {
+            id: key.id().to_owned(),
+            key: key.expose().as_str().to_owned(),
+            name: document.name,
+            scopes: document.scopes,
+            accounts: document.accounts,
+            created_at: document.created_at,
+        }
+    }
 }
 
 /// `GET /v1/keys`: every key, revoked ones too, by id.
@@ -104,7 +129,7 @@ fn shown(key: &ApiKey, document: ApiKeyDoc) -> serde_json::Value {
 pub(super) async fn list(
     State(api): State<Api>,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<KeyPage>, Problem> {
     let page = page
         .read(api.store().as_ref(), queries::api_keys()?)
         .await?;
@@ -114,14 +139,15 @@ pub(super) async fn list(
         .filter_map(ApiKeyDoc::read_or_skip)
         .map(Into::into)
         .collect();
-    Ok(Json(json!({ "keys": keys, "next": next_page(&page) })))
+    let next = next_page(&page);
+    Ok(Json(KeyPage { keys, next }))
 }
 
 /// `GET /v1/keys/{id}`.
 ///
 /// # Errors
 /// `unknown_key`.
-pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<KeyView>, Problem> {
     let found = api.store().get(&[collections::api_key(&id)?]).await?;
     let document = found.documents.iter().flatten().next();
     let record = document.and_then(ApiKeyDoc::read_or_skip);
@@ -149,12 +175,21 @@ fn unknown() -> Problem {
 }
 
 /// An entry of the audit log as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditEntry)]
 struct AuditView {
     id: String,
     #[serde(flatten)]
     entry: AuditDoc,
+}
+
+/// A page of the audit log.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AuditPage {
+    entries: Vec<AuditView>,
+    /// The `after` of the next page.
+    next: Option<String>,
 }
 
 /// `GET /v1/audit`: what was changed with which key, the latest first.
@@ -164,7 +199,7 @@ struct AuditView {
 pub(super) async fn audit(
     State(api): State<Api>,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<AuditPage>, Problem> {
     let page = page.read(api.store().as_ref(), queries::audit()?).await?;
     let entries: Vec<AuditView> = page
         .documents
@@ -175,7 +210,6 @@ pub(super) async fn audit(
             entry: record.value,
         })
         .collect();
-    Ok(Json(
-        json!({ "entries": entries, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(AuditPage { entries, next }))
 }

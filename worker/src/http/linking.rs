@@ -9,12 +9,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use coordinator_lib::store::StoreTime;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::accounts::{self, checked_phone};
 use super::extract::{Body, Id};
@@ -37,12 +37,23 @@ const ASSERTION_BYTES_MAX: usize = 16 * 1024;
 const REFUSED_RETRY_SECONDS: u32 = 60;
 
 /// Body of `POST /v1/accounts/{id}/pairing-code`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PairingCodeRequest)]
 pub(super) struct CodeRequest {
     /// The phone's number [default: the account's].
     #[serde(default)]
     phone: Option<String>,
+}
+
+/// A code to type into the phone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PairingCode)]
+pub(super) struct CodeView {
+    /// Such as `ABCD-1234`.
+    code: String,
+    expires_at: StoreTime,
 }
 
 /// `POST /v1/accounts/{id}/pairing-code`: a code to type into the phone. A
@@ -55,7 +66,7 @@ pub(super) async fn pairing_code(
     State(api): State<Api>,
     Id(id): Id,
     Body(body): Body<CodeRequest>,
-) -> Result<Response, Problem> {
+) -> Result<Json<CodeView>, Problem> {
     let account = accounts::find(&api, &id).await?.value;
     let phone = match (&body.phone, &account.phone) {
         (Some(phone), _) => checked_phone(phone)?,
@@ -90,8 +101,8 @@ pub(super) async fn pairing_code(
             let now = StoreTime::from_datetime(api.clock().wall());
             let expires_at = now.saturating_add(Duration::from_secs(valid_for_seconds));
             let (first, second) = code.split_at_checked(4).unwrap_or((&code, ""));
-            let shown = format!("{first}-{second}");
-            Ok(Json(json!({ "code": shown, "expiresAt": expires_at })).into_response())
+            let code = format!("{first}-{second}");
+            Ok(Json(CodeView { code, expires_at }))
         }
         LinkingReply::Done => Err(failed(LinkingFailure::TimedOut)),
         LinkingReply::Failed { why } => Err(failed(why)),
@@ -121,7 +132,7 @@ pub(super) async fn passkey(State(api): State<Api>, Id(id): Id) -> Result<Json<V
 }
 
 /// Body of `POST /v1/accounts/{id}/passkey`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PasskeyStep {
     /// What `navigator.credentials.get` gave, as `toJSON()` writes it.

@@ -11,9 +11,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreError, StoreTime, Write};
 use futures::StreamExt;
-use serde_json::json;
+use serde::Serialize;
 use session::HeadDoc;
 use tokio::io::AsyncReadExt;
+use utoipa::ToSchema;
 use whatsapp::media::{MediaError, MediaRef};
 
 use super::extract::Ids;
@@ -33,6 +34,16 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// For the next piece of a file that comes: a client that sends nothing is gone.
 const PIECE_LIMIT: Duration = Duration::from_secs(30);
 
+/// A file that was taken.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UploadedFile)]
+pub(super) struct UploadView {
+    pub(super) media_id: String,
+    bytes: u64,
+    mime_type: String,
+}
+
 /// `POST /v1/media`: takes a file, as it is, with its `Content-Type`. 201 says
 /// that it is stored; a message refers to it by its `mediaId`. A file that no
 /// message uses is removed after a while.
@@ -45,8 +56,16 @@ pub(super) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let kept = keep(&api, mime_type(&headers)?, body).await?;
+    Ok((StatusCode::CREATED, Json(kept)).into_response())
+}
+
+/// Keeps a file that is to be sent.
+///
+/// # Errors
+/// As [`upload`].
+pub(super) async fn keep(api: &Api, mime_type: String, body: Body) -> Result<UploadView, Problem> {
     let media = api.media();
-    let mime_type = mime_type(&headers)?;
     let id = ids::media(api.clock().wall(), api.rng().as_ref());
     let mut upload = media.begin(&id).await.map_err(refused)?;
     let bytes = match take(body, &mut upload).await {
@@ -83,8 +102,11 @@ pub(super) async fn upload(
             return Err(error.into());
         }
     }
-    let answer = json!({ "mediaId": id, "bytes": bytes, "mimeType": mime_type });
-    Ok((StatusCode::CREATED, Json(answer)).into_response())
+    Ok(UploadView {
+        media_id: id,
+        bytes,
+        mime_type,
+    })
 }
 
 /// Passes a file on, piece by piece.

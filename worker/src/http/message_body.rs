@@ -2,15 +2,17 @@
 //! of the things that can be sent.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use whatsapp::content::{Contact, LinkPreview, Location, MediaKind, Poll};
 
 use super::problem::{Problem, ProblemKind};
 use crate::model::Change;
 use crate::outbox::NewMessage;
 
-/// See the module.
-#[derive(Deserialize, Serialize)]
+/// A recipient, and one of the things that can be sent.
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewMessage)]
 pub(super) struct MessageBody {
     to: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,8 +41,9 @@ pub(super) struct MessageBody {
     media: Option<MediaBody>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewMessageMedia)]
 struct MediaBody {
     media_id: String,
     kind: MediaKind,
@@ -50,28 +53,32 @@ struct MediaBody {
     file_name: Option<String>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewReaction)]
 struct Reaction {
     message_id: String,
     emoji: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewEdit)]
 struct Edit {
     message_id: String,
     text: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewRevocation)]
 struct Revoke {
     message_id: String,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewVote)]
 struct Vote {
     message_id: String,
     options: Vec<String>,

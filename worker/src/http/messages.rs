@@ -8,7 +8,7 @@ use coordinator_lib::store::{
     CommitOutcome, Document, Fields, Precondition, StoreTime, Value, Write,
 };
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::extract::{Body, Id};
 use super::message_body::MessageBody;
@@ -16,19 +16,20 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::outbox::SendFailure;
 use crate::model::{OutboxDoc, OutboxState, Read, Stored, WaOutboxDoc, collections};
-use crate::outbox::{self, AcceptError, AcceptOutcome, AcceptParts, AcceptRequest};
+use crate::outbox::{self, AcceptError, AcceptOutcome, AcceptParts, AcceptRequest, NewMessage};
 use crate::telemetry::propagation;
 
 /// Characters of an idempotency key.
-const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+pub(super) const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
 /// Attempts at a cancellation that others' changes keep getting ahead of.
 const CANCEL_ATTEMPTS_MAX: usize = 8;
 /// The header that makes a repetition harmless.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An outgoing message as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OutgoingMessage)]
 pub(super) struct MessageView {
     message_id: String,
     account_id: String,
@@ -48,6 +49,18 @@ pub(super) struct MessageView {
     idempotency_key: Option<String>,
 }
 
+/// A message that was queued.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AcceptedMessage)]
+pub(super) struct AcceptedView {
+    pub(super) message_id: String,
+    account_id: String,
+    state: OutboxState,
+    pub(super) wa_message_id: String,
+    thread_id: String,
+}
+
 /// `POST /v1/accounts/{id}/messages`: queues a message. 202 says that it is
 /// stored and will be sent in order, also if this worker dies.
 ///
@@ -61,12 +74,51 @@ pub(super) async fn send(
 ) -> Result<Response, Problem> {
     let fingerprint = body.fingerprint()?;
     let (to, message) = body.message()?;
-    let request = AcceptRequest {
+    let asked = Asked {
         account_id,
         to,
         message,
         fingerprint,
         idempotency_key: idempotency_key(&headers)?,
+    };
+    let (accepted, is_repetition) = accept(&api, asked).await?;
+    let location = format!("/v1/messages/{}", accepted.message_id);
+    let mut response = (
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(accepted),
+    )
+        .into_response();
+    if is_repetition {
+        let name = HeaderName::from_static("idempotent-replayed");
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// What somebody wants to be sent.
+pub(super) struct Asked {
+    pub(super) account_id: String,
+    pub(super) to: String,
+    pub(super) message: NewMessage,
+    /// What is compared where an idempotency key comes again.
+    pub(super) fingerprint: String,
+    pub(super) idempotency_key: Option<String>,
+}
+
+/// Queues a message; true if it was queued before, under the same key.
+///
+/// # Errors
+/// As [`send`].
+pub(super) async fn accept(api: &Api, asked: Asked) -> Result<(AcceptedView, bool), Problem> {
+    let request = AcceptRequest {
+        account_id: asked.account_id,
+        to: asked.to,
+        message: asked.message,
+        fingerprint: asked.fingerprint,
+        idempotency_key: asked.idempotency_key,
         traceparent: propagation::current(),
     };
     let parts = AcceptParts {
@@ -82,27 +134,14 @@ pub(super) async fn send(
         AcceptOutcome::Accepted(accepted) => (accepted, false),
         AcceptOutcome::Repeated(accepted) => (accepted, true),
     };
-    let location = format!("/v1/messages/{}", accepted.message_id);
-    let answer = json!({
-        "messageId": accepted.message_id,
-        "accountId": request.account_id,
-        "state": OutboxState::Queued,
-        "waMessageId": accepted.wa_message_id,
-        "threadId": accepted.thread_id,
-    });
-    let mut response = (
-        StatusCode::ACCEPTED,
-        [(header::LOCATION, location)],
-        Json(answer),
-    )
-        .into_response();
-    if is_repetition {
-        let name = HeaderName::from_static("idempotent-replayed");
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    let answer = AcceptedView {
+        message_id: accepted.message_id,
+        account_id: request.account_id,
+        state: OutboxState::Queued,
+        wa_message_id: accepted.wa_message_id,
+        thread_id: accepted.thread_id,
+    };
+    Ok((answer, is_repetition))
 }
 
 /// The table of refusals.

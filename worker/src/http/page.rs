@@ -7,12 +7,12 @@ use super::problem::{Problem, ProblemKind};
 use crate::model::thread::title_key;
 
 /// Entries of a page unless the client says otherwise.
-const LIMIT_DEFAULT: u32 = 50;
+pub(super) const LIMIT_DEFAULT: u32 = 50;
 /// Entries of the largest page.
-const LIMIT_MAX: u32 = 200;
+pub(super) const LIMIT_MAX: u32 = 200;
 
 /// Characters of a search.
-const SEARCH_CHARS_MAX: usize = 64;
+pub(super) const SEARCH_CHARS_MAX: usize = 64;
 
 /// What is searched for.
 pub(super) enum Search<'a> {

@@ -8,10 +8,12 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::StoreError;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 /// Every kind of error that the API answers with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProblemKind {
     /// The body is no JSON.
     InvalidJson,
@@ -108,6 +110,21 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// The status that goes with it.
+    pub(super) fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// Its stable code.
+    pub(super) fn code(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// What is wrong, in a few words.
+    pub(super) fn title(self) -> &'static str {
+        self.parts().2
+    }
+
     /// Status, stable code and title.
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
@@ -272,6 +289,13 @@ impl ProblemKind {
     }
 }
 
+/// An error that is one of several answers.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(super) struct ProblemSummary {
+    code: &'static str,
+    detail: String,
+}
+
 /// An error answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
@@ -307,9 +331,11 @@ impl Problem {
     }
 
     /// Code and detail, where it is one of several answers.
-    pub(super) fn summary(&self) -> Value {
-        let (_, code, _) = self.kind.parts();
-        json!({ "code": code, "detail": self.detail })
+    pub(super) fn summary(self) -> ProblemSummary {
+        ProblemSummary {
+            code: self.kind.code(),
+            detail: self.detail,
+        }
     }
 
     /// What kind it is.

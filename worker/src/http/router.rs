@@ -15,8 +15,8 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
     account_qr, accounts, broadcasts, contacts, debug, do_not_contact, events, groups, history,
-    keys, limits, linking, media, messages, sessions, start_page, status, threads, trace, webhooks,
-    workers,
+    keys, limits, linking, media, messages, openapi, reference, sessions, start_page, status,
+    threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -24,6 +24,8 @@ use crate::config::{HttpConfig, TelemetryConfig};
 pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Router {
     let routes = Router::new()
         .route("/", get(start_page::show))
+        .route("/docs", get(reference::show))
+        .route("/openapi.json", get(openapi::show))
         .route("/health", get(status::health))
         .route("/livez", get(status::livez))
         .route("/readyz", get(status::readyz))
@@ -93,10 +95,13 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
                 .delete(webhooks::delete),
         )
         .route("/v1/webhooks/{id}/test", post(webhooks::test))
-        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route(
+            "/v1/webhooks/{id}/deliveries",
+            get(webhooks::deliveries::list),
+        )
         .route(
             "/v1/webhooks/{id}/deliveries/{delivery}/replay",
-            post(webhooks::replay),
+            post(webhooks::deliveries::replay),
         )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))
@@ -106,6 +111,10 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .fallback(unknown_route)
         .with_state(api.clone());
 
+    let routes = match config.waha_compat {
+        true => routes.merge(waha_routes(&api)),
+        false => routes,
+    };
     // Files have limits of their own, of bytes and of time; media are not read
     // into memory.
     let files = Router::new()
@@ -123,6 +132,10 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
             limits::time_limit,
         ))
         .with_state(api.clone());
+    let files = match config.waha_compat {
+        true => files.merge(waha_files(&api)),
+        false => files,
+    };
     // The last layer is the outermost.
     let limited = routes
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
@@ -143,6 +156,56 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .layer(CatchPanicLayer::custom(limits::panicked))
         .layer(from_fn_with_state(clock, trace::trace))
         .layer(map_response(common_headers))
+}
+
+/// What programs that were written for WAHA ask for.
+fn waha_routes(api: &Api) -> Router {
+    Router::new()
+        .route(
+            "/compat/waha/api/sessions",
+            get(waha::sessions::list).post(waha::sessions::create),
+        )
+        .route(
+            "/compat/waha/api/sessions/{session}",
+            get(waha::sessions::read),
+        )
+        .route(
+            "/compat/waha/api/sessions/{session}/start",
+            post(waha::sessions::start),
+        )
+        .route(
+            "/compat/waha/api/sessions/{session}/stop",
+            post(waha::sessions::stop),
+        )
+        .route(
+            "/compat/waha/api/sessions/{session}/logout",
+            post(waha::sessions::log_out),
+        )
+        .route(
+            "/compat/waha/api/{session}/auth/qr",
+            get(waha::sessions::qr_code),
+        )
+        .route("/compat/waha/api/{session}/chats", get(waha::chats::list))
+        .route(
+            "/compat/waha/api/{session}/chats/{chat}/messages",
+            get(waha::chats::messages),
+        )
+        .route("/compat/waha/api/sendText", post(waha::sending::text))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(api.clone())
+}
+
+/// Pictures come inside JSON, and are larger than other bodies.
+fn waha_files(api: &Api) -> Router {
+    Router::new()
+        .route("/compat/waha/api/sendImage", post(waha::sending::image))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(
+            limits::TRANSFER_LIMIT,
+            limits::time_limit,
+        ))
+        .with_state(api.clone())
 }
 
 async fn unknown_route() -> Problem {

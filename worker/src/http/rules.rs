@@ -27,12 +27,27 @@ pub(super) enum Reach {
     Message,
     /// The accounts of the webhook in the path.
     Webhook,
-    /// Many accounts: the handler leaves out the others.
+    /// Many accounts, or one that the handler finds: it leaves out the others.
     List,
     /// No account at all.
     Nobody,
     /// The cluster as a whole: not for limited keys.
     Cluster,
+}
+
+impl Reach {
+    /// The name in the API's description.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Reach::Account => "account",
+            Reach::Thread => "thread",
+            Reach::Message => "message",
+            Reach::Webhook => "webhook",
+            Reach::List => "list",
+            Reach::Nobody => "nobody",
+            Reach::Cluster => "cluster",
+        }
+    }
 }
 
 use Reach::{Account, Cluster, List, Message, Nobody, Thread, Webhook};
@@ -45,6 +60,9 @@ const fn key(scope: Scope, reach: Reach) -> Rule {
 /// Method, route, what it needs.
 pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/", Rule::Public),
+    // They describe the program, and hold nothing of anybody.
+    ("GET", "/docs", Rule::Public),
+    ("GET", "/openapi.json", Rule::Public),
     ("GET", "/health", Rule::Public),
     ("GET", "/livez", Rule::Public),
     ("GET", "/readyz", Rule::Public),
@@ -138,6 +156,43 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("DELETE", "/v1/keys/{id}", key(Admin, Cluster)),
     ("GET", "/v1/audit", key(Admin, Cluster)),
     ("GET", "/debug/accounts/{id}", key(Control, Account)),
+    // A session may be named by its account's name: the handlers find it among
+    // those that the key reaches.
+    ("GET", "/compat/waha/api/sessions", key(Read, List)),
+    ("POST", "/compat/waha/api/sessions", key(Control, Cluster)),
+    (
+        "GET",
+        "/compat/waha/api/sessions/{session}",
+        key(Read, List),
+    ),
+    (
+        "POST",
+        "/compat/waha/api/sessions/{session}/start",
+        key(Control, List),
+    ),
+    (
+        "POST",
+        "/compat/waha/api/sessions/{session}/stop",
+        key(Control, List),
+    ),
+    (
+        "POST",
+        "/compat/waha/api/sessions/{session}/logout",
+        key(Control, List),
+    ),
+    (
+        "GET",
+        "/compat/waha/api/{session}/auth/qr",
+        key(Control, List),
+    ),
+    ("GET", "/compat/waha/api/{session}/chats", key(Read, List)),
+    (
+        "GET",
+        "/compat/waha/api/{session}/chats/{chat}/messages",
+        key(Read, List),
+    ),
+    ("POST", "/compat/waha/api/sendText", key(Send, List)),
+    ("POST", "/compat/waha/api/sendImage", key(Send, List)),
 ];
 
 /// What a request to a route needs.
@@ -148,6 +203,11 @@ pub(super) fn of(method: &Method, route: &str) -> Rule {
     } else {
         method.as_str()
     };
+    of_route(method, route)
+}
+
+/// The same, for a method by name.
+pub(super) fn of_route(method: &str, route: &str) -> Rule {
     RULES
         .iter()
         .find(|(known, path, _)| *known == method && *path == route)

@@ -9,8 +9,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::identity::AccountId;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 use whatsapp::baileys::{AHEAD_DEFAULT, Generation, ImportOptions, import};
 
 use super::extract::{Id, Parameters};
@@ -38,6 +39,32 @@ pub(super) struct ImportParameters {
     stopped: bool,
     /// Counters that sending chains are moved ahead by.
     ahead: Option<u32>,
+}
+
+/// What a session holds, and what was done with it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionImport)]
+pub(super) struct ImportView {
+    account: String,
+    /// Its phone number.
+    number: String,
+    outcome: Outcome,
+    /// What was found, by kind.
+    #[schema(value_type = Object)]
+    report: Value,
+}
+
+/// What was done with a session.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SessionImportOutcome)]
+enum Outcome {
+    /// It was only looked at.
+    Checked,
+    /// The account has it now.
+    Imported,
+    /// The account had it already.
+    AlreadyThere,
 }
 
 /// `PUT /v1/accounts/{id}/session`: takes a zip, tar or tar.gz of a
@@ -81,12 +108,12 @@ pub(super) async fn put(
     let (session, files) = read
         .await
         .map_err(|_| Problem::new(ProblemKind::Internal, "reading the session failed"))??;
-    let mut answer = json!({
-        "account": id,
-        "number": session.own.number,
-        "outcome": "checked",
-        "report": session.report,
-    });
+    let mut answer = ImportView {
+        account: id.clone(),
+        number: session.own.number.clone(),
+        outcome: Outcome::Checked,
+        report: json!(session.report),
+    };
     if parameters.write {
         let operator = begin(&api, "import").await?;
         let intake = Intake {
@@ -98,9 +125,9 @@ pub(super) async fn put(
         };
         let outcome = intake.run(&operator).await;
         operator.close().await;
-        answer["outcome"] = match outcome.map_err(intake_problem)? {
-            IntakeOutcome::Imported => json!("imported"),
-            IntakeOutcome::AlreadyThere => json!("already_there"),
+        answer.outcome = match outcome.map_err(intake_problem)? {
+            IntakeOutcome::Imported => Outcome::Imported,
+            IntakeOutcome::AlreadyThere => Outcome::AlreadyThere,
         };
         tracing::info!(account.id = %id, "session of Baileys imported");
     }

@@ -9,10 +9,12 @@ mod accounts;
 mod auth;
 mod bad_input;
 mod events;
+mod health;
 mod media;
 mod messages;
 mod sessions;
 mod status;
+mod waha;
 mod webhooks;
 mod wire;
 

@@ -6,14 +6,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{CommitOutcome, Precondition, Query, StoreTime, Value, Write};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 use whatsapp::Extras;
+use whatsapp::content::{Contact, Location, Media, Poll};
 
 use super::accounts;
 use super::extract::{Body, Id, Ids, Parameters};
 use super::page::{PageParameters, Search, next_page, search};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
+use crate::model::group::PersonReceipts;
 use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
 use crate::model::thread::{MergedThreadDoc, ThreadKind};
@@ -22,8 +24,9 @@ use crate::model::{
 };
 
 /// A thread as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Thread)]
 struct ThreadView {
     id: String,
     account_id: String,
@@ -61,9 +64,37 @@ impl From<Record<ThreadDoc>> for ThreadView {
     }
 }
 
+/// What a message holds that is no text: one of these, or none.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = Held)]
+struct HeldView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Location>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contacts: Option<Vec<Contact>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll: Option<Poll>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: Option<Media>,
+}
+
+impl From<Details> for HeldView {
+    fn from(details: Details) -> Self {
+        let mut held = Self::default();
+        match details {
+            Details::Location(location) => held.location = Some(location),
+            Details::Contacts(contacts) => held.contacts = Some(contacts),
+            Details::Poll(poll) => held.poll = Some(poll),
+            Details::Media(media) => held.media = Some(media),
+        }
+        held
+    }
+}
+
 /// A message of a thread as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Message)]
 struct ThreadMessageView {
     id: String,
     account_id: String,
@@ -76,9 +107,9 @@ struct ThreadMessageView {
     kind: String,
     text: Option<String>,
     #[serde(flatten)]
-    details: Option<Details>,
+    held: HeldView,
     #[serde(flatten)]
-    extras: Option<Extras>,
+    extras: Extras,
     reactions: Vec<ReactionDoc>,
     votes: Vec<VoteDoc>,
     edited_at: Option<StoreTime>,
@@ -110,8 +141,8 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             direction: doc.direction,
             kind: doc.kind,
             text: doc.body,
-            details: doc.details,
-            extras: doc.extras,
+            held: doc.details.map(Into::into).unwrap_or_default(),
+            extras: doc.extras.unwrap_or_default(),
             reactions: shown(doc.reactions),
             votes: doc.votes,
             edited_at: doc.edited_at,
@@ -133,6 +164,39 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
 fn shown(mut reactions: Vec<ReactionDoc>) -> Vec<ReactionDoc> {
     reactions.retain(|reaction| !reaction.emoji.is_empty());
     reactions
+}
+
+/// A page of threads.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ThreadPage {
+    threads: Vec<ThreadView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// A page of messages, the latest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MessagePage {
+    messages: Vec<ThreadMessageView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// Who has got a message, and who has read it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Receipts)]
+pub(super) struct ReceiptsView {
+    people: Vec<PersonReceipts>,
+}
+
+/// That a thread is to be marked as read.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ReadAsked)]
+pub(super) struct ReadView {
+    thread_id: String,
+    account_id: String,
+    read_pending: bool,
 }
 
 /// Which threads.
@@ -173,7 +237,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Id(account_id): Id,
     Parameters(wanted): Parameters<ThreadParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<ThreadPage>, Problem> {
     accounts::find(&api, &account_id).await?;
     let query = wanted.query(&account_id)?;
     let page = PageParameters {
@@ -187,9 +251,8 @@ pub(super) async fn list(
         .filter_map(ThreadDoc::read_or_skip)
         .map(Into::into)
         .collect();
-    Ok(Json(
-        json!({ "threads": threads, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(ThreadPage { threads, next }))
 }
 
 /// `GET /v1/threads/{id}/messages`: the latest first.
@@ -200,7 +263,7 @@ pub(super) async fn messages(
     State(api): State<Api>,
     Id(thread_id): Id,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<MessagePage>, Problem> {
     let thread = find(&api, &thread_id).await?;
     let query = queries::messages_of(thread.path.id())?;
     let page = page.read(api.store().as_ref(), query).await?;
@@ -210,9 +273,8 @@ pub(super) async fn messages(
         .filter_map(MessageDoc::read_or_skip)
         .map(Into::into)
         .collect();
-    Ok(Json(
-        json!({ "messages": messages, "next": next_page(&page) }),
-    ))
+    let next = next_page(&page);
+    Ok(Json(MessagePage { messages, next }))
 }
 
 /// `GET /v1/threads/{id}/messages/{message}/receipts`: who has got a message to
@@ -223,7 +285,7 @@ pub(super) async fn messages(
 pub(super) async fn receipts(
     State(api): State<Api>,
     Ids((thread_id, message_id)): Ids,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<ReceiptsView>, Problem> {
     let paths = [
         collections::message(&thread_id, &message_id)?,
         collections::receipts(&message_id)?,
@@ -237,7 +299,7 @@ pub(super) async fn receipts(
     };
     let known = receipts.as_ref().and_then(ReceiptsDoc::read_or_skip);
     let people = known.map(|record| record.value.people).unwrap_or_default();
-    Ok(Json(json!({ "people": people })))
+    Ok(Json(ReceiptsView { people }))
 }
 
 /// `POST /v1/threads/{id}/read`: asks the owner to mark what came in as read.
@@ -260,12 +322,16 @@ pub(super) async fn mark_read(
         precondition: Precondition::Exists,
     };
     commit(&api, write).await?;
-    let body = json!({ "threadId": thread_id, "accountId": account_id, "readPending": true });
+    let body = ReadView {
+        thread_id,
+        account_id,
+        read_pending: true,
+    };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
 /// Body of `POST /v1/threads/{id}/typing`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Typing {
     typing: bool,
@@ -328,7 +394,7 @@ pub(super) async fn watch_presence(
 }
 
 /// Body of `PATCH /v1/threads/{id}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ThreadChange {
     archived: bool,

@@ -1,21 +1,24 @@
 //! `/v1/webhooks`: where events go, how far they came, what is sent again.
 
+pub(super) mod deliveries;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, StoreTime, Value, Write};
+use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, StoreTime, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
-use super::extract::{Body, Id, Ids, Parameters};
+use super::extract::{Body, Id, Parameters};
 use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::auth::Grant;
 use crate::model::stored::Record;
-use crate::model::webhook::{DeliveryDoc, DeliveryState, LaneDoc};
+use crate::model::webhook::LaneDoc;
 use crate::model::{EventKind, Stored, WebhookDoc, collections, ids, queries};
 use crate::webhooks::Hook;
 use crate::webhooks::address::Endpoint;
@@ -34,9 +37,10 @@ const CHANGE_ATTEMPTS_MAX: usize = 8;
 const LANES_TOGETHER: u32 = 200;
 
 /// A webhook as clients see it: without its secret.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct WebhookView {
+#[schema(as = Webhook)]
+pub(super) struct WebhookView {
     id: String,
     name: String,
     url: String,
@@ -44,6 +48,20 @@ struct WebhookView {
     types: Option<Vec<EventKind>>,
     enabled: bool,
     created_at: Option<StoreTime>,
+    /// What signatures are made with: shown where it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// How far it came with each account: shown for one webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lanes: Option<Vec<LaneView>>,
+}
+
+/// A page of webhooks, by id.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WebhookPage {
+    webhooks: Vec<WebhookView>,
+    /// The `after` of the next page.
+    next: Option<String>,
 }
 
 impl WebhookView {
@@ -56,13 +74,16 @@ impl WebhookView {
             types: doc.types,
             enabled: doc.enabled,
             created_at: doc.created_at.time(),
+            secret: None,
+            lanes: None,
         }
     }
 }
 
 /// How far a webhook came with an account, as clients see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = WebhookLane)]
 struct LaneView {
     account_id: String,
     settled_seq: i64,
@@ -86,45 +107,21 @@ impl From<Record<LaneDoc>> for LaneView {
     }
 }
 
-/// A delivery as clients see it.
-#[derive(Serialize)]
+/// What a receiver said to a made-up event.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeliveryView {
-    id: String,
+#[schema(as = WebhookTest)]
+pub(super) struct TestView {
     event_id: String,
-    account_id: String,
-    #[serde(rename = "type")]
-    kind: EventKind,
-    state: DeliveryState,
-    attempts: i64,
-    status: Option<i64>,
+    delivered: bool,
+    /// Of its answer, if there was one.
+    status: Option<u16>,
     error: Option<String>,
-    at: StoreTime,
-    duration_ms: i64,
-    replay: bool,
-}
-
-impl From<Record<DeliveryDoc>> for DeliveryView {
-    fn from(record: Record<DeliveryDoc>) -> Self {
-        let doc = record.value;
-        Self {
-            id: record.path.id().to_owned(),
-            event_id: collections::event_id(&doc.account_id, doc.seq),
-            account_id: doc.account_id,
-            kind: doc.kind,
-            state: doc.state,
-            attempts: doc.attempts,
-            status: doc.status,
-            error: doc.error,
-            at: doc.at,
-            duration_ms: doc.duration_ms,
-            replay: doc.replay,
-        }
-    }
+    duration_ms: u64,
 }
 
 /// Body of `POST /v1/webhooks`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewWebhook {
     url: String,
@@ -137,7 +134,7 @@ pub(super) struct NewWebhook {
 }
 
 /// Body of `PATCH /v1/webhooks/{id}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WebhookChange {
     #[serde(default)]
@@ -200,8 +197,10 @@ pub(super) async fn create(
         }
     }
     tracing::info!(webhook.id = id, "webhook made");
-    let mut view = json!(WebhookView::new(&id, document));
-    view["secret"] = secret.expose().into();
+    let view = WebhookView {
+        secret: Some(secret.expose().to_owned()),
+        ..WebhookView::new(&id, document)
+    };
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, format!("/v1/webhooks/{id}"))],
@@ -255,7 +254,7 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(grant): Extension<Grant>,
     Parameters(page): Parameters<PageParameters>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<WebhookPage>, Problem> {
     let page = page
         .read(api.store().as_ref(), queries::webhooks()?)
         .await?;
@@ -266,9 +265,10 @@ pub(super) async fn list(
         .filter(|record| is_within(&grant, record.value.accounts.as_deref()))
         .map(|record| WebhookView::new(record.path.id(), record.value))
         .collect();
-    Ok(Json(
-        json!({ "webhooks": webhooks, "next": next_page(&page) }),
-    ))
+    Ok(Json(WebhookPage {
+        webhooks,
+        next: next_page(&page),
+    }))
 }
 
 /// `GET /v1/webhooks/{id}`, with how far it came with each account, the first
@@ -276,7 +276,7 @@ pub(super) async fn list(
 ///
 /// # Errors
 /// `unknown_webhook`.
-pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<WebhookView>, Problem> {
     let record = find(&api, &id).await?;
     let lanes = queries::webhook_lanes(&id)?.limit(LANES_TOGETHER);
     let lanes = api.store().query(&lanes).await?;
@@ -286,9 +286,10 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<impl Into
         .filter_map(LaneDoc::read_or_skip)
         .map(Into::into)
         .collect();
-    let mut view = json!(WebhookView::new(&id, record.value));
-    view["lanes"] = json!(lanes);
-    Ok(Json(view))
+    Ok(Json(WebhookView {
+        lanes: Some(lanes),
+        ..WebhookView::new(&id, record.value)
+    }))
 }
 
 /// `PATCH /v1/webhooks/{id}`: changes what is named. Events wait while it is
@@ -301,7 +302,7 @@ pub(super) async fn change(
     Extension(grant): Extension<Grant>,
     Id(id): Id,
     Body(body): Body<WebhookChange>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Json<WebhookView>, Problem> {
     let url = body.url.as_deref().map(|url| checked_url(&api, url));
     let url = url.transpose()?.map(|endpoint| endpoint.to_string());
     let name = body.name.as_deref().map(checked_name).transpose()?;
@@ -342,11 +343,10 @@ pub(super) async fn change(
             precondition: Precondition::Unchanged(record.update_time),
         };
         if let CommitOutcome::Committed(_) = api.store().commit(vec![write]).await? {
-            let mut view = json!(WebhookView::new(&id, document));
-            if let Some(secret) = &secret {
-                view["secret"] = secret.expose().into();
-            }
-            return Ok(Json(view));
+            return Ok(Json(WebhookView {
+                secret: secret.map(|secret| secret.expose().to_owned()),
+                ..WebhookView::new(&id, document)
+            }));
         }
     }
     Err(Problem::new(
@@ -391,7 +391,7 @@ pub(super) async fn delete(State(api): State<Api>, Id(id): Id) -> Result<Respons
 ///
 /// # Errors
 /// `unknown_webhook`; `stored_data_unreadable`.
-pub(super) async fn test(State(api): State<Api>, Id(id): Id) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn test(State(api): State<Api>, Id(id): Id) -> Result<Json<TestView>, Problem> {
     let snapshot = api.store().get(&[collections::webhook(&id)?]).await?;
     let document = snapshot.documents.iter().flatten().next();
     let document = document.ok_or_else(unknown)?;
@@ -419,92 +419,13 @@ pub(super) async fn test(State(api): State<Api>, Id(id): Id) -> Result<impl Into
         body: Bytes::from(body.to_string()),
     };
     let (outcome, took) = api.post().send_now(&hook, &letter).await;
-    Ok(Json(json!({
-        "eventId": event_id,
-        "delivered": outcome.is_delivered(),
-        "status": outcome.status(),
-        "error": outcome.error(),
-        "durationMs": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-    })))
-}
-
-/// Parameters of `GET /v1/webhooks/{id}/deliveries`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DeliveryParameters {
-    /// Only those that stand so.
-    state: Option<DeliveryState>,
-    // serde cannot flatten into a struct that refuses unknown fields.
-    limit: Option<u32>,
-    after: Option<String>,
-}
-
-/// `GET /v1/webhooks/{id}/deliveries`: what became of events, the latest first.
-///
-/// # Errors
-/// `unknown_webhook`; `invalid_query`.
-pub(super) async fn deliveries(
-    State(api): State<Api>,
-    Id(id): Id,
-    Parameters(parameters): Parameters<DeliveryParameters>,
-) -> Result<impl IntoResponse, Problem> {
-    find(&api, &id).await?;
-    let query = match parameters.state {
-        Some(state) => queries::webhook_deliveries_so(&id, state)?,
-        None => queries::webhook_deliveries(&id)?,
-    };
-    let page = PageParameters {
-        limit: parameters.limit,
-        after: parameters.after,
-    };
-    let page = page.read(api.store().as_ref(), query).await?;
-    let deliveries: Vec<DeliveryView> = page
-        .documents
-        .iter()
-        .filter_map(DeliveryDoc::read_or_skip)
-        .map(Into::into)
-        .collect();
-    Ok(Json(
-        json!({ "deliveries": deliveries, "next": next_page(&page) }),
-    ))
-}
-
-/// `POST /v1/webhooks/{id}/deliveries/{delivery}/replay`: the account's owner
-/// sends the event once more, out of its order.
-///
-/// # Errors
-/// `unknown_delivery`; `event_gone`.
-pub(super) async fn replay(
-    State(api): State<Api>,
-    Ids((id, delivery)): Ids,
-) -> Result<Response, Problem> {
-    let path = collections::webhook_delivery_by_id(&delivery)?;
-    let snapshot = api.store().get(std::slice::from_ref(&path)).await?;
-    let found = snapshot.documents.iter().flatten().next();
-    let record = found
-        .and_then(DeliveryDoc::read_or_skip)
-        .filter(|record| record.value.webhook_id == id)
-        .ok_or_else(|| {
-            Problem::new(
-                ProblemKind::UnknownDelivery,
-                "GET /v1/webhooks/{id}/deliveries lists those that are kept",
-            )
-        })?;
-    let event = collections::event(&record.value.account_id, record.value.seq)?;
-    let event = api.store().get(&[event]).await?;
-    if event.documents.iter().flatten().next().is_none() {
-        return Err(Problem::new(
-            ProblemKind::EventGone,
-            "events are kept for --event-retention; this one is older",
-        ));
-    }
-    let write = Write::Update {
-        path,
-        fields: [("replay".to_owned(), Value::Bool(true))].into(),
-        precondition: Precondition::Exists,
-    };
-    let _ = api.store().commit(vec![write]).await?;
-    Ok(StatusCode::ACCEPTED.into_response())
+    Ok(Json(TestView {
+        event_id,
+        delivered: outcome.is_delivered(),
+        status: outcome.status(),
+        error: outcome.error(),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    }))
 }
 
 async fn find(api: &Api, id: &str) -> Result<Record<WebhookDoc>, Problem> {

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use coordinator_lib::store::StoreTime;
 use coordinator_lib::worker_session::{self, SessionState, WorkerSession};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::state::Api;
@@ -12,11 +13,40 @@ use super::state::Api;
 /// Worker sessions that one answer lists at most: far more than a cluster has.
 const WORKERS_MAX: usize = 10_000;
 
+/// A worker session as clients see it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WorkerSession)]
+struct SessionView {
+    name: String,
+    session_id: String,
+    /// `active`, `draining`, `closed`, `sealed`; `dead` if its heartbeat is too
+    /// old.
+    state: &'static str,
+    heartbeat_age_ms: u64,
+    capacity: u32,
+    owned: u32,
+    started_at: Option<StoreTime>,
+    version: String,
+    address: Option<String>,
+    /// It is the worker that answers.
+    #[serde(rename = "self")]
+    is_self: bool,
+}
+
+/// All of them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WorkerList {
+    workers: Vec<SessionView>,
+    /// Always null: there are no pages.
+    next: Option<String>,
+}
+
 /// `GET /v1/workers`, as the store says: any worker gives the same answer.
 ///
 /// # Errors
 /// The store's failure.
-pub(super) async fn list(State(api): State<Api>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<WorkerList>, Problem> {
     let config = &api.info().lease;
     let mut query = worker_session::living();
     let mut workers = Vec::new();
@@ -25,25 +55,32 @@ pub(super) async fn list(State(api): State<Api>) -> Result<impl IntoResponse, Pr
         for document in &page.documents {
             let session = WorkerSession::read(document, config);
             let is_dead = session.is_dead(page.read_time, config);
-            workers.push(json!({
-                "name": session.name,
-                "sessionId": session.id,
-                "state": if is_dead { "dead" } else { state_name(session.state) },
-                "heartbeatAgeMs": page.read_time.since(session.update_time).as_millis() as u64,
-                "capacity": session.capacity,
-                "owned": session.owned,
-                "startedAt": session.started_at,
-                "version": session.version,
-                "address": session.address,
-                "self": session.id.as_str() == api.worker().session_id(),
-            }));
+            workers.push(SessionView {
+                state: if is_dead {
+                    "dead"
+                } else {
+                    state_name(session.state)
+                },
+                heartbeat_age_ms: page.read_time.since(session.update_time).as_millis() as u64,
+                is_self: session.id.as_str() == api.worker().session_id(),
+                name: session.name,
+                session_id: session.id.as_str().to_owned(),
+                capacity: session.capacity,
+                owned: session.owned,
+                started_at: session.started_at,
+                version: session.version,
+                address: session.address,
+            });
         }
         match page.next {
             Some(cursor) if workers.len() < WORKERS_MAX => query = query.start_after(cursor),
             Some(_) | None => break,
         }
     }
-    Ok(Json(json!({ "workers": workers, "next": null })))
+    Ok(Json(WorkerList {
+        workers,
+        next: None,
+    }))
 }
 
 fn state_name(state: SessionState) -> &'static str {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use coordinator_lib::store::{Fields, StoreError, StoreTime, Value};
 use serde::{Deserialize, Serialize};
 use session::DataKey;
+use utoipa::ToSchema;
 use whatsapp::Proxy;
 
 use super::stored::{SCHEMA_VERSION, Stored};
@@ -164,7 +165,7 @@ impl AccountDoc {
 }
 
 /// What clients want of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Desired {
     /// Connected, or on the way there.
@@ -189,7 +190,18 @@ impl Desired {
 
 /// How an account is, in the names of the API.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -289,7 +301,7 @@ pub struct LadderDoc {
 }
 
 /// A failure, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastError {
     /// What happened; some texts are a contract (the connecting timeout's).
@@ -305,8 +317,9 @@ pub struct LastError {
 }
 
 /// Why a connection ended, under the predecessor's number and name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DisconnectReason)]
 pub struct DisconnectReasonDoc {
     /// For example 428.
     pub code: i64,

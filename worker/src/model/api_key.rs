@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::stored::Stored;
 use crate::auth::Scope;
@@ -33,8 +34,9 @@ pub struct ApiKeyDoc {
 impl Stored for ApiKeyDoc {}
 
 /// `audit/{id}`: something that a client changed, or tried to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Audited)]
 pub struct AuditDoc {
     /// When.
     pub at: StoreTime,

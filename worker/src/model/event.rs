@@ -46,7 +46,7 @@ fn long_ago() -> Stamp {
 }
 
 /// What kinds of things happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum EventKind {
     /// `data`: `threadId`, `messageId`.
     #[serde(rename = "message.received")]

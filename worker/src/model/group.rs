@@ -2,6 +2,7 @@
 
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use whatsapp::groups::GroupRank;
 
 use super::stored::Stored;
@@ -48,7 +49,8 @@ pub struct GroupDoc {
 impl Stored for GroupDoc {}
 
 /// Somebody in a group.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = GroupMember)]
 pub struct MemberDoc {
     /// The address by phone number, where it is known.
     #[serde(default)]
@@ -95,7 +97,7 @@ pub const RECEIPTS_MAX: usize = whatsapp::groups::GROUP_MEMBERS_MAX;
 impl Stored for ReceiptsDoc {}
 
 /// What one person's devices said about a message.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PersonReceipts {
     /// Who, by address.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use whatsapp::content::{Contact, Content, Extras, Location, Media, Poll};
 
 use super::stored::Stored;
@@ -127,8 +128,9 @@ impl Details {
 }
 
 /// Somebody's emoji on a message.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Reaction)]
 pub struct ReactionDoc {
     /// An address, or `me`.
     pub sender: String,
@@ -139,8 +141,9 @@ pub struct ReactionDoc {
 }
 
 /// Somebody's vote in a poll.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Vote)]
 pub struct VoteDoc {
     /// An address, or `me`.
     pub sender: String,
@@ -262,7 +265,7 @@ impl std::fmt::Debug for MessageDoc {
 }
 
 /// Which way a message went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From somebody else.
@@ -273,7 +276,9 @@ pub enum Direction {
 
 /// How far a message has come. The order of the variants is the order of
 /// progress; ends that are no progress (`Failed` …) come last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
     /// Out: accepted, not yet sent.

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::message::{Change, MessageState};
 use super::stored::Stored;
@@ -138,7 +139,7 @@ impl std::fmt::Debug for WaOutboxDoc {
 }
 
 /// Why an attempt failed: a stable code and a sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SendFailure {
     /// For programs: `timed_out`, `rejected`, `not_linked`, …

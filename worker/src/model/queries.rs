@@ -29,6 +29,11 @@ pub fn accounts_unowned(desired: Desired) -> Result<Query, StoreError> {
     Ok(accounts_desired(desired)?.filter("leaseSession", Op::Eq, Value::Null))
 }
 
+/// Accounts of this name.
+pub fn accounts_named(name: &str) -> Result<Query, StoreError> {
+    Ok(accounts()?.filter("name", Op::Eq, text(name)))
+}
+
 /// Accounts of one status, by id.
 pub fn accounts_with_status(status: Status) -> Result<Query, StoreError> {
     Ok(accounts()?.filter("status", Op::Eq, text(status.as_str())))
@@ -344,6 +349,7 @@ mod tests {
             ("accounts", accounts()),
             ("accounts_desired", accounts_desired(Desired::Running)),
             ("accounts_unowned", accounts_unowned(Desired::Running)),
+            ("accounts_named", accounts_named("n")),
             (
                 "accounts_with_status",
                 accounts_with_status(Status::Connected),

@@ -2,6 +2,7 @@
 
 use coordinator_lib::store::StoreTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::stored::Stored;
 
@@ -96,7 +97,7 @@ pub fn title_key(title: &str) -> String {
 }
 
 /// What kind of conversation a thread is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ThreadKind {
     /// With one peer.

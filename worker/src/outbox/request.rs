@@ -21,17 +21,17 @@ use crate::model::{
 };
 
 /// Characters of a name, a title, an address, a poll's option.
-const LINE_CHARS_MAX: usize = 255;
+pub const LINE_CHARS_MAX: usize = 255;
 /// Characters of a question, a description.
-const PARAGRAPH_CHARS_MAX: usize = 1_024;
+pub const PARAGRAPH_CHARS_MAX: usize = 1_024;
 /// Bytes of an address card.
-const VCARD_BYTES_MAX: usize = 16 * 1_024;
+pub const VCARD_BYTES_MAX: usize = 16 * 1_024;
 /// Address cards of one message.
-const CONTACTS_MAX: usize = 10;
+pub const CONTACTS_MAX: usize = 10;
 /// People that one message names.
-const MENTIONS_MAX: usize = 256;
+pub const MENTIONS_MAX: usize = 256;
 /// Bytes of an emoji.
-const EMOJI_BYTES_MAX: usize = 64;
+pub const EMOJI_BYTES_MAX: usize = 64;
 
 /// What is to be sent.
 #[derive(Clone, PartialEq)]

@@ -75,6 +75,7 @@ pub enum Content {
 
 /// What comes with a message, of whatever kind it is.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Extras {
     /// The people it names, by address.
@@ -110,6 +111,7 @@ pub struct Target {
 
 /// A message that is answered.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Quote {
     /// Its WhatsApp id.
@@ -123,6 +125,7 @@ pub struct Quote {
 
 /// What a link leads to.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LinkPreview {
     /// The link, as it stands in the text.
@@ -137,6 +140,7 @@ pub struct LinkPreview {
 
 /// A place.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Location {
     /// Degrees north.
@@ -156,6 +160,8 @@ pub struct Location {
 
 /// An address card.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AddressCard))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contact {
     /// The name shown.
@@ -166,6 +172,7 @@ pub struct Contact {
 
 /// A poll.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Poll {
     /// What is asked.
@@ -179,6 +186,7 @@ pub struct Poll {
 
 /// A file that came with a message: what is said about it, not the file.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Media {
     /// What it is.
@@ -208,6 +216,7 @@ pub struct Media {
 
 /// Kinds of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MediaKind {
     /// A picture.

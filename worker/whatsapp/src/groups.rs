@@ -106,6 +106,7 @@ pub enum GroupRequest {
 
 /// What is done with people of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MemberChange {
     /// They come in.
@@ -157,6 +158,7 @@ pub enum GroupAnswer {
 
 /// What became of one person.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PersonOutcome {
     /// The person's address, by number where it is known.
@@ -207,6 +209,7 @@ pub struct GroupMember {
 
 /// What somebody may do in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GroupRank {
     /// Write, where all may.

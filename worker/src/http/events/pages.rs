@@ -2,8 +2,12 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
+use crate::events::logged::EventView;
 use crate::events::scan::Scan;
 use crate::events::streams::{From, is_behind, oldest};
 use crate::events::{Filter, Logged};
@@ -16,6 +20,24 @@ const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 500;
 /// Readings for one page: a filter may take few of many.
 const READINGS_MAX: usize = 20;
+
+/// A page of the log.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EventPage<'a> {
+    events: Vec<EventView<'a>>,
+    /// The `after` of the next page.
+    next: String,
+}
+
+/// The schema of `limit`.
+pub(in crate::http) fn limit() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(LIMIT_MAX))
+        .default(Some(json!(LIMIT_DEFAULT)))
+        .build()
+}
 
 /// A page: the events after a place, and where to go on.
 pub(super) async fn page(
@@ -61,6 +83,9 @@ pub(super) async fn page(
             }
         }
     }
-    let events: Vec<_> = found.iter().map(Logged::view).collect();
-    Ok(Json(json!({ "events": events, "next": next.to_string() })).into_response())
+    Ok(Json(EventPage {
+        events: found.iter().map(Logged::view).collect(),
+        next: next.to_string(),
+    })
+    .into_response())
 }

@@ -49,6 +49,8 @@ fn path_of(route: &str, account: &str) -> String {
         .replace("{message}", "wam_1")
         .replace("{delivery}", "whk_1-a-1")
         .replace("{address}", "491701234567")
+        .replace("{session}", account)
+        .replace("{chat}", "491701234567@c.us")
 }
 
 /// Whether the guard let it through: what the handler then says is its own.
@@ -63,9 +65,11 @@ fn is_let_through(answer: &Answer) -> bool {
     )
 }
 
+/// Without a limit, and with every route.
 fn unhurried() -> Fixture {
     Fixture::with_config(&HttpConfig {
         api_rate: 0.0,
+        waha_compat: true,
         ..HttpConfig::default()
     })
 }
@@ -243,4 +247,31 @@ async fn metrics_are_for_keys_unless_they_are_public() {
             assert_eq!(answer.status.as_u16(), expected, "{key:?}");
         }
     }
+}
+
+/// What a stranger could learn is what the answer and the work for it tell.
+/// The comparison itself is of hashes, by `subtle`: `auth::key` measures it.
+#[tokio::test]
+async fn however_much_of_a_key_is_right_the_answer_is_the_same() {
+    let fixture = Fixture::new();
+    let key = make(&fixture, None, &[Scope::Admin], None).await;
+    assert_eq!(
+        ask(&fixture, "GET", "/v1/keys", Some(&key)).await.status,
+        200
+    );
+    let secret_at = key.rfind('_').unwrap() + 1;
+    let mut answers = Vec::new();
+    for right in [0, 1, 2, 31, 32, 62, 63] {
+        let at = secret_at + right;
+        let wrong: String = key[at..]
+            .chars()
+            .map(|c| if c == '0' { '1' } else { '0' })
+            .collect();
+        let presented = format!("{}{wrong}", &key[..at]);
+        let answer = ask(&fixture, "GET", "/v1/keys", Some(&presented)).await;
+        answer.problem(401, "unauthorized");
+        answers.push((format!("{:?}", answer.headers), answer.bytes));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
 }

@@ -42,7 +42,7 @@ const PREDECESSOR_KEYS: [&str; 29] = [
     "/errorsByStatus/connecting",
 ];
 
-fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
+pub(super) fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
     let now = StoreTime::from_datetime(api.clock.wall());
     OwnedAccount {
         account_id: id.to_owned(),
@@ -66,7 +66,7 @@ fn owned(api: &Fixture, id: &str, status: Status) -> OwnedAccount {
 
 impl Fixture {
     /// A worker session that has just beaten.
-    fn session(&self) -> SessionSight {
+    pub(super) fn session(&self) -> SessionSight {
         let now = self.clock.boottime();
         SessionSight {
             id: self.worker.session_id(),
