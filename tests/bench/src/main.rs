@@ -13,7 +13,7 @@
 //! | [`peer`] | the same accounts on Baileys |
 //! | [`fleet`] | coordinators alone, on virtual time |
 //! | [`metrics`], [`process`] | what a worker counts, what the kernel counts |
-//! | [`report`], [`stats`] | the table, the ratios |
+//! | [`report`], [`stats`], [`plot`] | the table, the ratios, the bars |
 
 // Real processes, in real time.
 #![allow(clippy::disallowed_methods, reason = "what is measured is real time")]
@@ -28,6 +28,7 @@ mod fleet;
 mod metrics;
 mod options;
 mod peer;
+mod plot;
 mod process;
 mod report;
 mod scenario;
@@ -65,6 +66,9 @@ async fn run(options: &Options) -> Result<bool> {
         }
     };
     report.print();
+    if let Some(folder) = &options.save {
+        report.save(folder)?;
+    }
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
     }

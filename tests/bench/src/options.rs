@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -22,6 +24,9 @@ pub(crate) struct Options {
     /// Print the results as one JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Keep the results in this folder, as SCENARIO.json, and a plot as SCENARIO.svg
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 /// What can be measured.

@@ -1,20 +1,24 @@
 //! What a scenario found: a table, and ratios within the run.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum as _;
 use harness::ledger::Counts;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::options::{Scenario, StoreKind};
+use crate::plot;
 
 /// The last line, with `--json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    scenario: Scenario,
+    pub(crate) scenario: Scenario,
     store: StoreKind,
-    rows: Vec<Map<String, Value>>,
+    pub(crate) rows: Vec<Map<String, Value>>,
     ratios: BTreeMap<&'static str, f64>,
     lost: usize,
     duplicated: usize,
@@ -75,6 +79,26 @@ impl Report {
         self.lost == 0 && self.duplicated == 0 && self.violations == 0
     }
 
+    /// As on the command line.
+    pub(crate) fn scenario_name(&self) -> String {
+        let value = self.scenario.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Keeps it as `SCENARIO.json`, and its plot as `SCENARIO.svg`.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let keep = |end: &str, text: String| {
+            let path = folder.join(self.scenario_name()).with_extension(end);
+            fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+        };
+        keep("json", serde_json::to_string_pretty(self)? + "\n")?;
+        keep("svg", plot::svg(self))
+    }
+
     /// The table and the ratios.
     pub(crate) fn print(&self) {
         let cells: Vec<Vec<String>> = self
@@ -129,7 +153,8 @@ impl Report {
     }
 }
 
-fn shown(value: &Value) -> String {
+/// A cell of the table.
+pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {

@@ -66,7 +66,7 @@ impl<'a> Stage<'a> {
                 }
             }
             StoreKind::Firestore => {
-                let running = Emulator::start(Size::Large).await?;
+                let running = Emulator::start(Size::Huge).await?;
                 setup.generate_keys().await?;
                 let project = emulator::project_id();
                 setup = setup.with(&["--store", "firestore", "--firestore-project", &project]);

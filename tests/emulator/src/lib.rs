@@ -72,14 +72,18 @@ pub enum Size {
     Small,
     /// Minutes of traffic, and answers in time all along.
     Large,
+    /// Half an hour of it: gigabytes of versions, which are collected beside the
+    /// work rather than in pauses that are longer than the workers' patience.
+    Huge,
 }
 
 impl Size {
     /// Java's options. Without a cap on the heap it takes 2 GB at once.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Size::Small => &["-Xmx256m", "-XX:TieredStopAtLevel=1"],
-            Size::Large => &["-Xmx3g"],
+            Size::Small => &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            Size::Large => &["-Xmx3g", "-XX:+UseSerialGC"],
+            Size::Huge => &["-Xmx10g", "-XX:+UseG1GC"],
         }
     }
 }
@@ -231,7 +235,7 @@ fn spawn(jar: &PathBuf, port: u16, size: Size) -> Result<Child> {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "java"])
         .args(size.options())
-        .args(["-XX:+UseSerialGC", "-Duser.language=en", "-cp"])
+        .args(["-Duser.language=en", "-cp"])
         .arg(jar)
         .arg("com.google.cloud.datastore.emulator.firestore.CloudFirestore")
         .args(["--host=127.0.0.1", &format!("--port={port}")])

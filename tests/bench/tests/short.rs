@@ -1,0 +1,117 @@
+//! Every scenario, in short: that it runs to its end, measures each of its
+//! ratios, and loses nothing. Counts, not times: those mean nothing here.
+
+use std::process::Command;
+
+use harness::binary::{self, BINARY_VARIABLE};
+use serde_json::Value;
+
+/// Runs a scenario and yields the object of its last line.
+fn smoke(scenario: &str, ratios: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args([scenario, "--smoke", "--json"])
+        .env(BINARY_VARIABLE, binary::worker_sim().unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let shown = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{shown}");
+    let report: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(report["scenario"], scenario);
+    for count in ["lost", "duplicated", "violations"] {
+        assert_eq!(report[count], 0, "{count}: {shown}");
+    }
+    let measured: Vec<&String> = report["ratios"].as_object().unwrap().keys().collect();
+    assert_eq!(measured, ratios, "{shown}");
+    assert!(!report["rows"].as_array().unwrap().is_empty(), "{shown}");
+    report
+}
+
+fn ratio(report: &Value, name: &str) -> f64 {
+    report["ratios"][name].as_f64().unwrap()
+}
+
+#[test]
+fn failover() {
+    smoke(
+        "failover",
+        &[
+            "sigkill_p50_by_ttl",
+            "sigkill_p99_by_ttl",
+            "sigterm_disconnected_p99_by_2_s",
+            "sigterm_unowned_p99_by_1_s",
+        ],
+    );
+}
+
+#[test]
+fn steady() {
+    let report = smoke(
+        "steady",
+        &["writes_by_naive_at_18", "writes_by_naive_at_200"],
+    );
+    // Virtual time: the same on every machine.
+    assert!(ratio(&report, "writes_by_naive_at_18") < 0.125);
+}
+
+#[test]
+fn inbound() {
+    let report = smoke(
+        "inbound",
+        &[
+            "commits_a_message_alone",
+            "commits_a_message_in_bursts",
+            "noise",
+            "per_cpu_second_by_baileys",
+        ],
+    );
+    // The message, and the flush of its session.
+    assert!(ratio(&report, "commits_a_message_alone") < 3.5);
+}
+
+#[test]
+fn outbound() {
+    smoke(
+        "outbound",
+        &[
+            "per_cpu_second_by_baileys",
+            "post_to_wire_p50_by_commit",
+            "post_to_wire_p50_ms",
+            "post_to_wire_p99_ms",
+        ],
+    );
+}
+
+#[test]
+fn density() {
+    smoke(
+        "density",
+        &[
+            "idle_cpu_by_baileys",
+            "idle_cpu_percent_a_hundred",
+            "mib_an_account",
+            "rss_by_baileys",
+        ],
+    );
+}
+
+#[test]
+fn takeover() {
+    let report = smoke("takeover", &["store_reads", "takeover_by_warm_reconnect"]);
+    assert!(ratio(&report, "store_reads") <= 40.0);
+}
+
+#[test]
+fn scale() {
+    let report = smoke(
+        "scale",
+        &[
+            "all_owned_by_60_s",
+            "conflicts_by_claims",
+            "imbalance",
+            "operations_when_doubled",
+        ],
+    );
+    assert!(ratio(&report, "imbalance") <= 1.0);
+    assert!(ratio(&report, "conflicts_by_claims") <= 0.02);
+}
