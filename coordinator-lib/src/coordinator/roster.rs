@@ -22,6 +22,10 @@ pub const NEIGHBOURS: usize = 3;
 /// Up to so many sessions the roster is read at its configured interval.
 const SMALL_CLUSTER: usize = 10;
 
+/// After a session has come or gone, so many readings follow at that interval
+/// in a cluster of any size.
+const READINGS_OF_A_CHANGE: u32 = 6;
+
 /// Worker sessions as last read.
 #[derive(Debug, Default)]
 pub struct Roster {
@@ -34,6 +38,8 @@ pub struct Roster {
     changed_at: Boottime,
     /// Before which request the last whole reading was made.
     read_at: Option<Boottime>,
+    /// The same of the first one.
+    first_read_at: Option<Boottime>,
 }
 
 impl Roster {
@@ -69,6 +75,7 @@ impl Roster {
         self.sessions = sessions;
         self.version += 1;
         self.read_at = Some(asked_at);
+        self.first_read_at.get_or_insert(asked_at);
         dead
     }
 
@@ -173,8 +180,22 @@ impl Roster {
         self.read_at.is_some() && now - self.changed_at >= settle
     }
 
-    /// How long until the next whole reading: longer in a large cluster.
-    pub fn interval(&self, configured: Duration) -> Duration {
+    /// Whether this worker itself has only just come.
+    pub fn is_new(&self, now: Boottime, configured: Duration) -> bool {
+        let first = self.first_read_at.unwrap_or(now);
+        now - first < configured * READINGS_OF_A_CHANGE
+    }
+
+    /// How long until the next whole reading: longer in a large cluster, unless
+    /// it is just changing. Who takes what follows from who is there, and what
+    /// somebody does not know of waits for that reading; a newcomer knows least.
+    pub fn interval(&self, now: Boottime, configured: Duration) -> Duration {
+        if self.is_new(now, configured) {
+            return configured / 2;
+        }
+        if !self.is_settled(now, configured * READINGS_OF_A_CHANGE) {
+            return configured;
+        }
         let tens = u32::try_from(self.sessions.len().div_ceil(SMALL_CLUSTER)).unwrap_or(u32::MAX);
         configured.saturating_mul(tens.max(1))
     }
@@ -258,5 +279,20 @@ mod tests {
         roster.ended(&dead[0].id, now);
         assert!(!roster.is_settled(now, Duration::from_secs(1)));
         assert_eq!(roster.active(), 1);
+    }
+
+    #[test]
+    fn a_large_cluster_is_read_seldom_unless_it_has_just_changed() {
+        let names: Vec<String> = (0..100).map(|number| format!("w{number:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut large = roster(&names);
+        let configured = Duration::from_secs(10);
+        assert_eq!(large.interval(Boottime::ZERO, configured), configured / 2);
+        let changed = Boottime::ZERO + Duration::from_secs(3_600);
+        assert_eq!(large.interval(changed, configured), 10 * configured);
+        large.ended(&WorkerSessionId::from_text("w007"), changed);
+        assert_eq!(large.interval(changed, configured), configured);
+        let later = changed + configured * READINGS_OF_A_CHANGE;
+        assert_eq!(large.interval(later, configured), 10 * configured);
     }
 }

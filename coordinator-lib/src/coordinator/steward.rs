@@ -49,7 +49,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Before a claim is tried again that another won or that the store refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
 
-/// The first sweep: after the watches have told what they know.
+/// The first sweep: after the watches have told what they know. A newcomer's
+/// next ones come as soon.
 const FIRST_SWEEP: Duration = Duration::from_secs(15);
 
 /// What no watch shows is forgotten after a while: by then somebody has it, or

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{Done, Free, JITTER, Own, SeenBy, Steward};
+use super::{Done, FIRST_SWEEP, Free, JITTER, Own, SeenBy, Steward};
 use crate::call::limited;
 use crate::clock::Boottime;
 use crate::coordinator::feeds;
@@ -30,7 +30,7 @@ impl Steward {
         let about = |interval| now + parts.rng.jitter(interval, JITTER);
         if now >= self.roster_at && !self.reading {
             self.reading = true;
-            self.roster_at = about(self.roster.interval(parts.config.roster_interval));
+            self.roster_at = about(self.roster.interval(now, parts.config.roster_interval));
             let store = Arc::clone(&parts.store);
             self.job(async move { Done::Roster(now, read_roster(&store).await) });
         }
@@ -50,7 +50,12 @@ impl Steward {
             }
         }
         if now >= self.sweep_at && self.roster.read_at().is_some() {
-            self.sweep_at = about(parts.config.sweep_interval);
+            // Those that came together may each have left an account to another.
+            let is_new = self.roster.is_new(now, parts.config.roster_interval);
+            self.sweep_at = about(match is_new {
+                true => FIRST_SWEEP,
+                false => parts.config.sweep_interval,
+            });
             let shards = balance::shards_of(&self.me.session_id.clone(), self.members(), 1);
             self.find(
                 SeenBy::Sweep,
