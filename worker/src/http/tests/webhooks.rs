@@ -206,8 +206,8 @@ async fn a_secret_is_rotated_and_the_old_one_is_good_for_a_stated_time() {
     assert_eq!(until(&at_once.json()), Value::Null);
     for (body, part) in [
         (json!({ "overlapSeconds": 604_801 }), "604800"),
-        (json!({ "overlapSeconds": -1 }), "overlapSeconds"),
-        (json!({ "overlap": "1d" }), "overlap"),
+        (json!({ "overlapSeconds": -1 }), "-1"),
+        (json!({ "overlap": "1d" }), "overlapSeconds"),
     ] {
         let refused = fixture.post(&secret_path, body).await;
         assert!(
