@@ -19,7 +19,8 @@ ROW = re.compile(r"^\| .* \| `([A-Z_]+)` \| (.*) \| (.*) \|$", re.MULTILINE)
 def options():
     """Default and meaning of each variable that the worker reads, as Markdown."""
     text = OPTIONS.read_text(encoding="utf-8")
-    table = text[text.index("<!-- config:begin -->") : text.index("<!-- config:end -->")]
+    # What it is told of its pod is in a table of its own.
+    table = text[text.index("<!-- config:begin -->") : text.index("<!-- resource:end -->")]
     return {name: (default, meaning) for name, default, meaning in ROW.findall(table)}
 
 

@@ -255,6 +255,7 @@ def recipes(run):
     run.recipe("revokeKey", path_parameters={"id": key.get("id", "none")})
     hook = run.recipe("createWebhook", body={"url": scene["receiver"]}, **as_json)
     run.recipe("changeWebhook", body={"name": "changed"}, **as_json)
+    run.recipe("rotateWebhookSecret", body={"overlapSeconds": 60}, **as_json)
     run.recipe("deleteWebhook", path_parameters={"id": hook.get("id", "none")})
     run.recipe("releaseAccount")
     run.recipe("exportSession", path_parameters={"id": scene["quiet"]})

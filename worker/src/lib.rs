@@ -18,6 +18,7 @@
 //! | [`messages`] | what arrives, threads, receipts |
 //! | [`outbox`] | what is to be sent: accepted, pumped, settled |
 //! | [`telemetry`] | logs, traces and metrics |
+//! | [`waha`] | WAHA's words for what there is here |
 //! | [`webhooks`] | events that go to an address of the client's |
 //! | [`sweep`] | records whose time is over |
 //! | [`killpoint`] | where tests end the process; in no shipped binary |
@@ -50,6 +51,7 @@ pub mod sweep;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod waha;
 pub mod webhooks;
 
 /// This program's version.

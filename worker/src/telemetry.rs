@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`logs`] | lines on standard error, with the ids of their trace |
 //! | [`resource`] | who tells it: the worker, its process, its pod |
+//! | [`records`] | the same lines as records for a collector |
 //! | [`spans`] | which spans are exported: sampling, errors, the bounded queue |
 //! | [`export`] | the thread that brings them to a collector |
 //! | [`propagation`] | trace contexts, in and out of the process |
@@ -28,6 +29,7 @@ pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod propagation;
+pub mod records;
 pub mod resource;
 pub mod spans;
 pub mod store;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use thiserror::Error;
@@ -71,8 +74,9 @@ pub enum TelemetryError {
 /// The process's telemetry, as long as it is held.
 pub struct Telemetry {
     exporter: Option<Exporter>,
-    // Both end what they provide when they are dropped.
+    // They end what they provide when they are dropped.
     _traces: Option<SdkTracerProvider>,
+    _logs: Option<SdkLoggerProvider>,
     _metrics: SdkMeterProvider,
 }
 
@@ -100,11 +104,13 @@ pub fn install(
     metrics::install(&meters, registry);
 
     let (queue, spans) = spans::queue(config);
+    let (lines, records) = records::queue(config);
     let exporter = if config.is_exporting() {
         Some(Exporter::start(Export {
             config: config.clone(),
             resource: resource.clone(),
             spans,
+            records,
             metrics: config.exports_metrics().then_some(reader),
         })?)
     } else {
@@ -112,7 +118,7 @@ pub fn install(
     };
     let traces = config.exports_traces().then(|| {
         SdkTracerProvider::builder()
-            .with_resource(resource)
+            .with_resource(resource.clone())
             .with_sampler(spans::KeepErrors::new(config.sampler()))
             .with_span_processor(queue)
             .build()
@@ -128,7 +134,17 @@ pub fn install(
             .with_context_activation(false)
             .with_filter(spans::ours())
     });
-    let subscriber = Registry::default().with(traced).with(logs::layer(log));
+    let logs = config.exports_logs().then(|| {
+        SdkLoggerProvider::builder()
+            .with_resource(resource)
+            .with_log_processor(lines)
+            .build()
+    });
+    let recorded = logs.as_ref().map(|provider| records::layer(provider, log));
+    let subscriber = Registry::default()
+        .with(traced)
+        .with(logs::layer(log))
+        .with(recorded);
     // `try_init` would bring in the `log` facade, which the engine writes to.
     if set_global_default(subscriber).is_err() {
         tracing::debug!("a subscriber is already installed");
@@ -137,6 +153,7 @@ pub fn install(
     Ok(Telemetry {
         exporter,
         _traces: traces,
+        _logs: logs,
         _metrics: meters,
     })
 }

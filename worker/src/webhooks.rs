@@ -13,6 +13,7 @@
 //! | [`schedule`] | when an event is tried again, and when it is given up. Pure |
 //! | [`breaker`] | when a receiver that fails is left alone. Pure |
 //! | [`secret`] | the secret of a webhook, sealed |
+//! | [`body`] | what is posted of an event, in the webhook's format |
 //! | [`client`] | one request: bounded in every way |
 //! | [`hooks`] | the webhooks there are, as the store has them |
 //! | [`post`] | sends for all accounts of a worker, few at a time |
@@ -20,6 +21,7 @@
 //! | [`replays`] | what a client wants to be sent again |
 
 pub mod address;
+pub mod body;
 pub mod breaker;
 pub mod client;
 pub mod config;

@@ -4,11 +4,13 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`span`] | a span as tests look at it |
+//! | [`line`] | a line of the log as tests look at it |
 //! | [`tree`] | the spans of one trace, as a tree for people |
 //! | `service` | the two ways in |
 //!
 //! A collector can also be rude: [`Manner`] says how.
 
+pub mod line;
 mod service;
 pub mod span;
 pub mod tree;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use self::line::Line;
 use self::span::Span;
 
 /// How a collector behaves.
@@ -53,6 +57,7 @@ pub struct Collector {
 pub(crate) struct Received {
     manner: Mutex<Manner>,
     spans: Mutex<Vec<Span>>,
+    lines: Mutex<Vec<Line>>,
     /// Points by the metric's name.
     metrics: Mutex<BTreeMap<String, u64>>,
     /// Everything, as text, to search in.
@@ -110,6 +115,11 @@ impl Collector {
         self.received.spans.lock().clone()
     }
 
+    /// All lines of logs, in the order in which they came.
+    pub fn lines(&self) -> Vec<Line> {
+        self.received.lines.lock().clone()
+    }
+
     /// How many points there were, by the metric's name.
     pub fn metrics(&self) -> BTreeMap<String, u64> {
         self.received.metrics.lock().clone()
@@ -136,6 +146,11 @@ impl Received {
     fn take_spans(&self, request: &ExportTraceServiceRequest) {
         self.note(&format!("{request:?}"));
         self.spans.lock().extend(span::read(request));
+    }
+
+    fn take_lines(&self, request: &ExportLogsServiceRequest) {
+        self.note(&format!("{request:?}"));
+        self.lines.lock().extend(line::read(request));
     }
 
     fn take_metrics(&self, request: &ExportMetricsServiceRequest) {

@@ -8,6 +8,12 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
 use futures::stream;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -63,6 +69,18 @@ impl MetricsService for Service {
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        greet(&self.0).await?;
+        self.0.take_lines(request.get_ref());
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 /// Serves gRPC until it is aborted.
 pub(crate) async fn grpc(listener: TcpListener, received: Arc<Received>) {
     let connections = stream::unfold(listener, async |listener| {
@@ -71,7 +89,8 @@ pub(crate) async fn grpc(listener: TcpListener, received: Arc<Received>) {
     });
     let served = Server::builder()
         .add_service(TraceServiceServer::new(Service(Arc::clone(&received))))
-        .add_service(MetricsServiceServer::new(Service(received)))
+        .add_service(MetricsServiceServer::new(Service(Arc::clone(&received))))
+        .add_service(LogsServiceServer::new(Service(received)))
         .serve_with_incoming(connections)
         .await;
     if let Err(error) = served {
@@ -84,6 +103,7 @@ pub(crate) async fn http(listener: TcpListener, received: Arc<Received>) {
     let router = Router::new()
         .route("/v1/traces", post(traces))
         .route("/v1/metrics", post(metrics))
+        .route("/v1/logs", post(logs))
         .with_state(received);
     if let Err(error) = axum::serve(listener, router).await {
         eprintln!("the collector ended: {error}");
@@ -111,5 +131,17 @@ async fn metrics(State(received): State<Arc<Received>>, body: Bytes) -> (StatusC
         Err(_) => return (StatusCode::BAD_REQUEST, Vec::new()),
     }
     let answer = ExportMetricsServiceResponse::default();
+    (StatusCode::OK, answer.encode_to_vec())
+}
+
+async fn logs(State(received): State<Arc<Received>>, body: Bytes) -> (StatusCode, Vec<u8>) {
+    if greet(&received).await.is_err() {
+        return (StatusCode::BAD_REQUEST, Vec::new());
+    }
+    match ExportLogsServiceRequest::decode(body) {
+        Ok(request) => received.take_lines(&request),
+        Err(_) => return (StatusCode::BAD_REQUEST, Vec::new()),
+    }
+    let answer = ExportLogsServiceResponse::default();
     (StatusCode::OK, answer.encode_to_vec())
 }

@@ -82,14 +82,14 @@ fn one(span: &Wire, resource: &BTreeMap<String, String>) -> Span {
     }
 }
 
-fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub(crate) fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     attributes
         .iter()
         .map(|attribute| (attribute.key.clone(), text(attribute.value.as_ref())))
         .collect()
 }
 
-fn text(value: Option<&AnyValue>) -> String {
+pub(crate) fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::BoolValue(is)) => is.to_string(),
@@ -100,6 +100,6 @@ fn text(value: Option<&AnyValue>) -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

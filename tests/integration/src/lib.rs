@@ -26,6 +26,8 @@ mod commands;
 #[cfg(test)]
 mod conflict;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod delivery;

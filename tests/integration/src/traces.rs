@@ -18,27 +18,30 @@ use serde_json::json;
 use wa_sim::phone::Phone;
 
 use crate::cluster::{Owner, owner_of, session_end, until_met, until_taken_over};
+use crate::webhooks::{Receiver, make_webhook};
 
 /// For spans to come in: they are gathered for a moment.
-const EXPORT_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const EXPORT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A caller's context, as W3C writes it.
 const CALLER_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER_SPAN: &str = "00f067aa0ba902b7";
 
 /// A worker that exports to this endpoint, soon.
-fn exporting(scene: &Scene, name: &str, endpoint: &str) -> Result<WorkerSetup> {
+pub(crate) fn exporting(scene: &Scene, name: &str, endpoint: &str) -> Result<WorkerSetup> {
     Ok(scene
         .worker(name)?
         .with(&["--log", "debug"])
         .with_variable("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .with_variable("OTEL_LOGS_EXPORTER", "otlp")
         .with_variable("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .with_variable("OTEL_BLRP_SCHEDULE_DELAY", "100")
         .with_variable("OTEL_METRIC_EXPORT_INTERVAL", "500")
         .with_variable("POD_NAME", &format!("{name}-0")))
 }
 
 /// Waits until spans are there for which `found` gives something.
-async fn until_spans<T>(
+pub(crate) async fn until_spans<T>(
     what: &str,
     collector: &Collector,
     mut found: impl FnMut(&[Span]) -> Option<T>,
@@ -210,7 +213,27 @@ async fn one_trace_from_the_request_to_the_receipt() -> Result<()> {
         let receive = span(&spans, "message.receive", "bob", |_| true).unwrap();
         println!("{}", tree::draw(&spans, &receive.trace));
 
-        // Nothing secret: not in spans and exported metrics, not in the scrape.
+        // Lines of the log came along, those of a span with its trace.
+        let line = wait::until("a line of a traced span", EXPORT_LIMIT, async || {
+            let lines = collector.lines();
+            let traced = lines.iter().find(|line| {
+                let spans = collector.spans();
+                let is_of = |span: &Span| span.id == line.span && span.trace == line.trace;
+                spans.iter().any(is_of)
+            });
+            Ok(Look::some(traced.cloned(), lines.len()))
+        })
+        .await?;
+        println!("a line of {}: {} {}", line.worker, line.level, line.body);
+        let lines = collector.lines();
+        assert!(
+            lines.iter().any(|line| line.worker == "bob"
+                && line.attributes.get("account.id") == Some(&pair.account.id)),
+            "a line says whose it is"
+        );
+
+        // Nothing secret: not in spans, lines and exported metrics, not in the
+        // scrape.
         check_canaries(&collector.text(), &scene.canaries())?;
         for worker in [&pair.alice, &pair.bob] {
             let scrape = worker.api().get("/metrics").await?.expect(200)?.text();
@@ -224,6 +247,59 @@ async fn one_trace_from_the_request_to_the_receipt() -> Result<()> {
         // A line of the log names the trace.
         let log = pair.bob.log().text()?;
         assert!(log.contains(r#""trace_id":""#), "no line has a trace");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_to_a_webhook_is_a_part_of_the_messages_trace() -> Result<()> {
+    play(async |scene| {
+        let collector = Collector::start().await?;
+        let receiver = Receiver::start().await?;
+        let setup = exporting(scene, "alice", &collector.grpc())?;
+        let alice = setup.with(&["--webhook-allow-private"]).start().await?;
+        let api = alice.api();
+        let webhook = make_webhook(api, &receiver).await?;
+        let contact = scene.contact("Peer")?;
+        let account = scene.link(api, "sales").await?;
+        let text = scene.text("traced");
+        let path = format!("/v1/accounts/{}/messages", account.id);
+        let body = json!({ "to": contact.number().to_string(), "text": text });
+        let traceparent = format!("00-{CALLER_TRACE}-{CALLER_SPAN}-01");
+        let headers = [("traceparent", traceparent.as_str())];
+        let answer = api
+            .request(Method::Post, &path, &headers, Some(body.to_string()))
+            .await?;
+        answer.expect(202)?;
+        scene.note_accepted(&account.id, &contact, &text);
+        let spans = until_spans("a delivery of the message's", &collector, |spans| {
+            span(spans, "webhook.deliver", "alice", |span| {
+                span.trace == CALLER_TRACE
+            })?;
+            Some(spans.to_vec())
+        })
+        .await?;
+        println!("{}", tree::draw(&spans, CALLER_TRACE));
+        let delivery = span(&spans, "webhook.deliver", "alice", |span| {
+            span.trace == CALLER_TRACE
+        })
+        .context("a delivery")?;
+        assert_eq!(delivery.attribute("webhook.id"), webhook);
+        assert_eq!(delivery.attribute("webhook.outcome"), "delivered");
+        assert_eq!(delivery.attribute("http.response.status_code"), "200");
+        assert_eq!(delivery.attribute("event.type"), "message.updated");
+        assert_eq!(delivery.attribute("account.id"), account.id);
+        // The receiver goes on from this very span.
+        let sent_along = format!("00-{CALLER_TRACE}-{}-01", delivery.id);
+        let taken = receiver.taken();
+        assert!(
+            taken
+                .iter()
+                .any(|taken| taken.traceparent.as_deref() == Some(sent_along.as_str())),
+            "{taken:?}"
+        );
+        scene.settle(api, DELIVERY_LIMIT).await?;
         Ok(())
     })
     .await
@@ -334,6 +410,11 @@ async fn a_collector_can_be_spoken_to_over_http() -> Result<()> {
             let there = metrics.contains_key("leasehold.store.call.duration");
             Ok(Look::some(there.then_some(()), metrics.len()))
         })
+        .await?;
+        wait::until("lines come", EXPORT_LIMIT, async || {
+            let lines = collector.lines();
+            Ok(Look::some((!lines.is_empty()).then_some(()), lines.len()))
+        })
         .await
     })
     .await
@@ -409,41 +490,6 @@ async fn a_collector_that_refuses_costs_nothing() -> Result<()> {
         let collector = Collector::with_manner(Manner::Refusing).await?;
         a_rude_collector_costs_nothing(scene, &collector.grpc()).await?;
         assert!(collector.calls() > 0, "it was called");
-        Ok(())
-    })
-    .await
-}
-
-/// An idle account is renewed, and that is all that is traced of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_account_costs_three_spans_a_renewal() -> Result<()> {
-    play(async |scene| {
-        let collector = Collector::start().await?;
-        let setup = exporting(scene, "alice", &collector.grpc())?.with(&[
-            "--lease-duration",
-            "30s",
-            "--lease-refresh",
-            "2s",
-        ]);
-        let alice = setup.start().await?;
-        let account = scene.link(alice.api(), "sales").await?;
-        let renewals = |spans: &[Span]| {
-            let renewals = spans.iter().filter(|span| {
-                span.name == "lease.renew" && span.attribute("account.id") == account.id
-            });
-            renewals.cloned().collect::<Vec<_>>()
-        };
-        let already = renewals(&collector.spans()).len();
-        let spans = until_spans("some renewals", &collector, |spans| {
-            (renewals(spans).len() >= already + 4).then(|| spans.to_vec())
-        })
-        .await?;
-        let renewal = renewals(&spans).swap_remove(already);
-        let trace = tree::of(&spans, &renewal.trace);
-        println!("{}", tree::draw(&spans, &renewal.trace));
-        // Every two minutes, unless configured otherwise.
-        println!("spans of an idle account an hour: {}", trace.len() * 30);
-        assert!(trace.len() <= 3, "{trace:#?}");
         Ok(())
     })
     .await

@@ -1,5 +1,7 @@
 //! A program that was written for WAHA, against a real worker: it makes a
-//! session, shows its code, sends, and reads what came.
+//! session, shows its code, sends, reads what came, and is told of it.
+
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -7,7 +9,14 @@ use base64::prelude::BASE64_STANDARD;
 use harness::api::Api;
 use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Linked, play};
 use harness::wait::{self, Look};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha512;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::webhooks::{header, read};
 
 const API: &str = "/compat/waha/api";
 
@@ -97,6 +106,134 @@ async fn a_program_for_waha_links_sends_and_reads() -> Result<()> {
             .await?;
         out.expect(200)?;
         until_session(api, "default", "STOPPED").await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What the receiver verifies deliveries with.
+const KEY: &str = "a key of WAHA's";
+
+/// A receiver as WAHA's clients have it: takes what is signed.
+struct Receiver {
+    url: String,
+    taken: Arc<Mutex<Vec<Value>>>,
+    // It ends with it.
+    _task: JoinSet<()>,
+}
+
+impl Receiver {
+    async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/bot", listener.local_addr()?);
+        let taken: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = Arc::clone(&taken);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Some(request) = read(&mut stream).await else {
+                    continue;
+                };
+                let event = verified(&request);
+                let status = if event.is_some() { "200 OK" } else { "403 No" };
+                kept.lock().unwrap().extend(event);
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Ok(Self {
+            url,
+            taken,
+            _task: task,
+        })
+    }
+
+    /// The payloads of an event, in their order.
+    fn payloads(&self, event: &str) -> Vec<Value> {
+        let taken = self.taken.lock().unwrap();
+        let named = taken.iter().filter(|taken| taken["event"] == event);
+        named.map(|taken| taken["payload"].clone()).collect()
+    }
+}
+
+/// The event, if its signature is right.
+fn verified((head, body): &(String, Vec<u8>)) -> Option<Value> {
+    let mut mac = Hmac::<Sha512>::new_from_slice(KEY.as_bytes()).ok()?;
+    mac.update(body);
+    let expected = hex::encode(mac.finalize().into_bytes());
+    let is_signed = header(head, "x-webhook-hmac") == Some(expected.as_str())
+        && header(head, "x-webhook-hmac-algorithm") == Some("sha512");
+    let millis: i64 = header(head, "x-webhook-timestamp")?.parse().ok()?;
+    let event: Value = serde_json::from_slice(body).ok()?;
+    let is_named = header(head, "x-webhook-request-id") == event["id"].as_str();
+    (is_signed && is_named && millis > 0).then_some(event)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_of_waha_is_told_of_the_session_messages_and_acks() -> Result<()> {
+    play(async |scene| {
+        let receiver = Receiver::start().await?;
+        let options = ["--waha-compat", "--webhook-allow-private"];
+        let worker = scene.worker("alice")?.with(&options).start().await?;
+        let api = worker.api();
+        let contact = scene.contact("Peer")?;
+        let phone = scene.account_phone("owner")?;
+        let session = json!({
+            "name": "default",
+            "config": { "webhooks": [{
+                "url": receiver.url,
+                "events": ["message", "message.ack", "session.status"],
+                "hmac": { "key": KEY },
+            }] },
+        });
+        let made = api.post(&format!("{API}/sessions"), session).await?;
+        let made: Value = made.expect(201)?.json()?;
+        let id = made["accountId"].as_str().context("its id")?.to_owned();
+        until_session(api, "default", "SCAN_QR_CODE").await?;
+        let account = Linked { id, phone };
+        scene.scan(api, &account).await?;
+        until_session(api, "default", "WORKING").await?;
+
+        let chat = format!("{}@c.us", contact.number());
+        let text = scene.text("hello");
+        let body = json!({ "session": "default", "chatId": chat, "text": text });
+        let sent = api.post(&format!("{API}/sendText"), body).await?;
+        let sent: Value = sent.expect(201)?.json()?;
+        scene.note_accepted(&account.id, &contact, &text);
+        let written = scene.write(&contact, &account, "answer")?;
+
+        wait::until("all of it is told", DELIVERY_LIMIT, async || {
+            let statuses = receiver.payloads("session.status");
+            let is_working = statuses.iter().any(|told| told["status"] == "WORKING");
+            let acks = receiver.payloads("message.ack");
+            let has_arrived = acks
+                .iter()
+                .any(|told| told["id"] == sent["id"] && told["ackName"] == "DEVICE");
+            let messages = receiver.payloads("message");
+            let is_theirs = messages.iter().any(|told| {
+                told["body"] == written.text.as_str()
+                    && told["from"] == chat.as_str()
+                    && told["fromMe"] == false
+            });
+            let seen = (is_working, has_arrived, is_theirs);
+            let is_all = is_working && has_arrived && is_theirs;
+            Ok(Look::some(is_all.then_some(()), seen))
+        })
+        .await?;
+        let statuses = receiver.payloads("session.status");
+        let statuses: Vec<&Value> = statuses.iter().map(|told| &told["status"]).collect();
+        println!("statuses that were told: {statuses:?}");
+        assert!(
+            statuses.windows(2).all(|pair| pair[0] != pair[1]),
+            "{statuses:?}"
+        );
+        for taken in receiver.taken.lock().unwrap().iter() {
+            assert_eq!(taken["session"], "default");
+            assert_eq!(taken["metadata"]["accountId"], account.id.as_str());
+        }
+        let own = receiver.payloads("message");
+        assert!(own.iter().all(|told| told["body"] != text.as_str()));
+        scene.settle(api, DELIVERY_LIMIT).await?;
         Ok(())
     })
     .await

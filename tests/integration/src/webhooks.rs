@@ -34,16 +34,18 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(90);
 
 /// A delivery that the receiver took.
 #[derive(Debug, Clone)]
-struct Taken {
+pub(crate) struct Taken {
     event: String,
     account: String,
     seq: i64,
     attempt: u32,
     is_signed: bool,
+    /// The trace that it is a part of.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// A receiver of webhooks; it may be down.
-struct Receiver {
+pub(crate) struct Receiver {
     url: String,
     is_down: Arc<AtomicBool>,
     refused: Arc<Mutex<usize>>,
@@ -53,7 +55,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/hook", listener.local_addr()?);
         let is_down = Arc::new(AtomicBool::new(false));
@@ -75,7 +77,7 @@ impl Receiver {
         })
     }
 
-    fn taken(&self) -> Vec<Taken> {
+    pub(crate) fn taken(&self) -> Vec<Taken> {
         self.taken.lock().unwrap().clone()
     }
 }
@@ -111,8 +113,8 @@ async fn serve(
     }
 }
 
-/// Head and body of a request.
-async fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+/// Head, in small letters, and body of a request.
+pub(crate) async fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut heard = Vec::new();
     loop {
         let mut piece = [0; 4096];
@@ -133,7 +135,7 @@ async fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     }
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
@@ -153,10 +155,11 @@ fn check((head, body): &(String, Vec<u8>), secret: &str) -> Option<Taken> {
         seq: event["seq"].as_i64()?,
         attempt: header(head, "x-leasehold-attempt")?.parse().ok()?,
         is_signed: expected == tag,
+        traceparent: header(head, "traceparent").map(ToOwned::to_owned),
     })
 }
 
-async fn make_webhook(api: &Api, receiver: &Receiver) -> Result<String> {
+pub(crate) async fn make_webhook(api: &Api, receiver: &Receiver) -> Result<String> {
     let answer = api
         .post("/v1/webhooks", json!({ "url": receiver.url }))
         .await?;

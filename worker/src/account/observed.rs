@@ -26,6 +26,7 @@ use crate::messages::inbox::InboxCounters;
 use crate::model::{LastError, Status};
 use crate::outbox::status::PumpStatus;
 use crate::telemetry::gauges::AccountMeasure;
+use crate::webhooks::lanes::LaneBoard;
 
 /// Transitions that the trail remembers.
 const TRAIL_MAX: usize = 64;
@@ -116,6 +117,8 @@ pub struct TermView {
     pub gates: Gates,
     /// Opens and seals what passes through the store.
     pub data_key: Arc<DataKey>,
+    /// How far webhooks are.
+    pub lanes: Arc<LaneBoard>,
 }
 
 /// What is left of an account whose task has ended without a word.
@@ -251,6 +254,11 @@ impl Observed {
             queued: self.pump.queued.load(Ordering::Relaxed),
             in_flight: self.pump.in_flight.load(Ordering::Relaxed),
             oldest: self.pump.oldest(),
+            webhooks: view
+                .term
+                .as_ref()
+                .map(|term| term.lanes.measure(term.journal.seq()))
+                .unwrap_or_default(),
         }
     }
 

@@ -126,6 +126,7 @@ impl AccountTask {
             Err(error) => return TaskEnd::Failed(with_sources(&error)),
         };
         let view = TermView {
+            lanes: Arc::clone(&term.lanes),
             files: term.files.clone(),
             journal: term.journal.clone(),
             gates: term.gates.clone(),

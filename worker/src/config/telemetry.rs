@@ -1,4 +1,4 @@
-//! Options of traces and metrics: the standard `OTEL_*` variables, as far as
+//! Options of traces, metrics and logs: the standard `OTEL_*` variables, as far as
 //! they concern this program. The exporter itself reads those of headers,
 //! compression and certificates.
 
@@ -72,6 +72,10 @@ pub struct TelemetryConfig {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
     pub otlp_metrics_endpoint: Option<String>,
 
+    /// Where lines of the log go instead, taken as it is written
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", value_name = "URL")]
+    pub otlp_logs_endpoint: Option<String>,
+
     /// How the collector is spoken to
     #[arg(
         long,
@@ -105,6 +109,16 @@ pub struct TelemetryConfig {
         default_value = "otlp"
     )]
     pub metrics_exporter: SignalExporter,
+
+    /// Whether lines of the log are exported, too; they are on standard error in any case
+    #[arg(
+        long,
+        env = "OTEL_LOGS_EXPORTER",
+        value_name = "EXPORTER",
+        value_enum,
+        default_value = "none"
+    )]
+    pub logs_exporter: SignalExporter,
 
     /// Which traces are kept; a span that failed is exported in any case
     #[arg(
@@ -147,6 +161,28 @@ pub struct TelemetryConfig {
     #[arg(long, env = "OTEL_BSP_SCHEDULE_DELAY", value_name = "TIME", default_value = "5s", value_parser = parse_otel_duration)]
     pub span_delay: Duration,
 
+    /// Lines of the log that wait for their export; more are dropped and counted
+    #[arg(
+        long,
+        env = "OTEL_BLRP_MAX_QUEUE_SIZE",
+        value_name = "COUNT",
+        default_value_t = 2048
+    )]
+    pub log_queue: usize,
+
+    /// Lines of one export
+    #[arg(
+        long,
+        env = "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        value_name = "COUNT",
+        default_value_t = 512
+    )]
+    pub log_batch: usize,
+
+    /// How long lines are gathered for one export; a bare number is milliseconds
+    #[arg(long, env = "OTEL_BLRP_SCHEDULE_DELAY", value_name = "TIME", default_value = "1s", value_parser = parse_otel_duration)]
+    pub log_delay: Duration,
+
     /// How often metrics are exported; a bare number is milliseconds
     #[arg(long, env = "OTEL_METRIC_EXPORT_INTERVAL", value_name = "TIME", default_value = "1m", value_parser = parse_otel_duration)]
     pub metrics_interval: Duration,
@@ -175,15 +211,20 @@ impl Default for TelemetryConfig {
             otlp_endpoint: None,
             otlp_traces_endpoint: None,
             otlp_metrics_endpoint: None,
+            otlp_logs_endpoint: None,
             otlp_protocol: OtlpProtocol::default(),
             otlp_timeout: Duration::from_secs(10),
             traces_exporter: SignalExporter::default(),
             metrics_exporter: SignalExporter::default(),
+            logs_exporter: SignalExporter::None,
             traces_sampler: TraceSampler::default(),
             traces_sampler_arg: 1.0,
             span_queue: 2048,
             span_batch: 512,
             span_delay: Duration::from_secs(5),
+            log_queue: 2048,
+            log_batch: 512,
+            log_delay: Duration::from_secs(1),
             metrics_interval: Duration::from_secs(60),
             service_name: "leasehold".to_owned(),
             no_export: false,
@@ -200,14 +241,19 @@ impl TelemetryConfig {
                 "--traces-sampler-arg (OTEL_TRACES_SAMPLER_ARG) is a share from 0 to 1",
             ));
         }
-        if self.span_batch == 0 || self.span_batch > self.span_queue || self.span_queue > 1_000_000
-        {
+        if !is_queue(self.span_batch, self.span_queue) {
             return Err(ConfigError::relation(
                 "--span-batch is at least 1 and at most --span-queue, which is at most 1000000",
             ));
         }
+        if !is_queue(self.log_batch, self.log_queue) {
+            return Err(ConfigError::relation(
+                "--log-batch is at least 1 and at most --log-queue, which is at most 1000000",
+            ));
+        }
         for (option, time) in [
             ("--span-delay", self.span_delay),
+            ("--log-delay", self.log_delay),
             ("--metrics-interval", self.metrics_interval),
             ("--otlp-timeout", self.otlp_timeout),
         ] {
@@ -217,6 +263,7 @@ impl TelemetryConfig {
             &self.otlp_endpoint,
             &self.otlp_traces_endpoint,
             &self.otlp_metrics_endpoint,
+            &self.otlp_logs_endpoint,
         ];
         for endpoint in endpoints.into_iter().filter_map(given) {
             if !(endpoint.starts_with("http://") || endpoint.starts_with("https://")) {
@@ -230,7 +277,7 @@ impl TelemetryConfig {
 
     /// Whether anything is exported.
     pub fn is_exporting(&self) -> bool {
-        self.exports_traces() || self.exports_metrics()
+        self.exports_traces() || self.exports_metrics() || self.exports_logs()
     }
 
     /// Whether there is where traces go.
@@ -247,6 +294,13 @@ impl TelemetryConfig {
             && self.metrics_endpoint().is_some()
     }
 
+    /// Whether there is where lines of the log go, and they are to go there.
+    pub fn exports_logs(&self) -> bool {
+        !self.no_export
+            && self.logs_exporter == SignalExporter::Otlp
+            && self.logs_endpoint().is_some()
+    }
+
     /// Where traces go.
     pub fn traces_endpoint(&self) -> Option<String> {
         self.endpoint(&self.otlp_traces_endpoint, "/v1/traces")
@@ -255,6 +309,11 @@ impl TelemetryConfig {
     /// Where metrics go.
     pub fn metrics_endpoint(&self) -> Option<String> {
         self.endpoint(&self.otlp_metrics_endpoint, "/v1/metrics")
+    }
+
+    /// Where lines of the log go.
+    pub fn logs_endpoint(&self) -> Option<String> {
+        self.endpoint(&self.otlp_logs_endpoint, "/v1/logs")
     }
 
     fn endpoint(&self, own: &Option<String>, path: &str) -> Option<String> {
@@ -280,6 +339,11 @@ impl TelemetryConfig {
             TraceSampler::ParentRatio => Sampler::ParentBased(Box::new(ratio())),
         }
     }
+}
+
+/// Whether a batch fits into its queue, and the queue into the memory.
+fn is_queue(batch: usize, queue: usize) -> bool {
+    (1..=queue).contains(&batch) && queue <= 1_000_000
 }
 
 /// An empty variable is as good as none.
@@ -328,6 +392,9 @@ mod tests {
         assert!(config.exports_traces() && config.exports_metrics());
         config.metrics_exporter = SignalExporter::None;
         assert!(config.exports_traces() && !config.exports_metrics());
+        assert!(!config.exports_logs(), "they are exported on demand only");
+        config.logs_exporter = SignalExporter::Otlp;
+        assert!(config.exports_logs());
         config.no_export = true;
         assert!(!config.is_exporting());
     }

@@ -20,6 +20,7 @@ use super::state::Api;
 use super::webhooks::{NewHook, checked_url};
 use crate::auth::Grant;
 use crate::model::stored::Record;
+use crate::model::webhook::WebhookFormat;
 use crate::model::{
     AccountDoc, Desired, DisconnectReasonDoc, LastError, Read, Status, Stored, collections, queries,
 };
@@ -187,20 +188,22 @@ pub(super) async fn create(
     let mut webhook = None;
     let also = |account: &str| {
         let Some(endpoint) = endpoint else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let new = NewHook {
             endpoint,
             name: name.clone(),
             accounts: Some(vec![account.to_owned()]),
             types: None,
+            format: WebhookFormat::Leasehold,
+            secret: None,
         };
         let (id, secret, _, write) = new.into_write(&api)?;
         webhook = Some(MadeWebhook {
             id,
             secret: secret.expose().to_owned(),
         });
-        Ok(Some(write))
+        Ok(vec![write])
     };
     let created = api.create_account(name.clone(), phone, proxy.as_ref(), also);
     let (id, account) = created.await?;

@@ -95,6 +95,7 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
                 .delete(webhooks::delete),
         )
         .route("/v1/webhooks/{id}/test", post(webhooks::test))
+        .route("/v1/webhooks/{id}/secret", post(webhooks::secret::rotate))
         .route(
             "/v1/webhooks/{id}/deliveries",
             get(webhooks::deliveries::list),

@@ -144,6 +144,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("PATCH", "/v1/webhooks/{id}", key(Control, Webhook)),
     ("DELETE", "/v1/webhooks/{id}", key(Control, Webhook)),
     ("POST", "/v1/webhooks/{id}/test", key(Control, Webhook)),
+    ("POST", "/v1/webhooks/{id}/secret", key(Control, Webhook)),
     ("GET", "/v1/webhooks/{id}/deliveries", key(Control, Webhook)),
     (
         "POST",

@@ -166,7 +166,7 @@ impl Api {
         name: String,
         phone: Option<String>,
         proxy: Option<&CheckedProxy>,
-        also: impl FnOnce(&str) -> Result<Option<Write>, Problem>,
+        also: impl FnOnce(&str) -> Result<Vec<Write>, Problem>,
     ) -> Result<(String, AccountDoc), Problem> {
         let now = self.clock().wall();
         let id = AccountId::new(ids::account(now, self.rng().as_ref()))?;

@@ -1,12 +1,12 @@
 //! `/v1/webhooks`: where events go, how far they came, what is sent again.
 
 pub(super) mod deliveries;
+pub(super) mod secret;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use bytes::Bytes;
 use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, StoreTime, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,10 +18,13 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::auth::Grant;
 use crate::model::stored::Record;
-use crate::model::webhook::LaneDoc;
+use crate::model::webhook::{LaneDoc, WebhookFormat};
 use crate::model::{EventKind, Stored, WebhookDoc, collections, ids, queries};
+use crate::telemetry::propagation;
+use crate::waha::events as waha;
 use crate::webhooks::Hook;
 use crate::webhooks::address::Endpoint;
+use crate::webhooks::body;
 use crate::webhooks::post::Letter;
 use crate::webhooks::secret::Secret;
 
@@ -33,6 +36,8 @@ const ACCOUNTS_MAX: usize = 100;
 const WEBHOOKS_MAX: u64 = 1_000;
 /// Attempts at a change that others' changes keep getting ahead of.
 const CHANGE_ATTEMPTS_MAX: usize = 8;
+/// What a made-up event says that it is.
+const TEST_KIND: &str = "webhook.test";
 /// Lanes that are removed at a time.
 const LANES_TOGETHER: u32 = 200;
 
@@ -46,8 +51,11 @@ pub(super) struct WebhookView {
     url: String,
     accounts: Option<Vec<String>>,
     types: Option<Vec<EventKind>>,
+    format: WebhookFormat,
     enabled: bool,
     created_at: Option<StoreTime>,
+    /// Until when the secret before the present one is good, too.
+    previous_secret_until: Option<StoreTime>,
     /// What signatures are made with: shown where it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
@@ -72,7 +80,9 @@ impl WebhookView {
             url: doc.url,
             accounts: doc.accounts,
             types: doc.types,
+            format: doc.format,
             enabled: doc.enabled,
+            previous_secret_until: doc.previous_secret.map(|previous| previous.until),
             created_at: doc.created_at.time(),
             secret: None,
             lanes: None,
@@ -131,6 +141,9 @@ pub(super) struct NewWebhook {
     accounts: Option<Vec<String>>,
     #[serde(default)]
     types: Option<Vec<String>>,
+    /// `waha` for a program that was written for WAHA's webhooks.
+    #[serde(default)]
+    format: WebhookFormat,
 }
 
 /// Body of `PATCH /v1/webhooks/{id}`.
@@ -149,7 +162,8 @@ pub(super) struct WebhookChange {
     types: Option<Option<Vec<String>>>,
     #[serde(default)]
     enabled: Option<bool>,
-    /// Makes a new secret, which the answer shows.
+    /// Makes a new secret, which the answer shows; the old one is good for
+    /// nothing any more.
     #[serde(default)]
     rotate_secret: bool,
 }
@@ -185,6 +199,8 @@ pub(super) async fn create(
         name,
         accounts,
         types,
+        format: body.format,
+        secret: None,
     };
     let (id, secret, document, write) = new.into_write(&api)?;
     match api.store().commit(vec![write]).await? {
@@ -215,6 +231,9 @@ pub(super) struct NewHook {
     pub(super) name: String,
     pub(super) accounts: Option<Vec<String>>,
     pub(super) types: Option<Vec<EventKind>>,
+    pub(super) format: WebhookFormat,
+    /// A new one, unless it was given.
+    pub(super) secret: Option<Secret>,
 }
 
 impl NewHook {
@@ -225,7 +244,7 @@ impl NewHook {
     ) -> Result<(String, Secret, WebhookDoc, Write), Problem> {
         let rng = api.rng().as_ref();
         let id = ids::webhook(api.clock().wall(), rng);
-        let secret = Secret::generate(rng);
+        let secret = self.secret.unwrap_or_else(|| Secret::generate(rng));
         let (wrapped_keys, sealed_secret) = secret.seal(api.keys(), rng, &id);
         let document = WebhookDoc {
             name: self.name,
@@ -235,6 +254,8 @@ impl NewHook {
             enabled: true,
             wrapped_keys,
             sealed_secret,
+            previous_secret: None,
+            format: self.format,
             created_at: Stamp::Commit,
         };
         let write = Write::Set {
@@ -317,9 +338,7 @@ pub(super) async fn change(
     let secret = body
         .rotate_secret
         .then(|| Secret::generate(api.rng().as_ref()));
-    for _ in 0..CHANGE_ATTEMPTS_MAX {
-        let record = find(&api, &id).await?;
-        let mut document = record.value;
+    let document = apply(&api, &id, |document| {
         if let Some(url) = &url {
             document.url.clone_from(url);
         }
@@ -336,17 +355,36 @@ pub(super) async fn change(
         if let Some(secret) = &secret {
             (document.wrapped_keys, document.sealed_secret) =
                 secret.seal(api.keys(), api.rng().as_ref(), &id);
+            document.previous_secret = None;
         }
+    })
+    .await?;
+    Ok(Json(WebhookView {
+        secret: secret.map(|secret| secret.expose().to_owned()),
+        ..WebhookView::new(&id, document)
+    }))
+}
+
+/// Changes a webhook's document, as it is by then; gives what it became.
+///
+/// # Errors
+/// `unknown_webhook`; `store_unavailable`.
+async fn apply(
+    api: &Api,
+    id: &str,
+    change: impl Fn(&mut WebhookDoc),
+) -> Result<WebhookDoc, Problem> {
+    for _ in 0..CHANGE_ATTEMPTS_MAX {
+        let record = find(api, id).await?;
+        let mut document = record.value;
+        change(&mut document);
         let write = Write::Set {
             path: record.path,
             fields: document.to_document()?,
             precondition: Precondition::Unchanged(record.update_time),
         };
         if let CommitOutcome::Committed(_) = api.store().commit(vec![write]).await? {
-            return Ok(Json(WebhookView {
-                secret: secret.map(|secret| secret.expose().to_owned()),
-                ..WebhookView::new(&id, document)
-            }));
+            return Ok(document);
         }
     }
     Err(Problem::new(
@@ -404,19 +442,25 @@ pub(super) async fn test(State(api): State<Api>, Id(id): Id) -> Result<Json<Test
     })?;
     let now = api.clock().wall();
     let event_id = ids::test_event(now, api.rng().as_ref());
-    let body = json!({
-        "id": event_id,
-        "accountId": null,
-        "seq": 0,
-        "type": "webhook.test",
-        "at": StoreTime::from_datetime(now),
-        "data": {},
-    });
+    let at = StoreTime::from_datetime(now);
+    let body = match hook.format {
+        WebhookFormat::Leasehold => body::json(&json!({
+            "id": event_id,
+            "accountId": null,
+            "seq": 0,
+            "type": TEST_KIND,
+            "at": at,
+            "data": {},
+        })),
+        WebhookFormat::Waha => body::json(&waha::made_up(&event_id, at)),
+    };
     let letter = Letter {
         event_id: event_id.clone(),
+        account_id: None,
+        kind: TEST_KIND,
         attempt: 1,
-        trace: None,
-        body: Bytes::from(body.to_string()),
+        trace: propagation::current(),
+        body,
     };
     let (outcome, took) = api.post().send_now(&hook, &letter).await;
     Ok(Json(TestView {

@@ -258,6 +258,11 @@ impl Status {
         Status::NeedsImport,
     ];
 
+    /// The status of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -304,6 +304,25 @@ pub enum MessageState {
 }
 
 impl MessageState {
+    /// All of them.
+    pub const ALL: [MessageState; 10] = [
+        MessageState::Queued,
+        MessageState::Sending,
+        MessageState::Sent,
+        MessageState::Received,
+        MessageState::Delivered,
+        MessageState::Read,
+        MessageState::Played,
+        MessageState::Failed,
+        MessageState::Expired,
+        MessageState::Cancelled,
+    ];
+
+    /// The state of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,11 +28,40 @@ pub struct WebhookDoc {
     pub wrapped_keys: WrappedKeys,
     /// What deliveries are signed with.
     pub sealed_secret: Bytes,
+    /// What they are signed with as well, for a while after a rotation.
+    #[serde(default)]
+    pub previous_secret: Option<PreviousSecretDoc>,
+    /// What its deliveries look like.
+    #[serde(default)]
+    pub format: WebhookFormat,
     /// When it was made, by the store's clock: it gets what was stored later.
     pub created_at: Stamp,
 }
 
 impl Stored for WebhookDoc {}
+
+/// The secret before the present one.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousSecretDoc {
+    /// The data key that it is sealed with, wrapped for the key ring.
+    pub wrapped_keys: WrappedKeys,
+    /// The secret.
+    pub sealed_secret: Bytes,
+    /// Not good any more from then on.
+    pub until: StoreTime,
+}
+
+/// What the deliveries of a webhook look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookFormat {
+    /// Events as `GET /v1/events` shows them.
+    #[default]
+    Leasehold,
+    /// WAHA's events, with texts and numbers in them.
+    Waha,
+}
 
 /// `webhook_lanes/{webhook}-{account}`: how far a webhook came with an account.
 /// Written by the account's owner alone.

@@ -1,4 +1,4 @@
-//! The thread that brings spans and metrics to a collector.
+//! The thread that brings spans, metrics and lines of the log to a collector.
 //!
 //! It has a runtime of its own, so that neither a busy worker starves it nor a
 //! slow collector holds the worker up. Every export ends in its time limit; what
@@ -11,10 +11,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, Protocol, SpanExporter, WithExportConfig,
+    ExporterBuildError, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::{LogBatch, LogExporter as _};
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::reader::MetricReader;
@@ -24,7 +25,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::TelemetryError;
-use super::metrics::{self, Signal, SpanFate};
+use super::metrics::{self, Fate, Signal};
+use super::records::Queued;
 use crate::config::{OtlpProtocol, TelemetryConfig};
 
 /// What is exported, and how.
@@ -32,6 +34,7 @@ pub(super) struct Export {
     pub(super) config: TelemetryConfig,
     pub(super) resource: Resource,
     pub(super) spans: mpsc::Receiver<SpanData>,
+    pub(super) records: mpsc::Receiver<Queued>,
     pub(super) metrics: Option<Arc<ManualReader>>,
 }
 
@@ -49,47 +52,18 @@ impl Exporter {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let Export {
-            config,
-            resource,
-            spans,
-            metrics,
-        } = export;
         // Their clients' tasks belong to this runtime.
         let inside = runtime.enter();
-        let mut to_spans = match config.traces_endpoint() {
-            Some(endpoint) if config.exports_traces() => Some(span_exporter(&config, endpoint)?),
-            Some(_) | None => None,
-        };
-        if let Some(exporter) = &mut to_spans {
-            exporter.set_resource(&resource);
-        }
-        let to_metrics = match config.metrics_endpoint() {
-            Some(endpoint) if config.exports_metrics() => Some(metric_exporter(&config, endpoint)?),
-            Some(_) | None => None,
-        };
+        let exporters = Exporters::build(&export.config, &export.resource)?;
         drop(inside);
 
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (ended, done) = std::sync::mpsc::channel();
-        let work = async move {
-            let spans = async {
-                if let Some(exporter) = to_spans {
-                    export_spans(exporter, spans, &config, &stopped).await;
-                }
-            };
-            let metrics = async {
-                if let (Some(exporter), Some(reader)) = (to_metrics, metrics) {
-                    export_metrics(exporter, &reader, &config, &stopped).await;
-                }
-            };
-            tokio::join!(spans, metrics);
-        };
         std::thread::Builder::new()
             .name("telemetry".to_owned())
             .spawn(move || {
-                runtime.block_on(work);
+                runtime.block_on(exporters.run(export, &stopped));
                 // Nobody may be waiting.
                 let _ = ended.send(());
                 // Connections are not waited for.
@@ -109,41 +83,113 @@ impl Exporter {
     }
 }
 
-fn span_exporter(
-    config: &TelemetryConfig,
-    endpoint: String,
-) -> Result<SpanExporter, ExporterBuildError> {
-    match config.otlp_protocol {
-        OtlpProtocol::Grpc => SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(config.otlp_timeout)
-            .build(),
-        OtlpProtocol::Http => SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
-            .with_timeout(config.otlp_timeout)
-            .build(),
-    }
+/// An exporter for each signal that is exported.
+struct Exporters {
+    spans: Option<SpanExporter>,
+    metrics: Option<MetricExporter>,
+    records: Option<LogExporter>,
 }
 
-fn metric_exporter(
-    config: &TelemetryConfig,
-    endpoint: String,
-) -> Result<MetricExporter, ExporterBuildError> {
-    match config.otlp_protocol {
-        OtlpProtocol::Grpc => MetricExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(config.otlp_timeout)
-            .build(),
-        OtlpProtocol::Http => MetricExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(endpoint)
-            .with_timeout(config.otlp_timeout)
-            .build(),
+/// Builds the exporter of one signal: their builders have no trait in common.
+macro_rules! exporter {
+    ($Exporter:ident, $config:expr, $endpoint:expr) => {
+        match $config.otlp_protocol {
+            OtlpProtocol::Grpc => $Exporter::builder()
+                .with_tonic()
+                .with_endpoint($endpoint)
+                .with_timeout($config.otlp_timeout)
+                .build(),
+            OtlpProtocol::Http => $Exporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_endpoint($endpoint)
+                .with_timeout($config.otlp_timeout)
+                .build(),
+        }
+    };
+}
+
+impl Exporters {
+    fn build(config: &TelemetryConfig, resource: &Resource) -> Result<Self, ExporterBuildError> {
+        let mut spans = match config.traces_endpoint() {
+            Some(endpoint) if config.exports_traces() => {
+                Some(exporter!(SpanExporter, config, endpoint)?)
+            }
+            Some(_) | None => None,
+        };
+        if let Some(exporter) = &mut spans {
+            exporter.set_resource(resource);
+        }
+        let metrics = match config.metrics_endpoint() {
+            Some(endpoint) if config.exports_metrics() => {
+                Some(exporter!(MetricExporter, config, endpoint)?)
+            }
+            Some(_) | None => None,
+        };
+        let mut records = match config.logs_endpoint() {
+            Some(endpoint) if config.exports_logs() => {
+                Some(exporter!(LogExporter, config, endpoint)?)
+            }
+            Some(_) | None => None,
+        };
+        if let Some(exporter) = &mut records {
+            exporter.set_resource(resource);
+        }
+        Ok(Self {
+            spans,
+            metrics,
+            records,
+        })
+    }
+
+    /// Exports until `stop`, and then what is left.
+    async fn run(self, export: Export, stop: &CancellationToken) {
+        let Export {
+            config,
+            spans: queued_spans,
+            records: queued_records,
+            metrics: reader,
+            ..
+        } = export;
+        let Self {
+            spans: to_spans,
+            metrics: to_metrics,
+            records: to_records,
+        } = self;
+        let config = &config;
+        let spans = async {
+            if let Some(exporter) = to_spans {
+                let batching = Batching {
+                    count: config.span_batch,
+                    delay: config.span_delay,
+                    timeout: config.otlp_timeout,
+                };
+                let send = async |batch| exporter.export(batch).await;
+                let (signal, note) = (Signal::Traces, metrics::spans);
+                export_queue(signal, queued_spans, batching, stop, note, send).await;
+            }
+        };
+        let records = async {
+            if let Some(exporter) = to_records {
+                let batching = Batching {
+                    count: config.log_batch,
+                    delay: config.log_delay,
+                    timeout: config.otlp_timeout,
+                };
+                let send = async |batch: Vec<Queued>| {
+                    let lines: Vec<_> = batch.iter().map(|(line, scope)| (line, scope)).collect();
+                    exporter.export(LogBatch::new(&lines)).await
+                };
+                let (signal, note) = (Signal::Logs, metrics::records);
+                export_queue(signal, queued_records, batching, stop, note, send).await;
+            }
+        };
+        let metrics = async {
+            if let (Some(exporter), Some(reader)) = (to_metrics, reader) {
+                export_metrics(exporter, &reader, config, stop).await;
+            }
+        };
+        tokio::join!(spans, records, metrics);
     }
 }
 
@@ -190,72 +236,85 @@ impl Health {
     }
 }
 
-async fn export_spans(
-    exporter: SpanExporter,
-    mut spans: mpsc::Receiver<SpanData>,
-    config: &TelemetryConfig,
+/// How things are gathered for one export.
+#[derive(Clone, Copy)]
+struct Batching {
+    count: usize,
+    delay: Duration,
+    /// For one export.
+    timeout: Duration,
+}
+
+/// Exports what is queued until the end; notes what became of it.
+async fn export_queue<T>(
+    signal: Signal,
+    mut queue: mpsc::Receiver<T>,
+    batching: Batching,
     stop: &CancellationToken,
+    note: fn(Fate, u64),
+    export: impl AsyncFn(Vec<T>) -> OTelSdkResult,
 ) {
-    let mut health = Health::of(Signal::Traces);
+    let mut health = Health::of(signal);
     let mut is_ending = false;
     loop {
-        let mut batch = Vec::with_capacity(config.span_batch.min(64));
+        let mut batch = Vec::with_capacity(batching.count.min(64));
         if is_ending {
-            while batch.len() < config.span_batch
-                && let Ok(span) = spans.try_recv()
+            while batch.len() < batching.count
+                && let Ok(one) = queue.try_recv()
             {
-                batch.push(span);
+                batch.push(one);
             }
             if batch.is_empty() {
                 return;
             }
         } else {
-            is_ending = gather(&mut spans, &mut batch, config, stop).await;
+            is_ending = gather(&mut queue, &mut batch, batching, stop).await;
             if batch.is_empty() {
                 continue;
             }
         }
         let count = batch.len() as u64;
-        let export = tokio::time::timeout(config.otlp_timeout, exporter.export(batch));
-        let fate = match health.note(export.await) {
-            true => SpanFate::Exported,
-            false => SpanFate::Failed,
+        let exported = tokio::time::timeout(batching.timeout, export(batch));
+        let fate = match health.note(exported.await) {
+            true => Fate::Exported,
+            false => Fate::Failed,
         };
-        metrics::spans(fate, count);
+        note(fate, count);
         if is_ending && health.is_failing {
             // The rest would fare no better, and somebody waits.
-            metrics::spans(SpanFate::Failed, spans.len() as u64);
+            note(Fate::Failed, queue.len() as u64);
             return;
         }
     }
 }
 
-/// Gathers one export's spans; says whether it is to be the last but the rest.
-async fn gather(
-    spans: &mut mpsc::Receiver<SpanData>,
-    batch: &mut Vec<SpanData>,
-    config: &TelemetryConfig,
+/// Gathers what one export takes; says whether it is to be the last but the
+/// rest.
+async fn gather<T>(
+    queue: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
+    batching: Batching,
     stop: &CancellationToken,
 ) -> bool {
     let first = tokio::select! {
         biased;
         () = stop.cancelled() => return true,
-        first = spans.recv() => first,
+        first = queue.recv() => first,
     };
     // Without a sender there will never be another.
     let Some(first) = first else {
         return true;
     };
     batch.push(first);
-    let delay = tokio::time::sleep(config.span_delay);
+    let delay = tokio::time::sleep(batching.delay);
     tokio::pin!(delay);
-    while batch.len() < config.span_batch {
-        let room = config.span_batch - batch.len();
+    while batch.len() < batching.count {
+        let room = batching.count - batch.len();
         tokio::select! {
             biased;
             () = stop.cancelled() => return true,
             () = &mut delay => return false,
-            count = spans.recv_many(batch, room) => {
+            count = queue.recv_many(batch, room) => {
                 if count == 0 {
                     return true;
                 }

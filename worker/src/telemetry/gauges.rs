@@ -5,7 +5,6 @@
 //! end, these metrics are absent. Nothing here waits, and nothing asks the store.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -37,6 +36,17 @@ pub struct AccountMeasure {
     pub in_flight: usize,
     /// When the oldest of them was accepted.
     pub oldest: Option<StoreTime>,
+    /// What waits for webhooks.
+    pub webhooks: WebhookMeasure,
+}
+
+/// What waits for the webhooks of an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WebhookMeasure {
+    /// Events that are still to be looked at, once for each webhook.
+    pub backlog: u64,
+    /// Webhooks whose receiver does not take the next event.
+    pub failing: u64,
 }
 
 /// The worker's accounts and its session, without waiting for anything.
@@ -64,21 +74,11 @@ pub struct Sources {
 
 static SOURCES: OnceLock<Sources> = OnceLock::new();
 
-/// Events that wait for their webhook, on this worker; negative while nobody
-/// says so.
-static WEBHOOK_BACKLOG: AtomicI64 = AtomicI64::new(-1);
-
 /// Says where to look; the first call counts.
 pub fn install(sources: Sources) {
     if SOURCES.set(sources).is_err() {
         tracing::debug!("metrics are of the first worker of this process");
     }
-}
-
-/// Says how many deliveries wait for their webhook.
-pub fn set_webhook_backlog(deliveries: u64) {
-    let deliveries = i64::try_from(deliveries).unwrap_or(i64::MAX);
-    WEBHOOK_BACKLOG.store(deliveries, Ordering::Relaxed);
 }
 
 /// How long one look is good for: all gauges of one reading share it.
@@ -95,7 +95,7 @@ struct Look {
 }
 
 /// What is shown: name, unit, description.
-const GAUGES: [(&str, &str, &str); 21] = [
+const GAUGES: [(&str, &str, &str); 22] = [
     (
         "leasehold.accounts.owned",
         "",
@@ -146,7 +146,12 @@ const GAUGES: [(&str, &str, &str); 21] = [
     (
         "leasehold.webhook.backlog",
         "",
-        "Deliveries that wait for their webhook",
+        "Events that webhooks are still to get, of this worker's accounts",
+    ),
+    (
+        "leasehold.webhook.failing",
+        "",
+        "Webhooks whose receiver does not take the next event, once an account",
     ),
     (
         "leasehold.cluster.accounts",
@@ -266,6 +271,14 @@ impl Sources {
             ),
             ("leasehold.outbox.age", self.age(&accounts).as_secs_f64()),
             ("leasehold.engine.memory", sum(|account| account.memory)),
+            (
+                "leasehold.webhook.backlog",
+                sum(|account| account.webhooks.backlog),
+            ),
+            (
+                "leasehold.webhook.failing",
+                sum(|account| account.webhooks.failing),
+            ),
             ("leasehold.cluster.workers", session.workers.len() as f64),
             (
                 "leasehold.cluster.capacity",
@@ -282,10 +295,6 @@ impl Sources {
         ]);
         if let Some(nearest) = accounts.iter().map(|account| account.deadline).min() {
             numbers.insert("leasehold.lease.margin", margin(nearest));
-        }
-        let backlog = WEBHOOK_BACKLOG.load(Ordering::Relaxed);
-        if backlog >= 0 {
-            numbers.insert("leasehold.webhook.backlog", backlog as f64);
         }
         let store = self.monitor.sight();
         let is_up = store.failure.is_none() && store.answer.is_some();

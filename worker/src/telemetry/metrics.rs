@@ -33,6 +33,8 @@ pub enum Signal {
     Traces,
     /// Metrics.
     Metrics,
+    /// Lines of the log.
+    Logs,
 }
 
 impl Signal {
@@ -41,13 +43,14 @@ impl Signal {
         match self {
             Signal::Traces => "traces",
             Signal::Metrics => "metrics",
+            Signal::Logs => "logs",
         }
     }
 }
 
-/// What became of a span.
+/// What became of a span or a line on its way to a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpanFate {
+pub enum Fate {
     /// A collector has it.
     Exported,
     /// The queue was full.
@@ -56,14 +59,14 @@ pub enum SpanFate {
     Failed,
 }
 
-impl SpanFate {
-    const ALL: [SpanFate; 3] = [SpanFate::Exported, SpanFate::Dropped, SpanFate::Failed];
+impl Fate {
+    const ALL: [Fate; 3] = [Fate::Exported, Fate::Dropped, Fate::Failed];
 
     fn as_str(self) -> &'static str {
         match self {
-            SpanFate::Exported => "exported",
-            SpanFate::Dropped => "dropped",
-            SpanFate::Failed => "failed",
+            Fate::Exported => "exported",
+            Fate::Dropped => "dropped",
+            Fate::Failed => "failed",
         }
     }
 }
@@ -291,9 +294,19 @@ pub fn webhook_delivered(is_delivered: bool, took: Duration) {
     });
 }
 
+/// An event was given up for a webhook.
+pub fn webhook_gave_up() {
+    with(|known| known.dead_letters.add(1, &[]));
+}
+
 /// Spans came to an end.
-pub fn spans(fate: SpanFate, count: u64) {
+pub fn spans(fate: Fate, count: u64) {
     with(|known| known.spans.add(count, &[label("fate", fate.as_str())]));
+}
+
+/// Lines of the log that are exported came to an end.
+pub fn records(fate: Fate, count: u64) {
+    with(|known| known.records.add(count, &[label("fate", fate.as_str())]));
 }
 
 /// An export came to an end.

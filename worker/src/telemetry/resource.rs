@@ -78,4 +78,25 @@ mod tests {
         assert_eq!(of("k8s.namespace.name"), None);
         assert_eq!(of("host.name"), None);
     }
+
+    #[test]
+    fn the_readme_names_what_a_pod_is_told() {
+        let readme = include_str!("../../README.md");
+        for (attribute, name) in [
+            ("k8s.pod.name", "POD_NAME"),
+            ("k8s.pod.uid", "POD_UID"),
+            ("k8s.namespace.name", "POD_NAMESPACE"),
+            ("k8s.node.name", "NODE_NAME"),
+        ] {
+            let known = POD.iter().find(|(known, _)| *known == attribute);
+            assert!(
+                known.is_some_and(|(_, names)| names.contains(&name)),
+                "{name}"
+            );
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with(&format!("| – | `{name}` |")));
+            assert!(row.is_some_and(|row| row.contains(attribute)), "{name}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::Filter;
 
 use super::logs::OWN_TARGETS;
-use super::metrics::{self, SpanFate};
+use super::metrics::{self, Fate};
 use crate::config::TelemetryConfig;
 
 /// One part in so many of the queue is kept for errors.
@@ -106,7 +106,7 @@ impl SpanProcessor for SpanQueue {
         }
         let has_room = is_error || self.sender.capacity() > self.reserve;
         if !has_room || self.sender.try_send(span).is_err() {
-            metrics::spans(SpanFate::Dropped, 1);
+            metrics::spans(Fate::Dropped, 1);
         }
     }
 

@@ -1,8 +1,9 @@
 //! One request to a receiver, bounded in every way: addresses, redirects (none),
 //! time, bytes.
 //!
-//! The name is looked up here, every address of it must be a public one, and
-//! the connection goes to one of these very addresses. Nothing of the answer is
+//! The name is looked up once a request, every address of it must be a public
+//! one, and the connection goes to one of these very addresses: a name that leads
+//! elsewhere a moment later (DNS rebinding) gains nothing. Nothing of the answer is
 //! read but its head. A connection serves one request.
 
 use std::io;
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body_util::Full;
@@ -38,9 +40,38 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
 /// Asks receivers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct Client {
     config: WebhookConfig,
+    network: Arc<dyn Network>,
+}
+
+/// What a request needs of the network.
+#[async_trait]
+trait Network: Send + Sync {
+    /// The addresses of a name, as they are now.
+    async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// Connects to this very address.
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
+}
+
+/// The machine's.
+struct SystemNetwork;
+
+#[async_trait]
+impl Network for SystemNetwork {
+    async fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        // A simulation stays on this machine.
+        if cfg!(feature = "simulation") && !address.ip().to_canonical().is_loopback() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        TcpStream::connect(address).await
+    }
 }
 
 /// Why there is no answer, in words for the delivery log. Never what the
@@ -67,7 +98,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 impl Client {
     /// A client with these limits.
     pub fn new(config: WebhookConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            network: Arc::new(SystemNetwork),
+        }
     }
 
     /// Posts a body of JSON; gives what the receiver answered.
@@ -141,7 +175,7 @@ impl Client {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, ClientError> {
         let host = endpoint.host();
         let addresses = self.addresses(&host, endpoint.port()).await?;
-        let tcp = reach(&addresses).await.map_err(ClientError::Connect)?;
+        let tcp = self.reach(&addresses).await.map_err(ClientError::Connect)?;
         if !endpoint.is_encrypted() {
             return Ok(Box::new(tcp));
         }
@@ -155,35 +189,32 @@ impl Client {
 
     /// All addresses of a host; none if one of them must not be asked.
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
-        let found = tokio::net::lookup_host((host, port)).await;
-        let found: Vec<SocketAddr> = found.map_err(ClientError::Dns)?.collect();
-        let may_be_asked = |address: &SocketAddr| {
-            let ip = address.ip().to_canonical();
-            // A simulation stays on this machine.
-            let is_ours = !cfg!(feature = "simulation") || ip.is_loopback();
-            is_ours && (self.config.allow_private || is_public(ip))
-        };
+        let found = self.network.look_up(host, port).await;
+        let found = found.map_err(ClientError::Dns)?;
+        let may_be_asked =
+            |address: &SocketAddr| self.config.allow_private || is_public(address.ip());
         match found.iter().all(may_be_asked) {
             true => Ok(found),
             false => Err(ClientError::Private),
         }
     }
-}
 
-/// Tries the addresses in order.
-async fn reach(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses.iter().take(ADDRESSES_MAX) {
-        match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
+    /// Tries the addresses in order.
+    async fn reach(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses.iter().take(ADDRESSES_MAX) {
+            let connected = self.network.connect(*address);
+            match tokio::time::timeout(CONNECT_LIMIT, connected).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last_error = error,
+                Err(_elapsed) => last_error = io::ErrorKind::TimedOut.into(),
             }
-            Ok(Err(error)) => last_error = error,
-            Err(_elapsed) => last_error = io::ErrorKind::TimedOut.into(),
         }
+        Err(last_error)
     }
-    Err(last_error)
 }
 
 /// What the receiver says of when to come again; in seconds only, dates are

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::Endpoint;
 use super::secret::Secret;
 use crate::events::Filter;
+use crate::model::webhook::{PreviousSecretDoc, WebhookFormat};
 use crate::model::{Stored, WebhookDoc, queries};
 
 /// Waits while the store does not answer.
@@ -31,12 +32,34 @@ pub struct Hook {
     pub endpoint: Endpoint,
     /// What it is signed with.
     pub secret: Secret,
+    /// What it is signed with as well.
+    pub previous: Option<PreviousSecret>,
+    /// What its deliveries look like.
+    pub format: WebhookFormat,
     /// Which events it gets.
     pub filter: Filter,
     /// It gets what was stored after this.
     pub since: StoreTime,
     /// Whether anything is sent.
     pub is_enabled: bool,
+}
+
+/// The secret before the present one, and until when it is good.
+#[derive(Clone, PartialEq)]
+pub struct PreviousSecret {
+    secret: Secret,
+    until: StoreTime,
+}
+
+impl PreviousSecret {
+    /// None for one that does not open: the present one is enough.
+    fn read(keys: &KeyRing, id: &str, doc: &PreviousSecretDoc) -> Option<Self> {
+        let secret = Secret::open(keys, id, &doc.wrapped_keys, &doc.sealed_secret).ok()?;
+        Some(Self {
+            secret,
+            until: doc.until,
+        })
+    }
 }
 
 impl Hook {
@@ -51,6 +74,10 @@ impl Hook {
                 version: record.update_time,
                 endpoint,
                 secret,
+                previous: doc
+                    .previous_secret
+                    .and_then(|previous| PreviousSecret::read(keys, &id, &previous)),
+                format: doc.format,
                 filter: Filter {
                     accounts: doc.accounts,
                     kinds: doc.types,
@@ -68,6 +95,13 @@ impl Hook {
                 None
             }
         }
+    }
+
+    /// The secrets that are good now, the newest first.
+    pub fn secrets(&self, now: StoreTime) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous.as_ref();
+        let previous = previous.filter(|previous| now < previous.until);
+        std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
     }
 
     /// Whether it gets events of this account.

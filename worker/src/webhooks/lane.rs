@@ -14,12 +14,14 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use tokio::sync::watch;
 
+use super::body;
 use super::hooks::Hook;
 use super::post::{Letter, Post};
 use super::schedule::{self, Outcome, Verdict};
 use crate::events::{Draft, DraftError, Journal, JournalError, Logged, Need};
 use crate::model::webhook::{DeliveryDoc, DeliveryState, LaneDoc};
 use crate::model::{EventDoc, Stored, WebhookDoc, collections, queries};
+use crate::telemetry::metrics;
 
 /// Events that are read at a time.
 const PAGE_EVENTS: u32 = 50;
@@ -52,8 +54,9 @@ pub struct LaneParts {
 /// How far a lane is, for those who wait for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneSight {
-    /// Everything up to and with this event is settled.
-    pub settled_seq: i64,
+    /// Everything up to and with this event is settled; nobody knows before the
+    /// lane has begun.
+    pub settled_seq: Option<i64>,
     /// The receiver does not take the next one.
     pub is_failing: bool,
 }
@@ -185,17 +188,36 @@ impl Lane {
             return Ok(());
         }
         for event in events {
-            let kind = event.event.kind;
-            if self.hook.filter.takes(&self.parts.account_id, kind) {
-                self.deliver(&event).await?;
-            } else {
-                self.doc.settled_seq = event.event.seq;
-                if self.doc.settled_seq - self.written_seq >= PASSED_MAX {
-                    self.write(None).await?;
-                }
-                self.show();
+            match self.body(&event).await {
+                Some(body) => self.deliver(&event, body).await?,
+                None => self.pass(&event).await?,
             }
         }
+        Ok(())
+    }
+
+    /// What is to be posted of an event; none if it is not wanted, or if the
+    /// webhook's format has nothing for it.
+    async fn body(&self, event: &Logged) -> Option<Bytes> {
+        let kind = event.event.kind;
+        if !self.hook.filter.takes(&self.parts.account_id, kind) {
+            return None;
+        }
+        loop {
+            match body::of(self.parts.store.as_ref(), &self.hook, event).await {
+                Ok(body) => return body,
+                Err(error) => self.wait_for_the_store(&error).await,
+            }
+        }
+    }
+
+    /// Settles an event that is not sent.
+    async fn pass(&mut self, event: &Logged) -> Result<(), LaneEnd> {
+        self.doc.settled_seq = event.event.seq;
+        if self.doc.settled_seq - self.written_seq >= PASSED_MAX {
+            self.write(None).await?;
+        }
+        self.show();
         Ok(())
     }
 
@@ -206,19 +228,14 @@ impl Lane {
     }
 
     /// Sends an event until it is delivered or given up, and notes each attempt.
-    async fn deliver(&mut self, event: &Logged) -> Result<(), LaneEnd> {
-        let body = serde_json::to_vec(&event.view())
-            .map(Bytes::from)
-            .unwrap_or_default();
+    async fn deliver(&mut self, event: &Logged, body: Bytes) -> Result<(), LaneEnd> {
         loop {
             self.wait_until_due().await;
             let attempts = self.doc.attempts.saturating_add(1);
             let may_be_there = event.event.seq <= self.known_seq;
             let letter = Letter {
-                event_id: event.id.clone(),
                 attempt: attempt_number(attempts, may_be_there),
-                trace: event.event.trace.clone(),
-                body: body.clone(),
+                ..Letter::of(event, body.clone())
             };
             let (outcome, took) = self.parts.post.send(&self.hook, &letter).await;
             let now = StoreTime::from_datetime(self.parts.clock.wall());
@@ -236,6 +253,7 @@ impl Lane {
             match verdict {
                 Verdict::Delivered => return Ok(()),
                 Verdict::Dead => {
+                    metrics::webhook_gave_up();
                     tracing::warn!(
                         webhook.id = self.hook.id,
                         account.id = self.parts.account_id,
@@ -375,7 +393,7 @@ impl Lane {
 
     fn show(&self) {
         self.sight.send_replace(LaneSight {
-            settled_seq: self.doc.settled_seq,
+            settled_seq: Some(self.doc.settled_seq),
             is_failing: self.doc.attempts > 0,
         });
     }

@@ -15,6 +15,7 @@ use super::hooks::{Hook, Hooks};
 use super::lane::{Lane, LaneParts, LaneSight};
 use super::replays::Replays;
 use crate::events::Journal;
+use crate::telemetry::gauges::WebhookMeasure;
 
 /// How far the lanes of an account are; shared with whoever ends the claim.
 #[derive(Default)]
@@ -32,7 +33,7 @@ impl LaneBoard {
             for mut sight in sights {
                 // A lane that has ended settles nothing more.
                 let _ = sight
-                    .wait_for(|sight| sight.is_failing || sight.settled_seq >= newest)
+                    .wait_for(|sight| sight.is_failing || sight.settled_seq >= Some(newest))
                     .await;
             }
         };
@@ -41,6 +42,19 @@ impl LaneBoard {
             () = all => {}
             () = clock.sleep(limit) => {}
         }
+    }
+
+    /// What waits, where `newest` is the account's last event. A webhook that is
+    /// switched off has no lane and does not count.
+    pub fn measure(&self, newest: i64) -> WebhookMeasure {
+        let mut measure = WebhookMeasure::default();
+        for sight in self.sights.lock().values() {
+            let sight = *sight.borrow();
+            let settled = sight.settled_seq.unwrap_or(newest);
+            measure.backlog += u64::try_from(newest - settled).unwrap_or(0);
+            measure.failing += u64::from(sight.is_failing);
+        }
+        measure
     }
 
     fn note(&self, hook: &str, sight: watch::Receiver<LaneSight>) {

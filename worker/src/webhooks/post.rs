@@ -8,9 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use coordinator_lib::clock::{Boottime, SharedClock};
 use coordinator_lib::rng::SharedRng;
+use coordinator_lib::store::StoreTime;
 use hyper::header::{self, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use super::WebhookConfig;
 use super::breaker::{Breaker, Permission};
@@ -18,7 +21,10 @@ use super::client::Client;
 use super::hooks::Hook;
 use super::schedule::Outcome;
 use super::signature;
-use crate::telemetry::metrics;
+use crate::events::Logged;
+use crate::model::webhook::WebhookFormat;
+use crate::telemetry::{metrics, propagation};
+use crate::waha::events as waha;
 
 /// Requests under way in the whole worker.
 const REQUESTS_MAX: usize = 32;
@@ -45,12 +51,30 @@ const TRACE_HEADER: HeaderName = HeaderName::from_static("traceparent");
 pub struct Letter {
     /// The event's id.
     pub event_id: String,
+    /// Whose event; nobody's if it is made up.
+    pub account_id: Option<String>,
+    /// What happened.
+    pub kind: &'static str,
     /// Which attempt this is; more than 1 marks a repetition.
     pub attempt: u32,
     /// As in `traceparent`.
     pub trace: Option<String>,
     /// The event, as JSON.
     pub body: Bytes,
+}
+
+impl Letter {
+    /// An event's first attempt.
+    pub fn of(event: &Logged, body: Bytes) -> Self {
+        Self {
+            event_id: event.id.clone(),
+            account_id: Some(event.event.account_id.clone()),
+            kind: event.event.kind.as_str(),
+            attempt: 1,
+            trace: event.event.trace.clone(),
+            body,
+        }
+    }
 }
 
 /// See the module.
@@ -116,9 +140,30 @@ impl Post {
         (outcome, took)
     }
 
-    /// Sends a letter whatever the breaker says: somebody waits for it.
+    /// Sends a letter whatever the breaker says: somebody waits for it. A part
+    /// of the event's trace.
     pub async fn send_now(&self, hook: &Hook, letter: &Letter) -> (Outcome, Duration) {
         let _slot = self.requests.acquire().await;
+        let span = info_span!(
+            parent: None,
+            "webhook.deliver",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            webhook.id = hook.id,
+            webhook.attempt = letter.attempt,
+            webhook.outcome = Empty,
+            webhook.error = Empty,
+            account.id = letter.account_id,
+            event.id = letter.event_id,
+            event.type = letter.kind,
+            http.response.status_code = Empty,
+        );
+        propagation::continues(&span, letter.trace.as_deref());
+        self.request(hook, letter).instrument(span).await
+    }
+
+    async fn request(&self, hook: &Hook, letter: &Letter) -> (Outcome, Duration) {
+        let span = Span::current();
         let began = self.clock.boottime();
         let headers = self.headers(hook, letter);
         let sent = self
@@ -126,27 +171,51 @@ impl Post {
             .post(&hook.endpoint, headers, letter.body.clone());
         let outcome = sent.await;
         let took = elapsed(began, self.clock.boottime());
+        span.record("http.response.status_code", outcome.status());
+        match outcome.error() {
+            None => {
+                span.record("webhook.outcome", "delivered");
+            }
+            Some(error) => {
+                span.record("webhook.outcome", "failed");
+                span.record("webhook.error", error);
+                span.record("otel.status_code", "ERROR");
+            }
+        }
         metrics::webhook_delivered(outcome.is_delivered(), took);
         (outcome, took)
     }
 
     fn headers(&self, hook: &Hook, letter: &Letter) -> Vec<(HeaderName, HeaderValue)> {
-        let unix_seconds = self.clock.wall().timestamp();
-        let signature =
-            signature::sign(hook.secret.expose().as_bytes(), unix_seconds, &letter.body);
+        let now = self.clock.wall();
+        let secrets = hook.secrets(StoreTime::from_datetime(now));
+        let secrets = secrets.map(|secret| secret.expose().as_bytes());
+        let signature = signature::sign(secrets, now.timestamp(), &letter.body);
         let agent = format!("Leasehold/{}", crate::VERSION);
-        [
+        // The request's own span, where that is traced.
+        let trace = propagation::current().or_else(|| letter.trace.clone());
+        let own = [
             (header::USER_AGENT, Some(agent)),
             (HeaderName::from_static(signature::HEADER), Some(signature)),
             (EVENT_HEADER, Some(letter.event_id.clone())),
             (WEBHOOK_HEADER, Some(hook.id.clone())),
             (ATTEMPT_HEADER, Some(letter.attempt.to_string())),
-            (TRACE_HEADER, letter.trace.clone()),
-        ]
-        .into_iter()
-        // What has no form as a header is left out.
-        .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)))
-        .collect()
+            (TRACE_HEADER, trace),
+        ];
+        let others = match hook.format {
+            WebhookFormat::Leasehold => Vec::new(),
+            WebhookFormat::Waha => waha::headers(
+                &letter.event_id,
+                now.timestamp_millis(),
+                hook.secret.expose().as_bytes(),
+                &letter.body,
+            ),
+        };
+        own.into_iter()
+            .chain(others.into_iter().map(|(name, value)| (name, Some(value))))
+            // What has no form as a header is left out.
+            .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)))
+            .collect()
     }
 
     fn with<T>(&self, hook_id: &str, work: impl FnOnce(&mut Receiver) -> T) -> T {

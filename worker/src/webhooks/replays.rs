@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use coordinator_lib::store::{Change, Document, StoreError, StoreTime};
 use tokio::sync::watch;
 
+use super::body;
 use super::hooks::{Hook, Hooks};
 use super::lane::LaneParts;
 use super::post::Letter;
@@ -19,7 +19,7 @@ use crate::model::{Stored, collections, queries};
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
 /// What was wanted for an event that is not kept any more.
-const EVENT_GONE: &str = "the event is not kept any more";
+const EVENT_GONE: &str = "the event, or what it tells of, is not kept any more";
 
 /// The replays of one account.
 pub struct Replays {
@@ -81,8 +81,15 @@ impl Replays {
             .event(&record.value)
             .await
             .map_err(JournalError::Store)?;
-        let done = match event {
-            Some(event) => self.send(hook, &event, record.value.clone()).await,
+        let letter = match event {
+            Some(event) => body::of(self.parts.store.as_ref(), hook, &event)
+                .await
+                .map_err(JournalError::Store)?
+                .map(|body| Letter::of(&event, body)),
+            None => None,
+        };
+        let done = match letter {
+            Some(letter) => self.send(hook, letter, record.value.clone()).await,
             None => DeliveryDoc {
                 error: Some(EVENT_GONE.to_owned()),
                 replay: false,
@@ -98,15 +105,11 @@ impl Replays {
         Ok(found.documents.iter().flatten().find_map(Logged::read))
     }
 
-    async fn send(&self, hook: &Hook, event: &Logged, before: DeliveryDoc) -> DeliveryDoc {
+    async fn send(&self, hook: &Hook, letter: Letter, before: DeliveryDoc) -> DeliveryDoc {
         let attempts = before.attempts.saturating_add(1);
         let letter = Letter {
-            event_id: event.id.clone(),
             attempt: u32::try_from(attempts).unwrap_or(u32::MAX).max(2),
-            trace: event.event.trace.clone(),
-            body: serde_json::to_vec(&event.view())
-                .map(Bytes::from)
-                .unwrap_or_default(),
+            ..letter
         };
         let (outcome, took) = self.parts.post.send_now(hook, &letter).await;
         DeliveryDoc {

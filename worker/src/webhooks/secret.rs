@@ -17,6 +17,9 @@ const PURPOSE: &str = "webhook_secret";
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 
+/// Bytes of a secret that somebody chose.
+const GIVEN_BYTES_MAX: usize = 256;
+
 /// A secret in clear. Not `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -26,7 +29,23 @@ pub struct Secret(Zeroizing<String>);
 #[error("the webhook's secret does not open with this worker's key ring; give it a new one")]
 pub struct SecretUnreadable;
 
+/// A text is no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a secret has 1 to {GIVEN_BYTES_MAX} bytes")]
+pub struct NotASecret;
+
 impl Secret {
+    /// One that somebody chose.
+    ///
+    /// # Errors
+    /// [`NotASecret`].
+    pub fn given(text: String) -> Result<Self, NotASecret> {
+        match (1..=GIVEN_BYTES_MAX).contains(&text.len()) {
+            true => Ok(Self(Zeroizing::new(text))),
+            false => Err(NotASecret),
+        }
+    }
+
     /// A new one: `whsec_…`.
     pub fn generate(rng: &dyn Rng) -> Self {
         let mut random = Zeroizing::new([0_u8; SECRET_BYTES]);

@@ -10,6 +10,7 @@ use crate::auth::book::{ACCOUNTS_MAX, NAME_CHARS_MAX};
 use crate::http::accounts::NAME_LENGTH_MAX;
 use crate::http::do_not_contact::NOTE_CHARS_MAX;
 use crate::http::groups::{INVITATION_BYTES_MAX, PEOPLE_MAX, TIMER_SECONDS_MAX};
+use crate::http::webhooks::secret::OVERLAP_SECONDS_MAX;
 use crate::outbox::broadcast::BROADCAST_PEOPLE_MAX;
 use crate::outbox::request::{
     CONTACTS_MAX, EMOJI_BYTES_MAX, LINE_CHARS_MAX, MENTIONS_MAX, PARAGRAPH_CHARS_MAX,
@@ -71,6 +72,11 @@ fn of_properties() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("GroupMembersChange", "people", items(1, PEOPLE_MAX)),
         ("GroupJoin", "invitation", length(1, INVITATION_BYTES_MAX)),
+        (
+            "NewSecret",
+            "overlapSeconds",
+            json!({ "maximum": OVERLAP_SECONDS_MAX }),
+        ),
         ("NewMessage", "text", length(1, text)),
         ("NewMessage", "mentions", items(0, MENTIONS_MAX)),
         ("NewMessage", "contacts", items(1, CONTACTS_MAX)),

@@ -154,3 +154,51 @@ async fn a_picture_may_be_larger_than_other_bodies_and_needs_a_place() {
     let answer = api.post(&format!("{API}/sendImage"), body).await;
     answer.problem(409, "no_media_store");
 }
+
+#[tokio::test]
+async fn a_session_is_made_with_its_webhooks() {
+    let api = compatible();
+    let session = |webhooks: Value| json!({ "name": "shop", "config": { "webhooks": webhooks } });
+    let url = "https://example.org/hook";
+    for (webhook, part) in [
+        (json!({ "url": "http://10.0.0.1/" }), "public"),
+        (
+            json!({ "url": url, "events": ["group.v2.join"] }),
+            "message.ack",
+        ),
+        (
+            json!({ "url": url, "hmac": { "key": "k".repeat(257) } }),
+            "256",
+        ),
+    ] {
+        let refused = api
+            .post(&format!("{API}/sessions"), session(json!([webhook])))
+            .await;
+        let detail = refused.problem(422, "invalid_body");
+        assert!(detail.contains(part), "{detail}");
+    }
+    let webhooks = json!([
+        {
+            "url": url,
+            "events": ["message", "session.status"],
+            "hmac": { "key": "mine" },
+            "retries": { "attempts": 15 },
+        },
+        { "url": url, "events": ["*"] },
+    ]);
+    let made = api
+        .post(&format!("{API}/sessions"), session(webhooks))
+        .await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.json());
+    let listed = api.get("/v1/webhooks").await.json();
+    let listed = listed["webhooks"].as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    for webhook in listed {
+        assert_eq!(webhook["format"], "waha");
+        assert_eq!(webhook["accounts"], json!([made.json()["accountId"]]));
+    }
+    let limited = listed
+        .iter()
+        .any(|webhook| webhook["types"] == json!(["account.status", "message.received"]));
+    assert!(limited, "{listed:?}");
+}

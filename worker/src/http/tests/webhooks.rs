@@ -177,3 +177,63 @@ async fn an_account_can_be_made_with_a_webhook_of_its_own() {
     let refused = fixture.post("/v1/accounts", body).await;
     refused.problem(422, "invalid_body");
 }
+
+#[tokio::test]
+async fn a_secret_is_rotated_and_the_old_one_is_good_for_a_stated_time() {
+    let fixture = Fixture::new();
+    let made = make(&fixture, json!({ "url": "https://example.org/hook" })).await;
+    let path = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
+    let secret_path = format!("{path}/secret");
+    let until = |answer: &Value| answer["previousSecretUntil"].clone();
+    assert_eq!(until(&made), Value::Null);
+
+    let rotated = fixture.post(&secret_path, json!({})).await;
+    assert_eq!(rotated.status, StatusCode::OK, "{}", rotated.json());
+    let rotated = rotated.json();
+    assert_ne!(rotated["secret"], made["secret"]);
+    // A day, by the fixture's clock, which stands at the year's beginning.
+    assert_eq!(until(&rotated), "2026-01-02T00:00:00Z");
+    let read = fixture.get(&path).await.json();
+    assert_eq!((read.get("secret"), until(&read)), (None, until(&rotated)));
+
+    let rotated = fixture
+        .post(&secret_path, json!({ "overlapSeconds": 60 }))
+        .await;
+    assert_eq!(until(&rotated.json()), "2026-01-01T00:01:00Z");
+    let at_once = fixture
+        .post(&secret_path, json!({ "overlapSeconds": 0 }))
+        .await;
+    assert_eq!(until(&at_once.json()), Value::Null);
+    for (body, part) in [
+        (json!({ "overlapSeconds": 604_801 }), "604800"),
+        (json!({ "overlapSeconds": -1 }), "-1"),
+        (json!({ "overlap": "1d" }), "overlapSeconds"),
+    ] {
+        let refused = fixture.post(&secret_path, body).await;
+        assert!(
+            refused.problem(422, "invalid_body").contains(part),
+            "{part}"
+        );
+    }
+    let unknown = fixture.post("/v1/webhooks/whk_1/secret", json!({})).await;
+    unknown.problem(404, "unknown_webhook");
+
+    // What was asked for at once ends the overlap, too.
+    fixture.post(&secret_path, json!({})).await;
+    let change = json!({ "rotateSecret": true });
+    let changed = ask(&fixture, "PATCH", &path, None, change).await.json();
+    assert_eq!(until(&changed), Value::Null);
+}
+
+#[tokio::test]
+async fn a_webhook_has_a_format() {
+    let fixture = Fixture::new();
+    let url = "https://example.org/hook";
+    let made = make(&fixture, json!({ "url": url })).await;
+    assert_eq!(made["format"], "leasehold");
+    let made = make(&fixture, json!({ "url": url, "format": "waha" })).await;
+    assert_eq!(made["format"], "waha");
+    let body = json!({ "url": url, "format": "xml" });
+    let refused = fixture.post("/v1/webhooks", body).await;
+    assert!(refused.problem(422, "invalid_body").contains("waha"));
+}

@@ -2,19 +2,18 @@
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use coordinator_lib::store::{Query, StoreTime};
+use coordinator_lib::store::Query;
 use serde::{Deserialize, Serialize};
 
 use super::sessions::find;
-use super::{ack, chat_id, message_id};
 use crate::auth::Grant;
 use crate::http::extract::Parameters;
 use crate::http::page::PageParameters;
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::state::Api;
-use crate::model::message::Details;
 use crate::model::stored::Record;
 use crate::model::{MessageDoc, Stored, ThreadDoc, ThreadKind, ids, queries};
+use crate::waha::{Message, chat_id, seconds};
 
 /// Which of them. WAHA counts; this API has cursors.
 #[derive(Debug, Deserialize)]
@@ -65,73 +64,6 @@ impl From<Record<ThreadDoc>> for Chat {
             timestamp: seconds(thread.last_message_at),
         }
     }
-}
-
-/// A message as WAHA shows it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Message {
-    id: String,
-    /// Seconds since 1970.
-    timestamp: i64,
-    from: String,
-    from_me: bool,
-    to: String,
-    /// Who wrote it, in a group.
-    participant: Option<String>,
-    body: Option<String>,
-    has_media: bool,
-    media: Option<MessageFile>,
-    ack: i8,
-    ack_name: &'static str,
-}
-
-/// Where the file of a message is.
-#[derive(Serialize)]
-struct MessageFile {
-    /// On this worker; it needs the key, too.
-    url: String,
-    mimetype: Option<String>,
-    filename: Option<String>,
-}
-
-impl Message {
-    /// A message of a chat, for the account with this address.
-    fn new(record: Record<MessageDoc>, me: &str, chat: &str) -> Self {
-        let id = record.path.id().to_owned();
-        let message = record.value;
-        let (ack, ack_name) = ack(message.state);
-        let file = match message.details {
-            Some(Details::Media(media)) => Some(MessageFile {
-                url: format!("/v1/threads/{}/messages/{id}/media", message.thread_id),
-                mimetype: media.mime_type,
-                filename: media.file_name,
-            }),
-            Some(Details::Location(_) | Details::Contacts(_) | Details::Poll(_)) | None => None,
-        };
-        let (from, to) = match message.from_me {
-            true => (me, chat),
-            false => (chat, me),
-        };
-        let is_group = ThreadKind::of(chat) == ThreadKind::Group;
-        Self {
-            id: message_id(message.from_me, chat, &message.wa_message_id),
-            timestamp: seconds(message.timestamp),
-            from: chat_id(from),
-            to: chat_id(to),
-            from_me: message.from_me,
-            participant: (is_group && !message.from_me).then(|| chat_id(&message.sender)),
-            body: message.body,
-            has_media: file.is_some(),
-            media: file,
-            ack,
-            ack_name,
-        }
-    }
-}
-
-fn seconds(time: StoreTime) -> i64 {
-    time.as_micros().div_euclid(1_000_000)
 }
 
 /// `GET /api/{session}/chats`, the latest first.

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use whatsapp::content::MediaKind;
 
 use super::sessions::find;
-use super::{chat_id, message_id};
 use crate::auth::Grant;
 use crate::http::extract::Body;
 use crate::http::media;
@@ -19,6 +18,7 @@ use crate::http::messages::{self, Asked};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::state::Api;
 use crate::outbox::NewMessage;
+use crate::waha::{chat_id, message_id};
 
 /// A picture of WhatsApp's largest size, 16 MiB, in base64.
 const PICTURE_BODY_BYTES_MAX: usize = 23 * 1024 * 1024;

@@ -6,19 +6,21 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use coordinator_lib::store::query_all;
+use coordinator_lib::store::{Write, query_all};
 use serde::{Deserialize, Serialize};
 
-use super::chat_id;
+use super::webhooks::SessionConfig;
 use crate::auth::Grant;
 use crate::http::account_qr;
 use crate::http::accounts;
 use crate::http::extract::{Body, Id, Parameters};
 use crate::http::problem::{Problem, ProblemKind};
 use crate::http::state::Api;
+use crate::http::webhooks::NewHook;
 use crate::model::stored::Record;
 use crate::model::{AccountDoc, Desired, Status, Stored, collections, queries};
 use crate::qr;
+use crate::waha::{self, Me};
 
 /// Sessions that one list holds: WAHA knows no pages.
 const SESSIONS_MAX: usize = 10_000;
@@ -34,49 +36,23 @@ pub(in crate::http) struct Session {
     me: Option<Me>,
 }
 
-/// Whom a session is linked as.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Me {
-    id: String,
-    push_name: Option<String>,
-}
-
 impl Session {
     fn new(record: Record<AccountDoc>) -> Self {
         let account = record.value;
         Self {
             account_id: record.path.id().to_owned(),
             status: status(&account),
-            me: account.jid.as_deref().map(|jid| Me {
-                id: chat_id(&crate::messages::identity::bare(jid)),
-                push_name: account.push_name.clone(),
-            }),
+            me: Me::of(&account),
             name: account.name,
         }
     }
 }
 
-/// WAHA has five statuses.
+/// What is not to run is stopped, whatever it still does.
 fn status(account: &AccountDoc) -> &'static str {
-    if account.desired != Desired::Running {
-        return "STOPPED";
-    }
-    match account.status {
-        Status::Idle
-        | Status::Connecting
-        | Status::Pairing
-        | Status::Disconnected
-        | Status::Degraded => "STARTING",
-        Status::QrReady => "SCAN_QR_CODE",
-        Status::Connected => "WORKING",
-        Status::NeedsQr
-        | Status::Banned
-        | Status::Locked
-        | Status::Conflict
-        | Status::LoggedOut
-        | Status::Failed => "FAILED",
-        Status::Stopped | Status::NeedsImport => "STOPPED",
+    match account.desired {
+        Desired::Running => waha::status(account.status),
+        Desired::Stopped | Desired::LoggedOut => waha::status(Status::Stopped),
     }
 }
 
@@ -151,12 +127,14 @@ pub(in crate::http) async fn list(
 
 /// Body of `POST /api/sessions`. Fields that are not known are left alone, as
 /// WAHA's clients send many.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(in crate::http) struct NewSession {
     name: String,
     /// Whether it is to run at once.
     #[serde(default = "yes")]
     start: bool,
+    #[serde(default)]
+    config: Option<SessionConfig>,
 }
 
 fn yes() -> bool {
@@ -165,8 +143,10 @@ fn yes() -> bool {
 
 /// `POST /api/sessions`: one session for a name.
 ///
+/// With `config.webhooks` also its webhooks, in WAHA's format.
+///
 /// # Errors
-/// `invalid_body` if the name is taken, or none.
+/// `invalid_body` if the name is taken, or none, or a webhook is none.
 pub(in crate::http) async fn create(
     State(api): State<Api>,
     Body(body): Body<NewSession>,
@@ -178,7 +158,18 @@ pub(in crate::http) async fn create(
             "there is a session of this name: POST /compat/waha/api/sessions/{name}/start starts it",
         ));
     }
-    let (id, _) = api.create_account(name, None, None, |_| Ok(None)).await?;
+    let hooks = body.config.unwrap_or_default().checked(&api, &name)?;
+    let also = |account: &str| -> Result<Vec<Write>, Problem> {
+        let writes = hooks.into_iter().map(|hook| {
+            let hook = NewHook {
+                accounts: Some(vec![account.to_owned()]),
+                ..hook
+            };
+            hook.into_write(&api).map(|(_, _, _, write)| write)
+        });
+        writes.collect()
+    };
+    let (id, _) = api.create_account(name, None, None, also).await?;
     tracing::info!(account.id = %id, "account created");
     if !body.start {
         accounts::put_off(&api, &id, Desired::Stopped).await?;

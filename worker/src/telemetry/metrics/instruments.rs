@@ -5,7 +5,7 @@ use coordinator_lib::history::{ClaimReason, ReleaseReason};
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use prometheus::Registry;
 
-use super::{RECEIVED, SendOutcome, SpanFate, label};
+use super::{Fate, RECEIVED, SendOutcome, label};
 use crate::model::Status;
 
 /// Seconds: answers of a store, of a peer, of this worker.
@@ -49,7 +49,9 @@ pub(super) struct Instruments {
     pub(super) receipts: Counter<u64>,
     pub(super) webhooks: Counter<u64>,
     pub(super) webhook_duration: Histogram<f64>,
+    pub(super) dead_letters: Counter<u64>,
     pub(super) spans: Counter<u64>,
+    pub(super) records: Counter<u64>,
     pub(super) exports: Counter<u64>,
 }
 
@@ -163,7 +165,15 @@ impl Instruments {
                 "Attempts to deliver to a webhook",
                 &CALL_SECONDS,
             ),
+            dead_letters: count(
+                "leasehold.webhook.dead_letters",
+                "Events that were given up for a webhook",
+            ),
             spans: count("leasehold.telemetry.spans", "Spans that ended, by fate"),
+            records: count(
+                "leasehold.telemetry.records",
+                "Lines of the log for the collector, by fate",
+            ),
             exports: count(
                 "leasehold.telemetry.exports",
                 "Exports to the collector, by signal and outcome",
@@ -179,6 +189,7 @@ impl Instruments {
             &self.freezes,
             &self.seals,
             &self.accepted,
+            &self.dead_letters,
         ] {
             plain.add(0, &[]);
         }
@@ -197,8 +208,9 @@ impl Instruments {
         for outcome in RECEIVED {
             self.received.add(0, &[label("outcome", outcome)]);
         }
-        for fate in SpanFate::ALL {
+        for fate in Fate::ALL {
             self.spans.add(0, &[label("fate", fate.as_str())]);
+            self.records.add(0, &[label("fate", fate.as_str())]);
         }
         for state in ["delivered", "read", "played"] {
             self.receipts.add(0, &[label("state", state)]);

@@ -3,6 +3,9 @@
     reason = "tests spawn receivers of their own"
 )]
 
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -163,10 +166,67 @@ async fn a_name_that_leads_to_a_private_address_is_not_asked() {
         let named: Endpoint = format!("http://{host}:{}/", endpoint.port())
             .parse()
             .unwrap();
-        let outcome = post(strict, &named).await;
+        let outcome = post(strict.clone(), &named).await;
         let error = outcome.error().unwrap();
         assert!(error.contains("not public"), "{host}: {error}");
     }
     assert!(!serving.is_finished(), "nobody connected");
     serving.abort();
+}
+
+/// A network whose names lead elsewhere each time: it notes which addresses are
+/// connected to, and leads all of them to one receiver.
+struct Rebinding {
+    answers: Mutex<VecDeque<SocketAddr>>,
+    connected: Mutex<Vec<SocketAddr>>,
+    receiver: SocketAddr,
+}
+
+#[async_trait]
+impl Network for Rebinding {
+    async fn look_up(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        let answer = self.answers.lock().pop_front();
+        Ok(vec![answer.expect("one look-up a request")])
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.connected.lock().push(address);
+        TcpStream::connect(self.receiver).await
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_rebound_from_a_public_to_a_private_address_is_refused_when_connecting() {
+    let public = SocketAddr::from(([93, 184, 216, 34], 80));
+    for inside in [
+        "127.0.0.1",
+        "10.0.0.7",
+        "169.254.169.254",
+        "::1",
+        "::ffff:127.0.0.1",
+    ] {
+        let (local, _serving) = receiver(b"HTTP/1.1 200 OK\r\n\r\n", false).await;
+        let inside = SocketAddr::new(inside.parse().unwrap(), 80);
+        let network = Arc::new(Rebinding {
+            answers: Mutex::new([public, inside].into()),
+            connected: Mutex::default(),
+            receiver: SocketAddr::from(([127, 0, 0, 1], local.port())),
+        });
+        let client = Client {
+            config: WebhookConfig::default(),
+            network: Arc::clone(&network) as Arc<dyn Network>,
+        };
+        let endpoint: Endpoint = "http://rebound.example/".parse().unwrap();
+
+        // What was found good is what is connected to: the name is not asked a
+        // second time in between.
+        assert!(post(client.clone(), &endpoint).await.is_delivered());
+        assert_eq!(*network.connected.lock(), [public]);
+        assert_eq!(network.answers.lock().len(), 1);
+
+        // The next delivery finds the other address, and does not connect.
+        let error = post(client, &endpoint).await.error().unwrap();
+        assert!(error.contains("not public"), "{inside}: {error}");
+        assert_eq!(*network.connected.lock(), [public], "{inside}");
+    }
 }

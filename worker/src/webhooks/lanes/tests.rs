@@ -3,15 +3,18 @@
     reason = "tests spawn receivers of their own"
 )]
 
+use coordinator_lib::clock::{Clock, ManualClock};
 use coordinator_lib::identity::AccountId;
-use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, Write};
+use coordinator_lib::store::{CommitOutcome, Precondition, Stamp, StoreTime, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::account::term::Term;
 use crate::events::Draft;
-use crate::model::webhook::{DeliveryDoc, DeliveryState, LaneDoc};
+use crate::model::webhook::{
+    DeliveryDoc, DeliveryState, LaneDoc, PreviousSecretDoc, WebhookFormat,
+};
 use crate::model::{EventKind, Stored, WebhookDoc, collections};
 use crate::testing::{Bench, until};
 use crate::webhooks::secret::Secret;
@@ -119,12 +122,20 @@ const HOOK: &str = "whk_1";
 
 impl Scene {
     async fn new(types: Option<Vec<EventKind>>) -> Self {
+        Self::with(types, |_, _| {}).await
+    }
+
+    /// With a webhook that is changed so before it is stored.
+    async fn with(
+        types: Option<Vec<EventKind>>,
+        change: impl FnOnce(&Bench, &mut WebhookDoc),
+    ) -> Self {
         let bench = Bench::new();
         let account = bench.account("a1").await;
         let receiver = Receiver::start().await;
         let secret = Secret::generate(bench.rng.as_ref());
         let (wrapped_keys, sealed_secret) = secret.seal(&bench.keys, bench.rng.as_ref(), HOOK);
-        let document = WebhookDoc {
+        let mut document = WebhookDoc {
             name: String::new(),
             url: receiver.url.clone(),
             accounts: None,
@@ -132,8 +143,11 @@ impl Scene {
             enabled: true,
             wrapped_keys,
             sealed_secret,
+            previous_secret: None,
+            format: WebhookFormat::Leasehold,
             created_at: Stamp::Commit,
         };
+        change(&bench, &mut document);
         let write = Write::Set {
             path: collections::webhook(HOOK).unwrap(),
             fields: document.to_document().unwrap(),
@@ -152,6 +166,11 @@ impl Scene {
 
     /// Delivers for a claim, as the account's task does.
     fn deliver(&self, term: &Term, config: WebhookConfig) {
+        self.deliver_by(term, config, Arc::clone(&self.bench.clock));
+    }
+
+    /// The same, with requests that are made by another clock.
+    fn deliver_by(&self, term: &Term, config: WebhookConfig, clock: SharedClock) {
         let bench = &self.bench;
         let book = HookBook::new(
             Arc::clone(&bench.store),
@@ -160,7 +179,7 @@ impl Scene {
             Arc::clone(&bench.keys),
         );
         bench.tracker.spawn(book.clone().run(self.stop.clone()));
-        let post = Post::new(config, Arc::clone(&bench.clock), Arc::clone(&bench.rng));
+        let post = Post::new(config, clock, Arc::clone(&bench.rng));
         let lanes = Lanes {
             parts: LaneParts {
                 account_id: self.account.to_string(),
@@ -241,7 +260,7 @@ async fn events_go_out_in_order_signed_and_those_that_are_not_wanted_do_not() {
     let secret = scene.secret.expose().as_bytes();
     assert_eq!(
         got.signature,
-        crate::webhooks::signature::sign(secret, time, &got.body)
+        crate::webhooks::signature::sign(std::iter::once(secret), time, &got.body)
     );
     let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
     assert_eq!(
@@ -372,5 +391,122 @@ async fn whoever_ends_a_claim_can_wait_for_the_last_events() {
     term.lanes
         .settled(&term.journal, &scene.bench.clock, limit)
         .await;
+    scene.stop.cancel();
+}
+
+/// The time and the tags of a signature.
+fn taken_apart(signature: &str) -> (i64, Vec<&str>) {
+    let mut parts = signature.split(',');
+    let time = parts.next().and_then(|part| part.strip_prefix("t="));
+    let tags = parts.filter_map(|part| part.strip_prefix("v1=")).collect();
+    (time.unwrap().parse().unwrap(), tags)
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_secrets_sign_until_the_old_ones_time_is_over() {
+    let clock = Arc::new(ManualClock::new());
+    let overlap = Duration::from_secs(3_600);
+    let until = StoreTime::from_datetime(clock.wall()).saturating_add(overlap);
+    let mut old = None;
+    let scene = Scene::with(None, |bench, document| {
+        let secret = Secret::generate(bench.rng.as_ref());
+        let (wrapped_keys, sealed_secret) = secret.seal(&bench.keys, bench.rng.as_ref(), HOOK);
+        document.previous_secret = Some(PreviousSecretDoc {
+            wrapped_keys,
+            sealed_secret,
+            until,
+        });
+        old = Some(secret);
+    })
+    .await;
+    let old = old.unwrap();
+    let term = scene.bench.term(&scene.account).await;
+    scene.deliver_by(&term, config(), clock.clone());
+
+    // By the clock of whoever sends: a moment before, and when it is over.
+    for (wait, secrets) in [
+        (Duration::ZERO, vec![&scene.secret, &old]),
+        (overlap - Duration::from_secs(1), vec![&scene.secret, &old]),
+        (Duration::from_secs(1), vec![&scene.secret]),
+        (Duration::from_secs(86_400), vec![&scene.secret]),
+    ] {
+        clock.advance(wait);
+        let seq = event(&term, EventKind::Presence).await;
+        scene.until_settled(seq).await;
+        let got = scene.receiver.got.lock().last().cloned().unwrap();
+        let (time, tags) = taken_apart(&got.signature);
+        assert_eq!(time, clock.wall().timestamp());
+        assert_eq!(tags.len(), secrets.len(), "{}", got.signature);
+        let secrets = secrets.iter().map(|secret| secret.expose().as_bytes());
+        let expected = crate::webhooks::signature::sign(secrets, time, &got.body);
+        assert_eq!(got.signature, expected);
+    }
+    scene.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_webhook_in_wahas_format_gets_wahas_events_and_no_others() {
+    let scene = Scene::with(None, |_, document| document.format = WebhookFormat::Waha).await;
+    let term = scene.bench.term(&scene.account).await;
+    scene.deliver(&term, config());
+    event(&term, EventKind::Presence).await;
+    let status = |from: &'static str, to: &'static str| {
+        let journal = term.journal.clone();
+        async move {
+            let data = [("from", from.to_owned()), ("to", to.to_owned())];
+            let change = move |draft: &mut Draft<'_>| {
+                Ok(draft.event(EventKind::AccountStatus, data.clone()))
+            };
+            journal.apply(Vec::new(), change).await.unwrap()
+        }
+    };
+    status("idle", "connecting").await;
+    status("connecting", "connected").await;
+    // A message that is gone by now.
+    event(&term, EventKind::MessageReceived).await;
+    until("one is sent, and all are settled", || async {
+        let measure = term.lanes.measure(term.journal.seq());
+        (!scene.receiver.got().is_empty() && measure.backlog == 0).then_some(())
+    })
+    .await;
+    assert_eq!(scene.receiver.got(), [(id(3), 1)]);
+    let got = scene.receiver.got.lock()[0].clone();
+    let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+    assert_eq!(
+        (&body["event"], &body["payload"]["status"], &body["session"]),
+        (&"session.status".into(), &"WORKING".into(), &"a1".into())
+    );
+    scene.stop.cancel();
+}
+
+#[tokio::test]
+async fn what_waits_and_what_fails_is_measured() {
+    let scene = Scene::new(None).await;
+    let term = scene.bench.term(&scene.account).await;
+    scene.deliver(&term, config());
+    event(&term, EventKind::Presence).await;
+    scene.until_settled(1).await;
+    let measure = || term.lanes.measure(term.journal.seq());
+    until("nothing waits", || async {
+        (measure() == WebhookMeasure::default()).then_some(())
+    })
+    .await;
+    *scene.receiver.statuses.lock() = vec![500; 10_000];
+    for _ in 0..3 {
+        event(&term, EventKind::Presence).await;
+    }
+    let waiting = WebhookMeasure {
+        backlog: 3,
+        failing: 1,
+    };
+    until("three wait for one that fails", || async {
+        (measure() == waiting).then_some(())
+    })
+    .await;
+    scene.receiver.statuses.lock().clear();
+    until("nothing waits any more", || async {
+        (measure() == WebhookMeasure::default()).then_some(())
+    })
+    .await;
     scene.stop.cancel();
 }

@@ -98,6 +98,18 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .answers::<webhooks::TestView>(StatusCode::OK, "What the receiver said"),
         op(
+            "POST",
+            "/v1/webhooks/{id}/secret",
+            "rotateWebhookSecret",
+            "Makes a new secret; the old one is good for a while",
+        )
+        .about(
+            "Until the old one's time is over (a day, unless `overlapSeconds` says otherwise), \
+             deliveries carry a signature of each.",
+        )
+        .takes::<webhooks::secret::NewSecret>()
+        .answers::<webhooks::WebhookView>(StatusCode::OK, "As it is now, with the new secret"),
+        op(
             "GET",
             "/v1/webhooks/{id}/deliveries",
             "listDeliveries",
