@@ -192,14 +192,14 @@ async fn a_secret_is_rotated_and_the_old_one_is_good_for_a_stated_time() {
     let rotated = rotated.json();
     assert_ne!(rotated["secret"], made["secret"]);
     // A day, by the fixture's clock, which stands at the year's beginning.
-    assert_eq!(until(&rotated), "2026-01-02T00:00:00Z");
+    assert_eq!(until(&rotated), "2026-01-02T00:00:00.000000Z");
     let read = fixture.get(&path).await.json();
     assert_eq!((read.get("secret"), until(&read)), (None, until(&rotated)));
 
     let rotated = fixture
         .post(&secret_path, json!({ "overlapSeconds": 60 }))
         .await;
-    assert_eq!(until(&rotated.json()), "2026-01-01T00:01:00Z");
+    assert_eq!(until(&rotated.json()), "2026-01-01T00:01:00.000000Z");
     let at_once = fixture
         .post(&secret_path, json!({ "overlapSeconds": 0 }))
         .await;
