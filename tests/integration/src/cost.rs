@@ -163,6 +163,9 @@ async fn messages_and_idle_accounts_cost_a_bounded_number_of_spans() -> Result<(
     .await
 }
 
+/// How often it was scraped.
+const SCRAPES: &str = "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"200\",http_route=\"/metrics\"}";
+
 /// Every series of a scrape: its name and labels.
 async fn series(api: &Api) -> Result<BTreeSet<String>> {
     let scrape = api.get("/metrics").await?.expect(200)?.text();
@@ -198,7 +201,16 @@ async fn twenty_accounts_have_no_series_of_their_own() -> Result<()> {
         let first = scene.link(api, "account 0").await?;
         talk(scene, api, &first, &contact).await?;
         scene.settle(api, DELIVERY_LIMIT).await?;
-        let of_one = series(api).await?;
+        // What there is of any worker: a heartbeat, and a scrape before this one.
+        let of_one = wait::until("a heartbeat is counted", DELIVERY_LIMIT, async || {
+            let series = series(api).await?;
+            let has_all = ["leasehold_heartbeat_duration_seconds_count", SCRAPES]
+                .iter()
+                .all(|name| series.contains(*name));
+            let count = series.len();
+            Ok(Look::some(has_all.then_some(series), count))
+        })
+        .await?;
 
         let links = (1..20).map(async |number| scene.link(api, &format!("account {number}")).await);
         let others: Vec<Linked> = futures::stream::iter(links)

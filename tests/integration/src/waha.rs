@@ -165,7 +165,9 @@ fn verified((head, body): &(String, Vec<u8>)) -> Option<Value> {
         && header(head, "x-webhook-hmac-algorithm") == Some("sha512");
     let millis: i64 = header(head, "x-webhook-timestamp")?.parse().ok()?;
     let event: Value = serde_json::from_slice(body).ok()?;
-    let is_named = header(head, "x-webhook-request-id") == event["id"].as_str();
+    // `read` yields headers in lower case.
+    let named = header(head, "x-webhook-request-id")?;
+    let is_named = named.eq_ignore_ascii_case(event["id"].as_str()?);
     (is_signed && is_named && millis > 0).then_some(event)
 }
 
