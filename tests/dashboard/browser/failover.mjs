@@ -25,7 +25,7 @@ await play(async ({ alice, bob, accounts }, open) => {
   await until("alice is seen to own all", async () => (await namesIn(watched, "alice")) === all);
   console.error(`seen to own all ${Date.now() - killedAt} ms after the kill`);
   await watched.getByText("nothing is unowned").waitFor();
-  const moves = watched.locator(".timeline li", { hasText: "its owner was found dead" });
+  const moves = watched.locator(".timeline li", { hasText: "owner found dead" });
   await until("the timeline says why", async () => (await moves.count()) >= his);
   await watched
     .locator(".figure", { hasText: "Connected" })

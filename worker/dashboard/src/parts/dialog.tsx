@@ -1,7 +1,7 @@
 // Dialogs: the browser's own `<dialog>`, which keeps the focus inside and gives
 // it back afterwards.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "../api/client";
 import { CloseIcon } from "./icons";
 import { Trouble } from "./notice";
@@ -15,10 +15,15 @@ interface DialogProps {
 export function Dialog({ title, onClose, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const titleId = useId();
-  useEffect(() => {
-    const shown = dialog.current;
-    shown?.showModal();
-    return () => shown?.close();
+  useLayoutEffect(() => {
+    const shown = dialog.current!;
+    const opener = document.activeElement;
+    shown.showModal();
+    return () => {
+      shown.close();
+      // By the time of the closing it may be out of the page, and then it gives nothing back.
+      if (opener instanceof HTMLElement) opener.focus();
+    };
   }, []);
   return (
     <dialog

@@ -95,11 +95,11 @@ export function todo(account: Account): string {
 
 const REASONS: Record<string, string> = {
   new: "first claim",
-  released: "its owner had given it back",
+  released: "given back before",
   handed_off: "handed over",
-  owner_closed: "its owner had ended",
-  owner_sealed: "its owner was found dead",
-  expired: "its lease had run out",
+  owner_closed: "owner had ended",
+  owner_sealed: "owner found dead",
+  expired: "lease had run out",
   own: "it was its own already",
   not_wanted: "it is not to run",
   drain: "the worker was ending",

@@ -22,6 +22,7 @@ export function Linking({ account }: { account: Account }) {
       <div class="linking-ways">
         <QrCode account={account} />
         <div class="stack">
+          {account.status === "qr_ready" && <Steps />}
           <PairingCode account={account} />
           <Passkey account={account} />
         </div>
@@ -64,17 +65,20 @@ function QrCode({ account }: { account: Account }) {
         width={264}
         height={264}
       />
-      <figcaption>
-        <ol>
-          <li>Open WhatsApp on the phone</li>
-          <li>Settings, Linked devices, Link a device</li>
-          <li>Point the camera here</li>
-        </ol>
-        <p class="muted">
-          Code {account.qr.seq}, the next one comes <Until at={account.qr.expiresAt} />
-        </p>
+      <figcaption class="muted">
+        Code {account.qr.seq}, the next one comes <Until at={account.qr.expiresAt} />
       </figcaption>
     </figure>
+  );
+}
+
+function Steps() {
+  return (
+    <ol class="steps">
+      <li>Open WhatsApp on the phone</li>
+      <li>Settings, Linked devices, Link a device</li>
+      <li>Point the camera at the code</li>
+    </ol>
   );
 }
 

@@ -41,7 +41,7 @@ export function Timeline() {
                 )}
                 <b>{move.to ?? "nobody yet"}</b>
                 <span class="muted">
-                  , {reasonOf(move)}, epoch {move.epoch}
+                  , {reasonOf(move)}, epoch&nbsp;{move.epoch}
                 </span>
               </p>
             </li>
