@@ -71,6 +71,7 @@ await play(async (about, open) => {
   // A check that cannot fail is none.
   await page.evaluate(() => document.body.append(document.createElement("img")));
   assert.match((await complaints(page)).join(), /image-alt/);
+  await page.evaluate(() => document.body.lastElementChild.remove());
   const found = [];
   const check = async (name) => {
     // Colours are compared once nothing glides or fades.
