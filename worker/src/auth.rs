@@ -12,12 +12,15 @@
 //! |---|---|
 //! | [`key`] | the form of a key, and its hash |
 //! | [`scope`] | what a key may do |
+//! | [`sign_in`] | what a browser keeps in the place of a key |
 //! | [`book`] | the keys there are, with what was read lately |
 
 pub mod book;
 pub mod key;
 pub mod scope;
+pub mod sign_in;
 
 pub use self::book::{Admission, KeyBook, KeyBookParts};
 pub use self::key::{ApiKey, KeyHash};
 pub use self::scope::{Grant, Scope};
+pub use self::sign_in::{SignIn, SignInError};

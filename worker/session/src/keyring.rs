@@ -35,6 +35,7 @@ use crate::datakey::{DataKey, KEY_BYTES, derive, open, push_text, seal};
 mod change;
 mod file;
 mod provider;
+mod voucher;
 mod wrapped;
 
 pub use change::{KeyState, KeyView, RingChangeError};

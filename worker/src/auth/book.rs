@@ -178,16 +178,30 @@ impl KeyBook {
         if !is_it {
             return Err(Refused::Unknown);
         }
+        let grant = self.use_key(key.id(), document).await?;
+        Ok(Admission::Granted(grant))
+    }
+
+    /// What a key may do whose owner has signed in with it before.
+    ///
+    /// # Errors
+    /// [`Refused`], but for [`Refused::NoKey`].
+    pub async fn admit_signed_in(&self, key_id: &str) -> Result<Grant, Refused> {
+        let document = self.read(key_id).await?.ok_or(Refused::Unknown)?;
+        self.use_key(key_id, document).await
+    }
+
+    async fn use_key(&self, id: &str, document: ApiKeyDoc) -> Result<Grant, Refused> {
         if document.revoked_at.is_some() {
             return Err(Refused::Revoked);
         }
-        self.count_use(key.id()).await?;
-        Ok(Admission::Granted(Grant {
-            key_id: key.id().to_owned(),
+        self.count_use(id).await?;
+        Ok(Grant {
+            key_id: id.to_owned(),
             name: document.name,
             scopes: document.scopes,
             accounts: document.accounts,
-        }))
+        })
     }
 
     /// Whether there is no key at all. Once there was one, there always is:

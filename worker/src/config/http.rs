@@ -42,6 +42,10 @@ pub struct HttpConfig {
     #[arg(long, env = "LEASEHOLD_WAHA_COMPAT")]
     pub waha_compat: bool,
 
+    /// How long a browser stays signed in to the dashboard
+    #[arg(long, env = "LEASEHOLD_SIGN_IN_TIME", value_name = "TIME", default_value = "12h", value_parser = parse_duration)]
+    pub sign_in_time: Duration,
+
     /// A request that takes longer is given up
     #[arg(long, env = "LEASEHOLD_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub request_timeout: Duration,
@@ -55,6 +59,7 @@ impl Default for HttpConfig {
             api_rate: API_RATE,
             api_burst: API_BURST,
             waha_compat: false,
+            sign_in_time: Duration::from_secs(12 * 60 * 60),
             request_timeout: Duration::from_secs(30),
         }
     }
@@ -68,6 +73,7 @@ impl HttpConfig {
 
     /// Checks the relations between these options.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        at_least("--sign-in-time", self.sign_in_time, Duration::from_secs(1))?;
         at_least(
             "--request-timeout",
             self.request_timeout,

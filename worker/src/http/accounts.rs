@@ -49,6 +49,8 @@ pub(super) struct AccountView {
     desired: Desired,
     owner: Option<OwnerView>,
     qr: Option<QrView>,
+    /// WhatsApp waits for a passkey: `GET /v1/accounts/{id}/passkey`.
+    passkey_asked: bool,
     attempt: i64,
     retry_at: Option<StoreTime>,
     action_required: Option<String>,
@@ -107,6 +109,7 @@ impl AccountView {
                 seq: qr.seq,
                 expires_at: qr.expires_at,
             }),
+            passkey_asked: doc.passkey.is_some(),
             attempt: doc.attempt,
             retry_at: doc.retry_at,
             action_required: doc.action_required,

@@ -11,10 +11,11 @@ use coordinator_lib::store::{Precondition, StoreTime, Write};
 use super::limits;
 use super::problem::{Problem, ProblemKind};
 use super::rules::{self, Reach, Rule};
+use super::sign_in;
 use super::state::Api;
 use super::webhooks;
 use crate::auth::book::Refused;
-use crate::auth::{Admission, Grant, Scope};
+use crate::auth::{Admission, Grant, Scope, SignIn, SignInError};
 use crate::model::{AuditDoc, OutboxDoc, Stored, ThreadDoc, WebhookDoc, collections, ids};
 
 /// The header that a key may come in, beside `Authorization: Bearer`.
@@ -81,10 +82,10 @@ impl Guard {
                 Ok(true) => Admission::Open,
                 Ok(false) | Err(_) => return Ok(Grant::of_nobody()),
             },
-            (Rule::Key(..), presented) => {
-                let admitted = self.api.book().admit(presented).await;
-                admitted.map_err(refusal)?
+            (Rule::Key(..), Presented::Key(key)) => {
+                self.api.book().admit(key).await.map_err(refusal)?
             }
+            (Rule::Key(..), Presented::SignIn(token)) => self.admit_signed_in(parts, token).await?,
         };
         let grant = match admission {
             Admission::Granted(grant) => grant,
@@ -108,6 +109,30 @@ impl Guard {
             }
         }
         Ok(grant)
+    }
+
+    /// A request that a browser's cookie came with.
+    async fn admit_signed_in(&self, parts: &Parts, token: &str) -> Result<Admission, Problem> {
+        let api = &self.api;
+        let admitted = match SignIn::from_text(token, api.keys(), api.clock().wall()) {
+            Ok(sign_in) => {
+                let admitted = api.book().admit_signed_in(&sign_in.key_id).await;
+                admitted.map_err(refusal)
+            }
+            Err(SignInError::Unreadable | SignInError::Ended) => Err(Problem::new(
+                ProblemKind::Unauthorized,
+                "the sign-in has ended; sign in again",
+            )),
+        };
+        match admitted {
+            Ok(_) if !is_own(parts) => Err(sign_in::foreign()),
+            Ok(grant) => Ok(Admission::Granted(grant)),
+            // The cookie is of a time when there were keys.
+            Err(problem) => match api.book().is_open().await {
+                Ok(true) => Ok(Admission::Open),
+                Ok(false) | Err(_) => Err(problem),
+            },
+        }
     }
 
     /// Whether a limited key reaches what the request is about. What belongs to
@@ -215,8 +240,31 @@ fn check_origin(headers: &HeaderMap, uri: &Uri, method: &Method) -> Result<(), P
     }
 }
 
+/// Whether the worker's own page made the browser ask; following a link, which
+/// changes nothing, needs no page.
+fn is_own(parts: &Parts) -> bool {
+    let is_plain_read = parts.method.is_safe() && !parts.headers.contains_key(header::UPGRADE);
+    is_plain_read || sign_in::is_own_page(&parts.headers, &parts.uri)
+}
+
+/// What a request brings to be let in.
+enum Presented<'a> {
+    /// A key, or nothing.
+    Key(Option<&'a str>),
+    /// What a browser keeps in the place of a key. A key counts before it.
+    SignIn(&'a str),
+}
+
+fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Problem> {
+    let key = presented_key(headers)?;
+    Ok(match (key, sign_in::token(headers)) {
+        (None, Some(token)) => Presented::SignIn(token),
+        (key, _) => Presented::Key(key),
+    })
+}
+
 /// The key that a request brings.
-fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+fn presented_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let unreadable = || {
         Problem::new(
             ProblemKind::Unauthorized,
@@ -236,7 +284,8 @@ fn presented(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn refusal(refused: Refused) -> Problem {
+/// What somebody is told who is not let in.
+pub(super) fn refusal(refused: Refused) -> Problem {
     match refused {
         Refused::NoKey => Problem::new(
             ProblemKind::Unauthorized,

@@ -1,4 +1,4 @@
-//! `/v1/accounts/{id}/messages` and `/v1/messages/{id}`: send, look up, take back.
+//! `/v1/accounts/{id}/messages` and `/v1/messages/{id}`: send, list, look up, take back.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,12 +10,14 @@ use coordinator_lib::store::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Body, Id};
+use super::accounts;
+use super::extract::{Body, Id, Parameters};
 use super::message_body::MessageBody;
+use super::page::{PageParameters, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::model::outbox::SendFailure;
-use crate::model::{OutboxDoc, OutboxState, Read, Stored, WaOutboxDoc, collections};
+use crate::model::{OutboxDoc, OutboxState, Read, Stored, WaOutboxDoc, collections, queries};
 use crate::outbox::{self, AcceptError, AcceptOutcome, AcceptParts, AcceptRequest, NewMessage};
 use crate::telemetry::propagation;
 
@@ -215,25 +217,74 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<Mess
     let [Some(asked), Some(sent)] = snapshot.documents.as_slice() else {
         return Err(unknown());
     };
-    let asked: OutboxDoc = known(asked)?;
-    let sent: WaOutboxDoc = known(sent)?;
-    Ok(Json(MessageView {
-        message_id: id,
-        account_id: asked.account_id,
-        to: asked.to,
-        kind: asked.kind,
-        text: asked.body,
-        state: sent.state,
-        attempts: sent.attempts,
-        accepted_at: asked.accepted_at,
-        next_attempt_at: sent.next_attempt_at,
-        sent_at: sent.sent_at,
-        delivered_at: sent.delivered_at,
-        read_at: sent.read_at,
-        error: sent.error,
-        wa_message_id: sent.wa_message_id,
-        thread_id: asked.thread_id,
-        idempotency_key: asked.idempotency_key,
+    Ok(Json(MessageView::new(id, known(asked)?, known(sent)?)))
+}
+
+impl MessageView {
+    /// The view of a message: what was asked for, and how far it has come.
+    fn new(id: String, asked: OutboxDoc, sent: WaOutboxDoc) -> Self {
+        Self {
+            message_id: id,
+            account_id: asked.account_id,
+            to: asked.to,
+            kind: asked.kind,
+            text: asked.body,
+            state: sent.state,
+            attempts: sent.attempts,
+            accepted_at: asked.accepted_at,
+            next_attempt_at: sent.next_attempt_at,
+            sent_at: sent.sent_at,
+            delivered_at: sent.delivered_at,
+            read_at: sent.read_at,
+            error: sent.error,
+            wa_message_id: sent.wa_message_id,
+            thread_id: asked.thread_id,
+            idempotency_key: asked.idempotency_key,
+        }
+    }
+}
+
+/// A page of what an account was asked to send, the latest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OutgoingPage {
+    messages: Vec<MessageView>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// `GET /v1/accounts/{id}/messages`: what clients asked to send, the latest
+/// first, and how far each has come.
+///
+/// # Errors
+/// `unknown_account`; `invalid_query`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Id(id): Id,
+    Parameters(page): Parameters<PageParameters>,
+) -> Result<Json<OutgoingPage>, Problem> {
+    accounts::find(&api, &id).await?;
+    let store = api.store().as_ref();
+    let page = page.read(store, queries::outbox(&id)?).await?;
+    let asked: Vec<_> = (page.documents.iter())
+        .filter_map(OutboxDoc::read_or_skip)
+        .collect();
+    let paths: Result<Vec<_>, _> = (asked.iter())
+        .map(|record| collections::wa_outbox(record.path.id()))
+        .collect();
+    let paths = paths?;
+    let sent = match paths.is_empty() {
+        true => Vec::new(),
+        false => store.get(&paths).await?.documents,
+    };
+    // One that is being removed is half there: it is left out.
+    let messages = asked.into_iter().zip(&sent).filter_map(|(asked, sent)| {
+        let sent = WaOutboxDoc::read_or_skip(sent.as_ref()?)?;
+        let id = asked.path.id().to_owned();
+        Some(MessageView::new(id, asked.value, sent.value))
+    });
+    Ok(Json(OutgoingPage {
+        messages: messages.collect(),
+        next: next_page(&page),
     }))
 }
 

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{get, patch, post, put};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, broadcasts, contacts, debug, do_not_contact, events, groups, history,
-    keys, limits, linking, media, messages, openapi, reference, sessions, start_page, status,
+    account_qr, accounts, broadcasts, contacts, dashboard, debug, do_not_contact, events, groups,
+    history, keys, limits, linking, media, messages, openapi, reference, sessions, sign_in, status,
     threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
@@ -23,7 +23,8 @@ use crate::config::{HttpConfig, TelemetryConfig};
 /// The router with all its limits.
 pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Router {
     let routes = Router::new()
-        .route("/", get(start_page::show))
+        .route("/", get(dashboard::page))
+        .route("/assets/{file}", get(dashboard::asset))
         .route("/docs", get(reference::show))
         .route("/openapi.json", get(openapi::show))
         .route("/health", get(status::health))
@@ -51,7 +52,10 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
             "/v1/accounts/{id}/passkey",
             get(linking::passkey).post(linking::answer_passkey),
         )
-        .route("/v1/accounts/{id}/messages", post(messages::send))
+        .route(
+            "/v1/accounts/{id}/messages",
+            get(messages::list).post(messages::send),
+        )
         .route("/v1/accounts/{id}/broadcasts", post(broadcasts::send))
         .route("/v1/accounts/{id}/threads", get(threads::list))
         .route("/v1/accounts/{id}/contacts", get(contacts::list))
@@ -104,6 +108,12 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
             "/v1/webhooks/{id}/deliveries/{delivery}/replay",
             post(webhooks::deliveries::replay),
         )
+        .route(
+            "/v1/sign-in",
+            get(sign_in::read)
+                .post(sign_in::create)
+                .delete(sign_in::delete),
+        )
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", get(keys::read).delete(keys::revoke))
         .route("/v1/audit", get(keys::audit))
@@ -139,6 +149,7 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
     };
     // The last layer is the outermost.
     let limited = routes
+        .layer(Extension(sign_in::Lifetime(config.sign_in_time)))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::body_size))
         .layer(from_fn_with_state(

@@ -60,6 +60,11 @@ const fn key(scope: Scope, reach: Reach) -> Rule {
 /// Method, route, what it needs.
 pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/", Rule::Public),
+    ("GET", "/assets/{file}", Rule::Public),
+    // It is the way in.
+    ("GET", "/v1/sign-in", Rule::Public),
+    ("POST", "/v1/sign-in", Rule::Public),
+    ("DELETE", "/v1/sign-in", Rule::Public),
     // They describe the program, and hold nothing of anybody.
     ("GET", "/docs", Rule::Public),
     ("GET", "/openapi.json", Rule::Public),
@@ -113,6 +118,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
         key(Read, Thread),
     ),
     ("POST", "/v1/threads/{id}/presence", key(Send, Thread)),
+    ("GET", "/v1/accounts/{id}/messages", key(Read, Account)),
     ("POST", "/v1/accounts/{id}/messages", key(Send, Account)),
     ("GET", "/v1/accounts/{id}/threads", key(Read, Account)),
     ("GET", "/v1/messages/{id}", key(Read, Message)),

@@ -13,6 +13,7 @@ mod health;
 mod media;
 mod messages;
 mod sessions;
+mod sign_in;
 mod status;
 mod waha;
 mod webhooks;

@@ -36,8 +36,13 @@ struct SessionView {
 
 /// All of them.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct WorkerList {
     workers: Vec<SessionView>,
+    /// How long a lease of an account lasts unless it is renewed.
+    lease_ms: u64,
+    /// How long a worker session lasts without a heartbeat.
+    session_ms: u64,
     /// Always null: there are no pages.
     next: Option<String>,
 }
@@ -79,6 +84,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<WorkerList>, Pro
     }
     Ok(Json(WorkerList {
         workers,
+        lease_ms: config.duration.as_millis() as u64,
+        session_ms: config.session_ttl.as_millis() as u64,
         next: None,
     }))
 }

@@ -378,7 +378,7 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
 
 fn path_parameter(name: &str) -> Parameter {
     let schema = match name {
-        "address" => text(),
+        "address" | "file" => text(),
         _ => ObjectBuilder::new()
             .schema_type(Type::String)
             .max_length(Some(ID_LENGTH_MAX))
@@ -387,6 +387,7 @@ fn path_parameter(name: &str) -> Parameter {
     };
     let about = match name {
         "address" => "A number with its country code, or an address",
+        "file" => "Its name",
         "message" => "The `id` of a message of the thread",
         _ => "Its id",
     };

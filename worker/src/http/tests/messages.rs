@@ -299,3 +299,30 @@ async fn files_are_refused_where_there_is_no_place_for_them() {
         .await
         .problem(409, "no_media_store");
 }
+
+#[tokio::test]
+async fn what_an_account_sends_is_listed_the_latest_first() {
+    let fixture = Fixture::new();
+    let id = fixture.account("eu").await;
+    let path = format!("/v1/accounts/{id}/messages");
+    assert_eq!(fixture.get(&path).await.json()["messages"], json!([]));
+    for text in ["first", "second", "third"] {
+        let body = json!({ "to": "491701234567", "text": text });
+        assert_eq!(fixture.post(&path, body).await.status, 202);
+        fixture.clock.advance(std::time::Duration::from_secs(1));
+    }
+    let page = fixture.get(&format!("{path}?limit=2")).await.json();
+    let texts = |page: &Value| -> Vec<String> {
+        let messages = page["messages"].as_array().unwrap().iter();
+        messages
+            .map(|message| message["text"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(texts(&page), ["third", "second"]);
+    assert_eq!(page["messages"][0]["state"], "queued");
+    let next = page["next"].as_str().unwrap();
+    let rest = fixture.get(&format!("{path}?after={next}")).await.json();
+    assert_eq!(texts(&rest), ["first"]);
+    let unknown = fixture.get("/v1/accounts/account_0/messages").await;
+    unknown.problem(404, "unknown_account");
+}

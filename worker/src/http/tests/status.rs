@@ -276,8 +276,8 @@ async fn workers_are_listed_as_the_store_knows_them() {
 }
 
 #[tokio::test]
-async fn the_page_is_locked_down() {
-    let answer = Fixture::new().get("/").await;
+async fn the_reference_page_is_locked_down() {
+    let answer = Fixture::new().get("/docs").await;
     assert_eq!(answer.status, StatusCode::OK);
     let policy = answer.headers[header::CONTENT_SECURITY_POLICY]
         .to_str()

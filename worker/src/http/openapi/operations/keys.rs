@@ -5,12 +5,37 @@ use axum::http::StatusCode;
 use super::super::operation::{Operation, operation};
 use crate::http::keys;
 use crate::http::problem::ProblemKind as P;
+use crate::http::sign_in;
 
 pub(super) const TAG: &str = "Keys";
 
 pub(super) fn operations() -> Vec<Operation> {
     let op = |method, path, id, summary| operation(TAG, method, path, id, summary);
     vec![
+        op("GET", "/v1/sign-in", "readSignIn", "Who is signed in")
+            .about("In this browser, by the cookie that `signIn` has set.")
+            .answers::<sign_in::SignInView>(StatusCode::OK, "Somebody, or nobody")
+            .fails(&[P::RateLimited, P::StoreUnavailable, P::StoredDataUnreadable]),
+        op(
+            "POST",
+            "/v1/sign-in",
+            "signIn",
+            "Signs a browser in, for the dashboard",
+        )
+        .about(
+            "Sets a cookie that stands for the key; it ends with the key, or after \
+                 --sign-in-time. Programs send their key with each request and need no cookie.",
+        )
+        .takes::<sign_in::SignInBody>()
+        .answers::<sign_in::SignInView>(StatusCode::OK, "Signed in")
+        .fails(&[
+            P::Unauthorized,
+            P::RateLimited,
+            P::StoreUnavailable,
+            P::StoredDataUnreadable,
+        ]),
+        op("DELETE", "/v1/sign-in", "signOut", "Takes the cookie away")
+            .answers_nothing(StatusCode::NO_CONTENT, "Nobody is signed in"),
         op("GET", "/v1/keys", "listKeys", "Every key, revoked ones too")
             .paged()
             .answers::<keys::KeyPage>(StatusCode::OK, "A page, by id"),

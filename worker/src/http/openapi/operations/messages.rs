@@ -21,6 +21,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes::<message_body::MessageBody>()
             .answers::<messages::AcceptedView>(StatusCode::ACCEPTED, "It is queued")
             .fails(&[P::AccountState, P::DoNotContact, P::NotInGroup, P::UnknownMessage]),
+        op("GET", "/v1/accounts/{id}/messages", "listOutgoingMessages", "What is sent, and how far it is")
+            .paged()
+            .answers::<messages::OutgoingPage>(StatusCode::OK, "A page, the latest first"),
         op("POST", "/v1/accounts/{id}/broadcasts", "sendBroadcast", "One message to many people")
             .about("Each gets it in a thread of their own. Takes what `sendMessage` takes.")
             .idempotent()

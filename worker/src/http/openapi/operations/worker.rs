@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 
 use super::super::operation::{Operation, operation};
+use crate::http::problem::ProblemKind as P;
 use crate::http::workers;
 
 pub(super) const TAG: &str = "Worker";
@@ -10,11 +11,23 @@ pub(super) const TAG: &str = "Worker";
 pub(super) fn operations() -> Vec<Operation> {
     let op = |method, path, id, summary| operation(TAG, method, path, id, summary);
     vec![
-        op("GET", "/", "startPage", "The page for people").answers_as(
+        op("GET", "/", "dashboard", "The page for people").answers_as(
             StatusCode::OK,
             "A page",
             &["text/html"],
         ),
+        op(
+            "GET",
+            "/assets/{file}",
+            "dashboardFile",
+            "A file of the page for people",
+        )
+        .answers_as(
+            StatusCode::OK,
+            "The file",
+            &["text/javascript", "text/css", "image/svg+xml"],
+        )
+        .fails(&[P::UnknownRoute]),
         op("GET", "/docs", "referencePage", "This description, to read").answers_as(
             StatusCode::OK,
             "A page that loads nothing from outside",

@@ -1,0 +1,19 @@
+// How something is: a word, a colour and a shape.
+import type { Account } from "../api/types";
+import { Shape } from "./icons";
+import { meaning, type Tone } from "./words";
+
+export function Badge({ tone, children }: { tone: Tone; children: string }) {
+  return (
+    <span class={`badge tone-${tone}`}>
+      <Shape tone={tone} />
+      {children}
+    </span>
+  );
+}
+
+export function StatusBadge({ account }: { account: Account }) {
+  const { label, tone } = meaning(account.status);
+  const stage = account.status === "connecting" && account.stage ? ` (${account.stage})` : "";
+  return <Badge tone={tone}>{label + stage}</Badge>;
+}
