@@ -48,6 +48,8 @@ mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod killpoints;
 #[cfg(test)]
 mod kinds;
