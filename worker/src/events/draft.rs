@@ -145,7 +145,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Removes a document whatever is in it, if it is there. What is changed in
-    /// it before or after in this draft is not written.
+    /// it before or after in this draft is not written. It has no condition, and
+    /// so is only made together with something that has one.
     pub fn erase(&mut self, path: Path) {
         self.current.erased.insert(path);
     }

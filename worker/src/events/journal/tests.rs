@@ -77,6 +77,7 @@ async fn what_is_erased_is_gone_whatever_else_the_commit_does_with_it() {
     let both = term.journal.apply(vec![Need::Read(path())], |draft| {
         draft.put(path(), &thread(7))?;
         draft.erase(path());
+        event(draft, "erased");
         Ok(())
     });
     both.await.unwrap();
