@@ -171,6 +171,10 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&rng),
         ));
+        let fetcher = MediaFetcher::new(
+            config.whatsapp.whatsapp_media_url.clone(),
+            Arc::clone(&clock),
+        );
         let supervisor = Supervisor::spawn(SupervisorParts {
             hooks,
             post: Arc::clone(&post),
@@ -191,9 +195,11 @@ impl App {
             outbox: config.outbox.outbox(),
             inbox: InboxConfig {
                 history: config.history.history(),
+                keep_media: config.media.keep(),
                 ..config.inbox.inbox()
             },
             media: media.clone(),
+            fetcher: fetcher.clone(),
             config: SupervisorConfig {
                 version: config.whatsapp.version(),
                 version_url: config.whatsapp.whatsapp_version_url.clone(),
@@ -215,10 +221,6 @@ impl App {
             audit_retention: config.events.audit_retention,
         };
         tasks.spawn(records.run(stop.clone()));
-        let fetcher = MediaFetcher::new(
-            config.whatsapp.whatsapp_media_url.clone(),
-            Arc::clone(&clock),
-        );
         gauges::install(Sources {
             measured: Arc::new(supervisor.clone()),
             monitor: monitor.clone(),

@@ -137,7 +137,7 @@ impl Config {
             .map_err(ConfigError::relation)?;
         self.events.validate(simulation)?;
         self.webhooks.validate()?;
-        self.media.validate(simulation)?;
+        self.media.validate(&self.store, simulation)?;
         self.log.validate()?;
         self.telemetry.validate()
     }
@@ -243,12 +243,32 @@ mod tests {
         refused(&["--egress", "a/b"], false, "--egress");
         refused(&["--media-retention", "1m"], false, "--media-retention");
         refused(&["--media-bytes-max", "0"], false, "--media-bytes-max");
+        refused(
+            &["--keep-media-bytes-max", "0"],
+            false,
+            "--keep-media-bytes-max",
+        );
         refused(&["--history-bytes-max", "1"], false, "--history-bytes-max");
         refused(
             &["--history-chat-messages", "10001"],
             false,
             "--history-chat-messages",
         );
+    }
+
+    #[test]
+    fn files_are_kept_only_where_there_is_a_place_for_them() {
+        assert_eq!(parse(&["--keep-media"]).validate(false), Ok(()));
+        let cluster = [
+            "--keep-media",
+            "--store",
+            "firestore",
+            "--firestore-project",
+            "p",
+        ];
+        refused(&cluster, false, "--media-store");
+        let with_place = [&cluster[..], &["--media-store", "gs://files"]].concat();
+        assert_eq!(parse(&with_place).validate(false), Ok(()));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub mod messages;
 pub mod model;
 pub mod operator;
 pub mod outbox;
+pub mod passes;
 pub mod qr;
 pub mod shutdown;
 pub mod supervisor;

@@ -1,13 +1,13 @@
-//! Files that clients gave, until they are sent.
+//! Files that clients gave, until they are sent; and, where that is wanted,
+//! files that came with messages.
 //!
 //! The worker that sends is not the one that took the file, so files lie where
 //! every worker finds them: in the data folder where all workers share a
 //! machine; in a cluster in a bucket, or in a folder that every worker mounts.
-//! What came with messages is not kept here: it is fetched from WhatsApp when
-//! somebody wants it.
+//! What came lies there as WhatsApp had it, encrypted: see [`keeping`].
 //!
 //! A file is there whole or not at all, and never changes. Its document
-//! (`media/{id}`) is written after it, and removed before it, so that what a
+//! (`media/{id}`, `received_media/{id}`) is removed before it, so that what a
 //! crash leaves is a file without a document, which the sweep removes.
 //!
 //! Neither way a whole file is in memory: a worker takes [`UPLOADS_MAX`] files
@@ -16,12 +16,18 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`place`] | where files lie, as it is configured |
+//! | [`name`] | what they are called there; pure |
+//! | [`mark`] | whose the place is |
 //! | [`upload`] | a file on its way in |
+//! | [`keeping`] | fetches what came, to keep it |
 //! | [`sweep`] | removes files that nobody needs any more |
 //! | [`thumbnail`] | a small picture of a picture |
 
 #[cfg(test)]
 mod bucket;
+pub mod keeping;
+pub mod mark;
+pub mod name;
 pub mod place;
 pub mod sweep;
 pub mod thumbnail;
@@ -34,17 +40,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{
-    GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-};
-use tokio::io::AsyncWriteExt;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub use self::name::FileName;
 pub use self::place::MediaPlace;
 use self::place::Opened;
 use self::thumbnail::{Picture, Pictures};
@@ -53,11 +58,8 @@ pub use self::upload::Upload;
 /// Files that one worker takes at a time; others wait.
 pub const UPLOADS_MAX: usize = 8;
 
-/// The name of the file that says whose place it is: see [`sweep`].
-const MARK: &str = "leasehold-cluster";
-
-/// Bytes of a mark: 128 bits in hexadecimal.
-const MARK_BYTES: u64 = 32;
+/// Bytes that are read from a file at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// WhatsApp's clients take files of 64 MiB in most kinds, documents up to 2 GiB.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -160,25 +162,44 @@ impl MediaStore {
     /// Begins to take a file. Waits while many others come.
     ///
     /// # Errors
-    /// [`MediaStoreError::NoPlace`]; [`MediaStoreError::Unavailable`] for an id
-    /// that is none of ours.
-    pub async fn begin(&self, id: &str) -> Result<Upload, MediaStoreError> {
+    /// [`MediaStoreError::NoPlace`], [`MediaStoreError::Unavailable`].
+    pub async fn begin(&self, name: &FileName) -> Result<Upload, MediaStoreError> {
         let files = self.files()?;
-        let path = files.path(id)?;
+        let path = name.below(&files.prefix);
         if !files.is_own && self.read_mark().await?.is_none() {
             return Err(unmarked());
         }
-        Upload::begin(Arc::clone(files), path, self.limits.bytes_max).await
+        Upload::begin(Arc::clone(files), path, self.limit(name)).await
+    }
+
+    /// Takes a file that lies here, in pieces: its size in bytes.
+    ///
+    /// # Errors
+    /// As [`MediaStore::begin`] and [`Upload::write`].
+    pub async fn put(&self, name: &FileName, file: File) -> Result<u64, MediaStoreError> {
+        let mut upload = self.begin(name).await?;
+        let mut file = tokio::fs::File::from_std(file);
+        loop {
+            let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+            match file.read_buf(&mut piece).await {
+                Ok(0) => return upload.finish().await,
+                Ok(_) => upload.write(piece.freeze()).await?,
+                Err(error) => {
+                    upload.give_up().await;
+                    return Err(error.into());
+                }
+            }
+        }
     }
 
     /// Opens a file to be read from its beginning.
     ///
     /// # Errors
     /// All of [`MediaStoreError`].
-    pub async fn read(&self, id: &str) -> Result<File, MediaStoreError> {
+    pub async fn read(&self, name: &FileName) -> Result<File, MediaStoreError> {
         let files = self.files()?;
-        let limit = self.limits.bytes_max;
-        let found = match files.objects.get(&files.path(id)?).await {
+        let limit = self.limit(name);
+        let found = match files.objects.get(&name.below(&files.prefix)).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) if self.read_mark().await?.is_none() => {
                 return Err(unmarked());
@@ -215,7 +236,11 @@ impl MediaStore {
         if !thumbnail::is_picture(mime_type) {
             return None;
         }
-        match self.read(id).await {
+        let file = match FileName::given(id) {
+            Ok(name) => self.read(&name).await,
+            Err(error) => Err(error),
+        };
+        match file {
             Ok(file) => self.pictures.look(file).await,
             Err(error) => {
                 tracing::warn!(media.id = id, %error, "a picture gets no thumbnail");
@@ -228,12 +253,28 @@ impl MediaStore {
     ///
     /// # Errors
     /// [`MediaStoreError::NoPlace`], [`MediaStoreError::Unavailable`].
-    pub async fn remove(&self, id: &str) -> Result<(), MediaStoreError> {
+    pub async fn remove(&self, name: &FileName) -> Result<(), MediaStoreError> {
         let files = self.files()?;
-        match files.objects.delete(&files.path(id)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        files.delete(&name.below(&files.prefix)).await
+    }
+
+    /// Removes all files that came to an account: how many there were. Their
+    /// documents must be gone.
+    ///
+    /// # Errors
+    /// [`MediaStoreError::NoPlace`], [`MediaStoreError::Unavailable`]; some may be
+    /// left.
+    pub async fn remove_received(&self, account: &str) -> Result<usize, MediaStoreError> {
+        let files = self.files()?;
+        let below = name::account_prefix(account);
+        let prefix: Path = files.prefix.parts().chain(below.parts()).collect();
+        let mut found = files.objects.list(Some(&prefix));
+        let mut removed = 0;
+        while let Some(object) = found.next().await {
+            files.delete(&object?.location).await?;
+            removed += 1;
         }
+        Ok(removed)
     }
 
     /// Every file with the time of its last change, by the clock of its place.
@@ -243,15 +284,18 @@ impl MediaStore {
     /// [`MediaStoreError::NoPlace`]; in the stream [`MediaStoreError::Unavailable`].
     pub fn list(
         &self,
-    ) -> Result<impl Stream<Item = Result<(String, DateTime<Utc>), MediaStoreError>>, MediaStoreError>
-    {
+    ) -> Result<
+        impl Stream<Item = Result<(FileName, DateTime<Utc>), MediaStoreError>>,
+        MediaStoreError,
+    > {
         let files = self.files()?;
         let found = files.objects.list(Some(&files.prefix));
         Ok(found
             .map_err(MediaStoreError::from)
             .try_filter_map(async |object| {
-                let id = object.location.filename().filter(|name| is_id(name));
-                Ok(id.map(|id| (id.to_owned(), object.last_modified)))
+                let below = object.location.prefix_match(&files.prefix);
+                let name = below.and_then(|parts| FileName::of(parts.collect()));
+                Ok(name.map(|name| (name, object.last_modified)))
             }))
     }
 
@@ -277,31 +321,12 @@ impl MediaStore {
         }
     }
 
-    /// Whether the place is a folder of the worker's own.
-    fn is_own(&self) -> bool {
-        self.files.as_ref().is_some_and(|files| files.is_own)
-    }
-
-    /// Gives the place a mark, unless it has one.
-    async fn put_mark(&self, mark: &str) -> Result<(), MediaStoreError> {
-        let files = self.files()?;
-        let payload = PutPayload::from(Bytes::copy_from_slice(mark.as_bytes()));
-        let create = PutOptions::from(PutMode::Create);
-        let path = files.prefix.clone().join(MARK);
-        match files.objects.put_opts(&path, payload, create).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The place's mark, if it has one.
-    async fn read_mark(&self) -> Result<Option<Bytes>, MediaStoreError> {
-        let files = self.files()?;
-        let path = files.prefix.clone().join(MARK);
-        match files.objects.get_range(&path, 0..MARK_BYTES).await {
-            Ok(mark) => Ok(Some(mark)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+    /// Bytes that a file may have. What came was held to its own limit when it
+    /// was fetched, and that may have been another one then.
+    fn limit(&self, name: &FileName) -> u64 {
+        match name.is_given() {
+            true => self.limits.bytes_max,
+            false => u64::MAX,
         }
     }
 
@@ -334,24 +359,17 @@ impl Files {
         }
     }
 
-    /// Where a file is or would be. The id is one of ours, and no path.
-    fn path(&self, id: &str) -> Result<Path, MediaStoreError> {
-        if is_id(id) {
-            return Ok(self.prefix.clone().join(id));
+    /// Removes what lies there. What does not is as good as removed.
+    async fn delete(&self, path: &Path) -> Result<(), MediaStoreError> {
+        match self.objects.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Err(MediaStoreError::Unavailable("not the id of a file".into()))
     }
 }
 
 fn unmarked() -> MediaStoreError {
     MediaStoreError::Unavailable("the place has no mark of a cluster: is its disk mounted?".into())
-}
-
-/// Whether a name is one of our files', such as `med_01J…`.
-fn is_id(name: &str) -> bool {
-    name.strip_prefix("med_").is_some_and(|rest| {
-        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
 }
 
 impl From<object_store::Error> for MediaStoreError {
@@ -388,7 +406,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     use object_store::memory::InMemory;
 
@@ -424,8 +442,12 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn given(id: &str) -> FileName {
+        FileName::given(id).unwrap()
+    }
+
     pub(crate) async fn put(store: &MediaStore, id: &str, content: &[u8]) {
-        let mut upload = store.begin(id).await.unwrap();
+        let mut upload = store.begin(&given(id)).await.unwrap();
         for piece in content.chunks(700) {
             upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
         }
@@ -433,8 +455,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) async fn names(store: &MediaStore) -> Vec<String> {
-        let found = store.list().unwrap().map_ok(|(id, _)| id);
-        found.try_collect().await.unwrap()
+        let found = store.list().unwrap();
+        let ids = found.map_ok(|(name, _)| name.document().unwrap().id().to_owned());
+        ids.try_collect().await.unwrap()
     }
 
     #[tokio::test]
@@ -446,14 +469,14 @@ pub(crate) mod tests {
                 let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
                 put(&store, "med_1", &content).await;
                 let mut read = Vec::new();
-                let mut file = store.read("med_1").await.unwrap();
+                let mut file = store.read(&given("med_1")).await.unwrap();
                 file.read_to_end(&mut read).unwrap();
                 assert!(read == content, "{bytes}");
             }
             assert_eq!(names(&store).await, ["med_1"]);
-            store.remove("med_1").await.unwrap();
-            store.remove("med_1").await.unwrap();
-            let gone = store.read("med_1").await;
+            store.remove(&given("med_1")).await.unwrap();
+            store.remove(&given("med_1")).await.unwrap();
+            let gone = store.read(&given("med_1")).await;
             assert!(matches!(gone, Err(MediaStoreError::Gone)));
         }
     }
@@ -462,14 +485,14 @@ pub(crate) mod tests {
     async fn what_is_given_up_leaves_nothing() {
         let (folder, store) = in_folder();
         for bytes in [10, 800_000] {
-            let mut upload = store.begin("med_1").await.unwrap();
+            let mut upload = store.begin(&given("med_1")).await.unwrap();
             upload.write(Bytes::from(vec![7; bytes])).await.unwrap();
             drop(upload);
-            let mut upload = store.begin("med_2").await.unwrap();
+            let mut upload = store.begin(&given("med_2")).await.unwrap();
             upload.write(Bytes::from(vec![7; bytes])).await.unwrap();
             upload.give_up().await;
         }
-        let mut upload = store.begin("med_3").await.unwrap();
+        let mut upload = store.begin(&given("med_3")).await.unwrap();
         upload.write(Bytes::from(vec![7; 700_000])).await.unwrap();
         let refused = upload.write(Bytes::from(vec![7; 700_000])).await;
         assert!(matches!(refused, Err(MediaStoreError::TooLarge { .. })));
@@ -484,15 +507,35 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn an_id_never_leads_out_of_the_place() {
-        let (_folder, store) = in_folder();
-        for id in ["", "med_", "..", "../x", "med_a/b", "med_a.b", "x_1"] {
-            assert!(store.begin(id).await.is_err(), "{id}");
-            assert!(store.read(id).await.is_err(), "{id}");
-        }
+    async fn without_a_place_nothing_is_taken() {
         let nowhere = MediaStore::default();
-        let refused = nowhere.begin("med_1").await;
+        let refused = nowhere.begin(&given("med_1")).await;
         assert!(matches!(refused, Err(MediaStoreError::NoPlace)));
+    }
+
+    #[tokio::test]
+    async fn what_came_to_one_account_is_removed_at_once_and_nothing_else() {
+        let (_folder, folder) = in_folder();
+        for store in [folder, in_memory()] {
+            store.put_mark(&"m".repeat(32)).await.unwrap();
+            put(&store, "med_1", b"given").await;
+            for (account, id) in [("a1", "rec_1"), ("a1", "rec_2"), ("a12", "rec_3")] {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(&[7; 200_000]).unwrap();
+                file.rewind().unwrap();
+                let name = FileName::received(account, id).unwrap();
+                assert_eq!(store.put(&name, file).await.unwrap(), 200_000);
+                let mut read = Vec::new();
+                let mut file = store.read(&name).await.unwrap();
+                file.read_to_end(&mut read).unwrap();
+                assert!(read == [7; 200_000]);
+            }
+            assert_eq!(store.remove_received("a1").await.unwrap(), 2);
+            assert_eq!(store.remove_received("a1").await.unwrap(), 0);
+            let mut left = names(&store).await;
+            left.sort();
+            assert_eq!(left, ["med_1", "rec_3"]);
+        }
     }
 
     #[test]

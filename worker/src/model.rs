@@ -22,6 +22,7 @@
 //! | `idempotency_keys` | [`IdempotencyDoc`] | from account and key |
 //! | `do_not_contact` | [`DoNotContactDoc`] | from the address |
 //! | `media` | [`MediaDoc`] | `med_…`, random |
+//! | `received_media` | [`ReceivedMediaDoc`] | `rec_…`, random |
 //! | `events` | [`EventDoc`] | account and sequence number |
 //! | `api_keys` | [`ApiKeyDoc`] | the key's |
 //! | `audit` | [`AuditDoc`] | `aud_…`, random |
@@ -35,6 +36,7 @@
 //! The session head and its files belong to the crate `session`.
 
 pub mod account;
+pub mod agreed;
 pub mod api_key;
 pub mod collections;
 pub mod command;
@@ -54,12 +56,13 @@ pub mod thread;
 pub mod webhook;
 
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
+pub use agreed::Agreed;
 pub use api_key::{ApiKeyDoc, AuditDoc};
 pub use contact::ContactDoc;
 pub use event::{EventDoc, EventKind};
 pub use group::{GroupDoc, ReceiptsDoc};
 pub use history::{HistoryCounts, HistoryPartDoc, HistoryPieceDoc, HistoryTotalsDoc, PieceState};
-pub use media::MediaDoc;
+pub use media::{KeptState, MediaDoc, ReceivedFile, ReceivedMediaDoc};
 pub use message::{Change, Details, Direction, MessageDoc, MessageState};
 pub use outbox::{AmendsDoc, IdempotencyDoc, OutboxDoc, OutboxState, WaOutboxDoc};
 pub use refusal::DoNotContactDoc;

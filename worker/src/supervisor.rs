@@ -37,7 +37,9 @@ use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use session::KeyRing;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use whatsapp::media::MediaFetcher;
 use whatsapp::{EngineConfig, WHATSAPP_VERSION_URL};
 
 use self::budget::Budget;
@@ -52,6 +54,7 @@ use crate::account::term::TermParts;
 use crate::health::{OwnedAccount, SessionSight, WorkerSnapshot};
 use crate::http::WorkerView;
 use crate::media::MediaStore;
+use crate::media::keeping::FETCHES_MAX;
 use crate::messages::inbox::InboxConfig;
 use crate::outbox::OutboxConfig;
 use crate::telemetry::gauges::{AccountMeasure, Measured};
@@ -79,6 +82,8 @@ pub struct SupervisorParts {
     pub inbox: InboxConfig,
     /// Where files are that go with messages.
     pub media: MediaStore,
+    /// Fetches files that came.
+    pub fetcher: MediaFetcher,
     /// Where events go.
     pub hooks: HookBook,
     /// Sends them there.
@@ -186,8 +191,10 @@ impl Supervisor {
             account: parts.account,
             outbox: parts.outbox,
             inbox: parts.inbox,
-            history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
+            history_turn: Arc::new(Semaphore::new(1)),
             media: parts.media,
+            fetcher: parts.fetcher,
+            fetch_turn: Arc::new(Semaphore::new(FETCHES_MAX)),
             hooks: parts.hooks,
             post: parts.post,
             connects,

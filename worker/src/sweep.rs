@@ -1,28 +1,26 @@
 //! Removes records whose time is over, once for the whole cluster: events, the
 //! log of webhooks' deliveries, the audit log, idempotency keys.
 //!
-//! `config/record_sweep` says when the next pass is due. A worker takes it by
-//! moving that time on, in a conditional commit; if it dies, another takes the
-//! next. Two passes at a time would do no harm. A pass has a limit of time;
-//! what it does not come to is left to the next.
+//! One worker makes a pass for all: see [`passes`](crate::passes).
 //!
 //! The newest event of each account stays, however old: the next owner goes on
 //! from its number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::{Boottime, SharedClock};
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{
-    CommitOutcome, Cursor, Document, Precondition, Query, Store, StoreError, StoreTime, Write,
-    WriteOutcome,
+    Cursor, Document, Precondition, Query, Store, StoreError, StoreTime, Write, WriteOutcome,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::streams::kept_for;
-use crate::model::{EventDoc, Read, Stored, collections, queries};
+use crate::model::{Agreed, EventDoc, Stored, queries};
+use crate::passes::{Due, Passes};
 
 /// Documents that are removed at a time.
 const BATCH: u32 = 200;
@@ -46,6 +44,12 @@ struct RecordSweepDoc {
 }
 
 impl Stored for RecordSweepDoc {}
+
+impl Due for RecordSweepDoc {
+    fn due_at(&mut self) -> &mut Option<StoreTime> {
+        &mut self.due_at
+    }
+}
 
 /// What the task works with.
 pub struct RecordSweep {
@@ -77,13 +81,8 @@ pub struct SweptRecords {
 impl RecordSweep {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        loop {
-            let wait = self.rng.jitter(self.interval(), 0.5);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = self.clock.sleep(wait) => {}
-            }
+        let passes = self.passes();
+        while passes.wait(&stop).await {
             let swept = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -105,8 +104,13 @@ impl RecordSweep {
         }
     }
 
-    fn interval(&self) -> Duration {
-        (self.retention / PASSES).clamp(INTERVAL_MIN, INTERVAL_MAX)
+    fn passes(&self) -> Passes<RecordSweepDoc> {
+        Passes {
+            document: Agreed::new(Arc::clone(&self.store), DOCUMENT),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+            interval: (self.retention / PASSES).clamp(INTERVAL_MIN, INTERVAL_MAX),
+        }
     }
 
     /// Makes a pass, if one is due.
@@ -114,10 +118,10 @@ impl RecordSweep {
     /// # Errors
     /// The store's failure. What was removed by then is.
     pub async fn pass(&self) -> Result<SweptRecords, StoreError> {
-        let Some(now) = self.take().await? else {
+        let Some(pass) = self.passes().take(|_, _| ()).await? else {
             return Ok(SweptRecords::default());
         };
-        let until = self.clock.boottime() + self.interval();
+        let (now, until) = (pass.at, pass.until);
         let kept = kept_for(self.retention);
         let oldest = now.checked_sub(kept).unwrap_or(now);
         let oldest_audit = now.checked_sub(self.audit_retention).unwrap_or(now);
@@ -132,36 +136,6 @@ impl RecordSweep {
                 .remove_all(queries::audit_before(oldest_audit)?, until)
                 .await?,
             events: self.events(oldest, until).await?,
-        })
-    }
-
-    /// Takes the pass that is due, if nobody else does; gives the store's time.
-    async fn take(&self) -> Result<Option<StoreTime>, StoreError> {
-        let path = collections::config(DOCUMENT)?;
-        let snapshot = self.store.get(std::slice::from_ref(&path)).await?;
-        let now = snapshot.read_time;
-        let precondition = match snapshot.documents.into_iter().flatten().next() {
-            None => Precondition::Absent,
-            Some(document) => match RecordSweepDoc::read(&document)? {
-                Read::Known(record) if record.value.due_at.is_some_and(|due| due > now) => {
-                    return Ok(None);
-                }
-                Read::Known(record) => Precondition::Unchanged(record.update_time),
-                // A newer worker has rules of its own.
-                Read::Newer(_) => return Ok(None),
-            },
-        };
-        let taken = RecordSweepDoc {
-            due_at: Some(now.saturating_add(self.interval())),
-        };
-        let write = Write::Set {
-            path,
-            fields: taken.to_document()?,
-            precondition,
-        };
-        Ok(match self.store.commit(vec![write]).await? {
-            CommitOutcome::Committed(_) => Some(now),
-            CommitOutcome::Rejected => None,
         })
     }
 

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use session::{DataKey, HeadDoc, KeyRing, SessionFiles};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use whatsapp::media::MediaFetcher;
 use whatsapp::{
     Content, EngineError, EngineEvent, EngineStats, Extras, Inbound, Inbox, OutboundMessage,
     OwnIdentity, SendError, ShutdownReport,
@@ -176,6 +177,12 @@ impl Bench {
             Arc::clone(&self.rng),
             Arc::clone(&self.keys),
         )
+    }
+
+    /// Fetches nothing: nobody is there.
+    pub(crate) fn fetcher(&self) -> MediaFetcher {
+        let nowhere = "http://127.0.0.1:1".to_owned();
+        MediaFetcher::new(Some(nowhere), Arc::clone(&self.clock))
     }
 
     pub(crate) fn post(&self) -> Arc<Post> {
@@ -530,6 +537,7 @@ pub(crate) fn account_inbox(term: &Term, config: InboxConfig) -> AccountInbox {
         history: intake(term),
         marks: Arc::clone(&term.marks),
         expiries: Arc::clone(&term.expiries),
+        files: Arc::clone(&term.files_came),
         counters: Arc::default(),
         data_key: Arc::clone(&term.data_key),
         rng: SystemRng::shared(),

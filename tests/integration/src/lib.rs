@@ -50,6 +50,8 @@ mod identity;
 #[cfg(test)]
 mod interop;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod killpoints;
 #[cfg(test)]
 mod kinds;

@@ -116,6 +116,16 @@ impl Talk {
         .await
     }
 
+    /// Waits until the file of a message from Baileys is kept: where it is.
+    async fn kept(&self, wa_id: &str) -> Result<String> {
+        wait::until("a file is kept", 2 * DELIVERY_LIMIT, async || {
+            let (message, place) = self.stored(wa_id).await?;
+            let kept = message["media"]["kept"].clone();
+            Ok(Look::some((kept == "kept").then_some(place), kept))
+        })
+        .await
+    }
+
     /// The most memory that the worker has had, in MiB.
     fn memory_peak(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.worker.id()))?;
@@ -140,7 +150,7 @@ pub(crate) async fn upload(api: &Api, file: &Path, mime_type: &str) -> Result<Va
     Ok(serde_json::from_slice(&answer)?)
 }
 
-async fn curl(arguments: &[&str]) -> Result<Vec<u8>> {
+pub(crate) async fn curl(arguments: &[&str]) -> Result<Vec<u8>> {
     let output = tokio::process::Command::new("curl")
         .arg("-sS")
         .args(arguments)
@@ -334,6 +344,58 @@ async fn a_large_document_goes_through_with_little_memory() -> Result<()> {
         let larger = file(folder.path(), "larger.bin", LARGE_BYTES + 1)?;
         let refused = talk.upload(&larger, "application/octet-stream").await?;
         assert_eq!(refused["code"], "media_too_large");
+        talk.peer.quit().await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_from_baileys_is_kept_and_is_the_same() -> Result<()> {
+    play(async |scene| {
+        let folder = tempfile::tempdir()?;
+        let host = scene.sim().media_url();
+        let setup = scene
+            .worker("alice")?
+            .with(&["--keep-media", "--whatsapp-media-url", &host]);
+        let worker = setup.start().await?;
+        let mut talk = talk_with(scene, worker, &folder.path().join("peer")).await?;
+        let to_worker = format!("{}@s.whatsapp.net", talk.account.number());
+        let large = file(folder.path(), "large.bin", LARGE_BYTES)?;
+        let sound = file(folder.path(), "sound.ogg", 20_000)?;
+        let before = talk.memory_peak()?;
+        let mut sent = Vec::new();
+        for (path, kind, options) in [
+            (
+                &large,
+                "document",
+                json!({ "mimetype": "application/octet-stream", "fileName": "large.bin" }),
+            ),
+            (
+                &sound,
+                "audio",
+                json!({ "mimetype": "audio/ogg", "ptt": true, "seconds": 3, "waveform": null }),
+            ),
+        ] {
+            let id = talk.peer.send_file(&to_worker, path, kind, options).await?;
+            sent.push((path, talk.kept(&id).await?));
+        }
+        scene.sim().forget_media();
+        for (path, place) in sent {
+            let copy = folder.path().join("copy");
+            let url = format!("{}{place}", talk.api().base());
+            talk.curl(&["-f", "-o", &copy.display().to_string(), &url])
+                .await?;
+            assert_eq!(sha256(&copy).await?, sha256(path).await?);
+        }
+        let after = talk.memory_peak()?;
+        println!(
+            "{LARGE_BYTES} bytes kept and given: most memory {before} MiB before, {after} MiB after"
+        );
+        assert!(
+            after < before + 32,
+            "{before} MiB before, {after} MiB after"
+        );
         talk.peer.quit().await?;
         Ok(())
     })

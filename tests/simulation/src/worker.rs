@@ -15,6 +15,7 @@ use coordinator_lib::rng::SeededRng;
 use coordinator_lib::store::Store;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
+use whatsapp::media::MediaFetcher;
 use worker::account::AccountConfig;
 use worker::media::MediaStore;
 use worker::messages::inbox::InboxConfig;
@@ -321,6 +322,8 @@ fn supervise(tools: &Tools, cast: &Cast, coordinator: Coordinator, seed: u64) ->
         },
         inbox: InboxConfig::default(),
         media: MediaStore::default(),
+        // Files are no part of that world either.
+        fetcher: MediaFetcher::new(None, Arc::clone(&tools.clock)),
         config: SupervisorConfig::default(),
     })
 }

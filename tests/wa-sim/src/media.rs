@@ -56,7 +56,12 @@ impl Media {
         path
     }
 
-    /// Uploads so far.
+    /// Forgets every file, as the real host does after some weeks.
+    pub(crate) fn forget(&self) {
+        self.state.lock().blobs.clear();
+    }
+
+    /// Files that it has.
     pub(crate) fn count(&self) -> usize {
         self.state.lock().blobs.len()
     }

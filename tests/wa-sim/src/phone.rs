@@ -10,6 +10,7 @@
 //! everyone else goes through the lock. Locks: phone before world.
 
 mod app_state;
+mod files;
 mod groups;
 mod history;
 mod ledger;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use proto::whatsapp::Message;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +108,8 @@ struct State {
     ledger: Ledger,
     /// Chats and texts by message id, to send them again.
     texts: HashMap<String, (Arc<str>, String)>,
+    /// The same for messages with files.
+    files: HashMap<String, (Arc<str>, Message)>,
     /// Devices that have got the app-state keys.
     greeted: HashSet<u16>,
     /// Put before a text that is sent straight back.
@@ -167,6 +171,7 @@ impl Phone {
             rng: StdRng::from_rng(rng),
             ledger: Ledger::default(),
             texts: HashMap::new(),
+            files: HashMap::new(),
             greeted: HashSet::new(),
             echo: None,
             history: History::default(),

@@ -176,6 +176,12 @@ impl Sim {
         self.inner.media.set_down(is_down);
     }
 
+    /// The media host forgets all its files, as the real one does after some
+    /// weeks.
+    pub fn forget_media(&self) {
+        self.inner.media.forget();
+    }
+
     /// Files on the media host.
     pub fn media_count(&self) -> usize {
         self.inner.media.count()

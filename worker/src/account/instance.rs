@@ -93,6 +93,7 @@ impl Instance {
             },
             marks: Arc::clone(&term.marks),
             expiries: Arc::clone(&term.expiries),
+            files: Arc::clone(&term.files_came),
             counters: Arc::clone(&observed.inbox),
             data_key: Arc::clone(&term.data_key),
             rng: Arc::clone(&parts.term.rng),

@@ -24,6 +24,7 @@ use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::store::{Document, StoreTime};
 use tokio::sync::{Semaphore, watch};
 use whatsapp::EngineEvent;
+use whatsapp::media::MediaFetcher;
 
 use self::connecting::ConnectAttempt;
 use super::AccountConfig;
@@ -37,6 +38,7 @@ use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
 use crate::media::MediaStore;
+use crate::media::keeping::Keeping;
 use crate::messages::expiry::Sweeper;
 use crate::messages::inbox::InboxConfig;
 use crate::messages::merge::Merger;
@@ -79,6 +81,10 @@ pub struct AccountParts {
     pub history_turn: Arc<Semaphore>,
     /// Where files are that go with messages.
     pub media: MediaStore,
+    /// Fetches files that came.
+    pub fetcher: MediaFetcher,
+    /// Some are fetched at a time, whosever they are.
+    pub fetch_turn: Arc<Semaphore>,
     /// Where events go.
     pub hooks: HookBook,
     /// Sends them there.
@@ -151,6 +157,22 @@ impl AccountTask {
             clock: Arc::clone(&parts.term.clock),
         };
         term.track(merger.run(term.gates.store.clone()));
+        if let Some(config) = parts.inbox.keep_media.clone() {
+            let keeping = Keeping {
+                account_id: term.account.to_string(),
+                store: Arc::clone(&parts.term.store),
+                journal: term.journal.clone(),
+                media: parts.media.clone(),
+                fetcher: parts.fetcher.clone().behind(term.gates.wire.clone()),
+                data_key: Arc::clone(&term.data_key),
+                config,
+                turn: Arc::clone(&parts.fetch_turn),
+                news: Arc::clone(&term.files_came),
+                clock: Arc::clone(&parts.term.clock),
+                rng: Arc::clone(&parts.term.rng),
+            };
+            term.track(keeping.run(term.gates.store.clone()));
+        }
         let lanes = Lanes {
             parts: LaneParts {
                 account_id: term.account.to_string(),

@@ -22,6 +22,7 @@ use session::{
     DataKey, FLUSH_DELAY, Flusher, HeadDoc, KeyRing, Kind, SessionError, SessionFiles,
     SessionParts, UnwrapError,
 };
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::rewrap::{Rewrap, RewrapOutcome};
@@ -81,6 +82,8 @@ pub struct Term {
     pub sent: Arc<SentIndex>,
     /// When the next message is to be gone.
     pub expiries: Arc<NextExpiry>,
+    /// Tells that a file has come that is to be kept.
+    pub files_came: Arc<Notify>,
     /// Who was last seen doing what.
     pub presences: Arc<Presences>,
     /// What is to be asked about groups.
@@ -206,6 +209,7 @@ impl Term {
             contacts: Arc::new(contacts),
             sent: Arc::default(),
             expiries: Arc::default(),
+            files_came: Arc::default(),
             presences: Arc::default(),
             groups: Arc::default(),
             marks: Arc::default(),

@@ -1,4 +1,4 @@
-//! Options of files that are to be sent.
+//! Options of files: those that are to be sent, and those that came.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::duration::parse_duration;
 use super::{ConfigError, StoreConfig, StoreKind, at_least};
+use crate::media::keeping::{KeepMedia, MediaKinds};
 use crate::media::{MediaLimits, MediaPlace};
 
 /// A message is accepted, and a file's document written, in much less time.
@@ -37,6 +38,29 @@ pub struct MediaOptions {
         default_value_t = MediaLimits::default().bytes_max
     )]
     pub media_bytes_max: u64,
+
+    /// Keeps files that come with messages in the media store, encrypted as WhatsApp has them,
+    /// for as long as their messages; WhatsApp itself keeps them for some weeks
+    #[arg(long, env = "LEASEHOLD_KEEP_MEDIA")]
+    pub keep_media: bool,
+
+    /// Largest file that is kept, in bytes; where --media-bytes-max is less, that
+    #[arg(
+        long,
+        env = "LEASEHOLD_KEEP_MEDIA_BYTES_MAX",
+        value_name = "BYTES",
+        default_value_t = MediaLimits::default().bytes_max
+    )]
+    pub keep_media_bytes_max: u64,
+
+    /// Kinds of files that are kept, with commas in between
+    #[arg(
+        long,
+        env = "LEASEHOLD_KEEP_MEDIA_KINDS",
+        value_name = "KINDS",
+        default_value_t = MediaKinds::all()
+    )]
+    pub keep_media_kinds: MediaKinds,
 }
 
 impl Default for MediaOptions {
@@ -46,6 +70,9 @@ impl Default for MediaOptions {
             media_store: None,
             media_retention: limits.retention,
             media_bytes_max: limits.bytes_max,
+            keep_media: false,
+            keep_media_bytes_max: limits.bytes_max,
+            keep_media_kinds: MediaKinds::all(),
         }
     }
 }
@@ -69,8 +96,20 @@ impl MediaOptions {
         }
     }
 
-    /// Checks these options.
-    pub(super) fn validate(&self, simulation: bool) -> Result<(), ConfigError> {
+    /// Which files that come are kept, if any are.
+    pub fn keep(&self) -> Option<KeepMedia> {
+        self.keep_media.then(|| KeepMedia {
+            bytes_max: self.keep_media_bytes_max.min(self.media_bytes_max),
+            kinds: self.keep_media_kinds.clone(),
+        })
+    }
+
+    /// Checks these options, beside this store.
+    pub(super) fn validate(
+        &self,
+        store: &StoreConfig,
+        simulation: bool,
+    ) -> Result<(), ConfigError> {
         let least = match simulation {
             true => RETENTION_MIN_SIMULATED,
             false => RETENTION_MIN,
@@ -79,6 +118,17 @@ impl MediaOptions {
         if self.media_bytes_max == 0 {
             return Err(ConfigError::relation(
                 "--media-bytes-max must be at least 1",
+            ));
+        }
+        if self.keep_media_bytes_max == 0 {
+            return Err(ConfigError::relation(
+                "--keep-media-bytes-max must be at least 1; leave out --keep-media to keep no files",
+            ));
+        }
+        if self.keep_media && self.place(store).is_none() {
+            return Err(ConfigError::relation(
+                "--keep-media needs a place for files: name one with --media-store, such as \
+                 gs://bucket/prefix, since with Firestore there is none of its own",
             ));
         }
         Ok(())

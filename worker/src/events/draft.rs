@@ -144,8 +144,9 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Removes a document that nobody else writes, whatever is in it, if it is
-    /// there.
+    /// Removes a document whatever is in it, if it is there. What is changed in
+    /// it before or after in this draft is not written. It has no condition, and
+    /// so is only made together with something that has one.
     pub fn erase(&mut self, path: Path) {
         self.current.erased.insert(path);
     }
@@ -212,7 +213,16 @@ impl<'a> Draft<'a> {
     /// The commit.
     pub(super) fn into_writes(self) -> Result<Vec<Write>, StoreError> {
         let mut writes = Vec::new();
-        for (path, fields) in self.done.sets {
+        let Layer {
+            mut sets,
+            mut updates,
+            erased,
+            events,
+        } = self.done;
+        // One commit names a document once.
+        sets.retain(|path, _| !erased.contains(path));
+        updates.retain(|path, _| !erased.contains(path));
+        for (path, fields) in sets {
             let read = self.base.get(&path).and_then(Option::as_ref);
             let precondition = match read {
                 Some(document) => Precondition::Unchanged(document.update_time),
@@ -228,18 +238,18 @@ impl<'a> Draft<'a> {
                 None => {}
             }
         }
-        for (path, fields) in self.done.updates {
+        for (path, fields) in updates {
             writes.push(Write::Update {
                 path,
                 fields,
                 precondition: Precondition::Exists,
             });
         }
-        for path in self.done.erased {
+        for path in erased {
             let precondition = Precondition::None;
             writes.push(Write::Delete { path, precondition });
         }
-        for event in self.done.events {
+        for event in events {
             let path = collections::event(&event.account_id, event.seq)?;
             writes.push(Write::Set {
                 path,

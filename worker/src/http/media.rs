@@ -1,6 +1,6 @@
 //! `/v1/media` takes files that are to be sent; a message's `…/media` is the
-//! file that came with it, fetched from WhatsApp when somebody asks. Neither
-//! way a whole file is in memory.
+//! file that came with it: from the media store if it is kept, else fetched from
+//! WhatsApp. Neither way a whole file is in memory.
 
 use std::time::Duration;
 
@@ -15,15 +15,18 @@ use serde::Serialize;
 use session::HeadDoc;
 use tokio::io::AsyncReadExt;
 use utoipa::ToSchema;
-use whatsapp::media::{MediaError, MediaRef};
+use whatsapp::Proxy;
+use whatsapp::media::{self, MediaError, MediaRef};
 
 use super::extract::Ids;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
-use crate::media::{MediaStoreError, Upload, is_full};
-use crate::messages::arrival::media_purpose;
+use crate::media::{FileName, MediaStoreError, Upload, is_full};
+use crate::messages::arrival::media_ref;
 use crate::model::message::Details;
-use crate::model::{AccountDoc, MediaDoc, MessageDoc, Read, Stored, collections, ids};
+use crate::model::{
+    AccountDoc, KeptState, MediaDoc, MessageDoc, Read, ReceivedFile, Stored, collections, ids,
+};
 
 /// Characters of a media type.
 const MIME_LENGTH_MAX: usize = 127;
@@ -67,7 +70,8 @@ pub(super) async fn upload(
 pub(super) async fn keep(api: &Api, mime_type: String, body: Body) -> Result<UploadView, Problem> {
     let media = api.media();
     let id = ids::media(api.clock().wall(), api.rng().as_ref());
-    let mut upload = media.begin(&id).await.map_err(refused)?;
+    let name = FileName::given(&id).map_err(refused)?;
+    let mut upload = media.begin(&name).await.map_err(refused)?;
     let bytes = match take(body, &mut upload).await {
         Ok(()) => upload.finish().await.map_err(refused)?,
         Err(problem) => {
@@ -98,7 +102,7 @@ pub(super) async fn keep(api: &Api, mime_type: String, body: Body) -> Result<Upl
         Err(error @ StoreError::Ambiguous { .. }) => return Err(error.into()),
         Err(error) => {
             // Left, it is removed by the sweep.
-            let _ = media.remove(&id).await;
+            let _ = media.remove(&name).await;
             return Err(error.into());
         }
     }
@@ -129,18 +133,20 @@ async fn take(body: Body, upload: &mut Upload) -> Result<(), Problem> {
 }
 
 /// `GET /v1/threads/{id}/messages/{message}/media`: the file that came with a
-/// message. WhatsApp keeps files for some weeks.
+/// message, as long as it is kept here or WhatsApp has it.
 ///
 /// # Errors
 /// `unknown_message`, `no_media`, `media_too_large`, `media_gone`,
-/// `media_host_unavailable`.
+/// `media_host_unavailable`, `media_store_unavailable`, `no_media_store`.
 pub(super) async fn download(
     State(api): State<Api>,
     Ids((thread, message)): Ids,
 ) -> Result<Response, Problem> {
     let message = find(&api, &thread, &message).await?;
     let none = || Problem::new(ProblemKind::NoMedia, "no file came with this message");
-    let sealed = message.media_ref.as_ref().ok_or_else(none)?;
+    if message.media_ref.is_none() {
+        return Err(none());
+    }
     let unreadable = || {
         Problem::new(
             ProblemKind::StoredDataUnreadable,
@@ -163,35 +169,26 @@ pub(super) async fn download(
         .keys()
         .unwrap(&head.wrapped_keys, &message.account_id)
         .map_err(|_| unreadable())?;
-    let purpose = media_purpose(&message.wa_message_id);
-    let plain = key
-        .open_secret(&message.account_id, &purpose, sealed)
-        .map_err(|_| unreadable())?;
-    let media: MediaRef = serde_json::from_slice(&plain).map_err(|_| unreadable())?;
+    let media = media_ref(&message, &key).ok_or_else(unreadable)?;
     // Any worker fetches it, and by the account's own way.
     let proxy = account.value.proxy.as_ref();
     let proxy = proxy.map(|sealed| sealed.open(&key, &message.account_id));
     let proxy = proxy.transpose().map_err(|_| unreadable())?;
 
-    let limit = api.media().limits.bytes_max;
-    let file = api.media().temporary().map_err(|error| disk(&error))?;
-    let file = api
-        .fetcher()
-        .fetch(&media, proxy, file, limit)
-        .await
-        .map_err(|error| match error {
-            MediaError::TooLarge { limit } => too_large(limit),
-            MediaError::Gone | MediaError::Incomplete => Problem::new(
-                ProblemKind::MediaGone,
-                "WhatsApp keeps files for some weeks only; ask the sender for it",
-            ),
-            MediaError::Unavailable => Problem::new(
-                ProblemKind::MediaHostUnavailable,
-                "WhatsApp's media host does not answer, or what it has is not the file; try again",
-            )
-            .retry_after(30),
-            MediaError::Disk(error) => disk(&error),
-        })?;
+    let file = match &message.received {
+        Some(ReceivedFile {
+            id,
+            state: KeptState::Kept,
+        }) => match open_kept(&api, &message.account_id, id, &media).await {
+            Ok(file) => file,
+            // WhatsApp may still have it.
+            Err(refused) => match fetch(&api, &media, proxy).await {
+                Ok(file) => file,
+                Err(_) => return Err(refused),
+            },
+        },
+        Some(_) | None => fetch(&api, &media, proxy).await?,
+    };
     let length = file.metadata().map_err(|error| disk(&error))?.len();
     let mime_type = match &message.details {
         Some(Details::Media(media)) => media.mime_type.clone(),
@@ -214,6 +211,59 @@ pub(super) async fn download(
         Ok::<_, std::io::Error>((read > 0).then_some((piece, file)))
     });
     Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// A file that is kept, decrypted.
+async fn open_kept(
+    api: &Api,
+    account_id: &str,
+    id: &str,
+    media: &MediaRef,
+) -> Result<std::fs::File, Problem> {
+    let store = api.media();
+    let name = FileName::received(account_id, id).map_err(unreadable_kept)?;
+    let sealed = store.read(&name).await.map_err(unreadable_kept)?;
+    let plain = store.temporary().map_err(|error| disk(&error))?;
+    media::open(media, sealed, plain)
+        .await
+        .map_err(|error| match error {
+            MediaError::Disk(error) => disk(&error),
+            MediaError::TooLarge { .. }
+            | MediaError::Gone
+            | MediaError::Unavailable
+            | MediaError::Incomplete
+            | MediaError::Broken => {
+                tracing::error!(
+                    media.id = id,
+                    "a file in the media store is not as it was put there"
+                );
+                lost()
+            }
+        })
+}
+
+/// A file that WhatsApp has, decrypted.
+async fn fetch(
+    api: &Api,
+    media: &MediaRef,
+    proxy: Option<Proxy>,
+) -> Result<std::fs::File, Problem> {
+    let limit = api.media().limits.bytes_max;
+    let file = api.media().temporary().map_err(|error| disk(&error))?;
+    let fetched = api.fetcher().fetch(media, proxy, file, limit).await;
+    fetched.map_err(|error| match error {
+        MediaError::TooLarge { limit } => too_large(limit),
+        MediaError::Gone | MediaError::Incomplete => Problem::new(
+            ProblemKind::MediaGone,
+            "WhatsApp keeps files for some weeks only; ask the sender for it",
+        ),
+        MediaError::Unavailable | MediaError::Broken => Problem::new(
+            ProblemKind::MediaHostUnavailable,
+            "WhatsApp's media host does not answer, or what it has is not the file; try again",
+        )
+        .retry_after(30),
+        MediaError::Disk(error) => disk(&error),
+    })
 }
 
 async fn find(api: &Api, thread: &str, message: &str) -> Result<MessageDoc, Problem> {
@@ -287,6 +337,38 @@ fn refused(error: MediaStoreError) -> Problem {
             .retry_after(1)
         }
     }
+}
+
+/// Why a file that is kept is not given.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable_kept(error: MediaStoreError) -> Problem {
+    match &error {
+        MediaStoreError::Gone => {
+            tracing::error!("a file that is kept is not in the media store any more");
+            lost()
+        }
+        MediaStoreError::NoPlace => Problem::new(
+            ProblemKind::NoMediaStore,
+            "the file was kept in a media store: name it with --media-store",
+        ),
+        MediaStoreError::TooLarge { .. } => lost(),
+        MediaStoreError::Full(cause) | MediaStoreError::Unavailable(cause) => {
+            tracing::warn!(error = %cause, "the media store failed");
+            Problem::new(
+                ProblemKind::MediaStoreUnavailable,
+                "the file is kept, but cannot be read now; try again in a moment, and if it lasts \
+                 see to --media-store",
+            )
+            .retry_after(1)
+        }
+    }
+}
+
+fn lost() -> Problem {
+    Problem::new(
+        ProblemKind::MediaGone,
+        "the file was kept, and is not in the media store any more, nor with WhatsApp",
+    )
 }
 
 fn disk(error: &std::io::Error) -> Problem {

@@ -20,7 +20,8 @@ use crate::model::message::{Details, ReactionDoc, VoteDoc};
 use crate::model::stored::Record;
 use crate::model::thread::{MergedThreadDoc, ThreadKind};
 use crate::model::{
-    Direction, MessageDoc, MessageState, Read, ReceiptsDoc, Stored, ThreadDoc, collections, queries,
+    Direction, KeptState, MessageDoc, MessageState, Read, ReceiptsDoc, ReceivedFile, Stored,
+    ThreadDoc, collections, queries,
 };
 
 /// A thread as clients see it.
@@ -75,17 +76,31 @@ struct HeldView {
     #[serde(skip_serializing_if = "Option::is_none")]
     poll: Option<Poll>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    media: Option<Media>,
+    media: Option<MediaView>,
 }
 
-impl From<Details> for HeldView {
-    fn from(details: Details) -> Self {
+/// A file.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageMedia)]
+struct MediaView {
+    #[serde(flatten)]
+    media: Media,
+    /// Whether it is kept here, where files that come are (`--keep-media`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<KeptState>,
+}
+
+impl HeldView {
+    fn new(details: Details, received: Option<ReceivedFile>) -> Self {
         let mut held = Self::default();
         match details {
             Details::Location(location) => held.location = Some(location),
             Details::Contacts(contacts) => held.contacts = Some(contacts),
             Details::Poll(poll) => held.poll = Some(poll),
-            Details::Media(media) => held.media = Some(media),
+            Details::Media(media) => {
+                let kept = received.map(|file| file.state);
+                held.media = Some(MediaView { media, kept });
+            }
         }
         held
     }
@@ -141,7 +156,10 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             direction: doc.direction,
             kind: doc.kind,
             text: doc.body,
-            held: doc.details.map(Into::into).unwrap_or_default(),
+            held: doc
+                .details
+                .map(|details| HeldView::new(details, doc.received))
+                .unwrap_or_default(),
             extras: doc.extras.unwrap_or_default(),
             reactions: shown(doc.reactions),
             votes: doc.votes,

@@ -16,7 +16,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::tests::{names, put};
+use super::tests::{given, names, put};
 use super::*;
 
 const PART_BYTES: usize = 5 * 1024 * 1024;
@@ -220,7 +220,10 @@ async fn bucket() -> Bucket {
 async fn a_bucket_keeps_files_small_and_large() {
     let bucket = bucket().await;
     let store = &bucket.store;
-    assert!(store.begin("med_1").await.is_err(), "it has no mark yet");
+    assert!(
+        store.begin(&given("med_1")).await.is_err(),
+        "it has no mark yet"
+    );
     let mark = "m".repeat(32);
     store.put_mark(&mark).await.unwrap();
     store.put_mark(&"x".repeat(32)).await.unwrap();
@@ -229,7 +232,7 @@ async fn a_bucket_keeps_files_small_and_large() {
         let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
         put(store, "med_1", &content).await;
         let mut read = Vec::new();
-        let mut file = store.read("med_1").await.unwrap();
+        let mut file = store.read(&given("med_1")).await.unwrap();
         file.read_to_end(&mut read).unwrap();
         assert!(read == content, "{bytes}");
     }
@@ -237,9 +240,9 @@ async fn a_bucket_keeps_files_small_and_large() {
     let files: Vec<String> = bucket.shelf.lock().files.keys().cloned().collect();
     assert_eq!(files, ["some/where/leasehold-cluster", "some/where/med_1"]);
     store.probe("1").await.unwrap();
-    store.remove("med_1").await.unwrap();
+    store.remove(&given("med_1")).await.unwrap();
     assert!(matches!(
-        store.read("med_1").await,
+        store.read(&given("med_1")).await,
         Err(MediaStoreError::Gone)
     ));
     assert_eq!(bucket.shelf.lock().uploads, 2, "of large files only");
@@ -251,7 +254,7 @@ async fn a_bucket_has_nothing_of_a_file_that_was_given_up() {
     let store = &bucket.store;
     store.put_mark(&"m".repeat(32)).await.unwrap();
     for is_dropped in [true, false] {
-        let mut upload = store.begin("med_1").await.unwrap();
+        let mut upload = store.begin(&given("med_1")).await.unwrap();
         upload.write(vec![7; PART_BYTES + 1].into()).await.unwrap();
         assert_eq!(bucket.shelf.lock().unfinished.len(), 1);
         match is_dropped {
@@ -266,5 +269,5 @@ async fn a_bucket_has_nothing_of_a_file_that_was_given_up() {
     }
     bucket.shelf.lock().is_down = true;
     let unavailable = |error: MediaStoreError| matches!(error, MediaStoreError::Unavailable(_));
-    assert!(store.read("med_1").await.is_err_and(unavailable));
+    assert!(store.read(&given("med_1")).await.is_err_and(unavailable));
 }

@@ -15,10 +15,12 @@ use super::identity::{self, Peer, Preview};
 use super::order::Moment;
 use crate::events::{Draft, DraftError};
 use crate::groups::shelf;
+use crate::model::media::{ReceivedFile, ReceivedMediaDoc};
 use crate::model::message::Details;
 use crate::model::thread::title_key;
 use crate::model::{
     Change, Direction, EventKind, GroupDoc, MessageDoc, MessageState, ThreadDoc, ThreadKind,
+    collections,
 };
 
 /// The kind of a message that could not be decrypted yet.
@@ -32,6 +34,17 @@ pub fn poll_purpose(wa_message_id: &str) -> String {
 /// The purpose under which the place and key of a file are sealed.
 pub fn media_purpose(wa_message_id: &str) -> String {
     format!("messages.mediaRef/{wa_message_id}")
+}
+
+/// Where the file of a message is and how it is opened; nothing, if it has none
+/// or that does not open.
+pub fn media_ref(message: &MessageDoc, data_key: &DataKey) -> Option<MediaRef> {
+    let sealed = message.media_ref.as_ref()?;
+    let purpose = media_purpose(&message.wa_message_id);
+    let plain = data_key
+        .open_secret(&message.account_id, &purpose, sealed)
+        .ok()?;
+    serde_json::from_slice(&plain).ok()
 }
 
 /// What became of one message.
@@ -53,6 +66,10 @@ pub struct Arrival {
     pub connected_at: StoreTime,
     /// Where it is noted when it is to be gone, if it disappears.
     pub expiry_path: Option<Path>,
+    /// Its file, if it is one that is kept.
+    pub received: Option<ReceivedFile>,
+    /// Where it is noted that the file is to be kept.
+    pub received_path: Option<Path>,
     /// Where its group is, if it came in one.
     pub group_path: Option<Path>,
     /// Where its thread is.
@@ -119,6 +136,9 @@ impl Arrival {
         if let (Some(path), Some(at)) = (&self.expiry_path, self.expires_at()) {
             expiry::note(draft, path, self.thread_path.id(), at)?;
         }
+        if let Some(path) = &self.received_path {
+            draft.put(path.clone(), &self.received_document(now))?;
+        }
         draft.event(
             EventKind::MessageReceived,
             [
@@ -142,6 +162,19 @@ impl Arrival {
             shelf::name(&mut thread, &group);
         }
         Ok(thread)
+    }
+
+    /// That its file is to be kept.
+    fn received_document(&self, now: StoreTime) -> ReceivedMediaDoc {
+        ReceivedMediaDoc {
+            account_id: self.account_id.clone(),
+            thread_id: self.thread_path.id().to_owned(),
+            message_id: self.message_path.id().to_owned(),
+            open: true,
+            attempts: 0,
+            next_at: now,
+            bytes: None,
+        }
     }
 
     /// When it is to be gone.
@@ -198,6 +231,7 @@ impl Arrival {
             votes: Vec::new(),
             poll_secret,
             media_ref: message.media.as_ref().and_then(|media| self.seal(media)),
+            received: self.received.clone(),
             edited_at: None,
             revoked_at: None,
             timestamp: StoreTime::from_datetime(message.timestamp),
@@ -349,10 +383,14 @@ pub fn change_message(
     let Some(mut message) = draft.get::<MessageDoc>(path)? else {
         return Ok(false);
     };
+    let file = message.received.clone();
     if !message.change(by, change, at) {
         return Ok(false);
     }
     draft.put(path.clone(), &message)?;
+    if let Some(file) = file.filter(|_| message.received.is_none()) {
+        draft.erase(collections::received_media(&file.id)?);
+    }
     if let Some(mut thread) = draft.get::<ThreadDoc>(thread_path)?
         && thread.last_message_id.as_deref() == Some(path.id())
     {

@@ -87,6 +87,8 @@ struct Places {
     message: Path,
     thread: Path,
     receipts: Path,
+    /// That its file is kept, or to be kept, if it is one.
+    file: Option<Path>,
     /// As it was asked for, and its WhatsApp side, if it was sent from here.
     sent: Option<(Path, Path)>,
 }
@@ -152,6 +154,7 @@ impl Sweeper {
                     Need::Read(places.thread.clone()),
                     Need::Read(places.receipts.clone()),
                 ];
+                needs.extend(places.file.iter().cloned().map(Need::Read));
                 let sent = places.sent.iter();
                 needs.extend(
                     sent.flat_map(|(one, other)| [one, other])
@@ -189,6 +192,7 @@ impl Sweeper {
                 message: collections::message(thread, id)?,
                 thread: collections::thread(thread)?,
                 receipts: collections::receipts(id)?,
+                file: None,
                 sent: None,
                 expiry: expiry.path,
             });
@@ -199,9 +203,14 @@ impl Sweeper {
         }
         let snapshot = self.store.get(&paths).await?;
         for (places, document) in all.iter_mut().zip(&snapshot.documents) {
-            let message = document.as_ref().and_then(MessageDoc::read_or_skip);
-            if let Some(id) = message.and_then(|message| message.value.outbox_id) {
+            let Some(message) = document.as_ref().and_then(MessageDoc::read_or_skip) else {
+                continue;
+            };
+            if let Some(id) = message.value.outbox_id {
                 places.sent = Some((collections::outbox(&id)?, collections::wa_outbox(&id)?));
+            }
+            if let Some(file) = message.value.received {
+                places.file = Some(collections::received_media(&file.id)?);
             }
         }
         Ok((all, next))
@@ -232,6 +241,9 @@ fn remove(draft: &mut Draft<'_>, places: &Places) -> Result<(), DraftError> {
     }
     draft.remove(places.expiry.clone())?;
     draft.remove(places.receipts.clone())?;
+    if let Some(file) = &places.file {
+        draft.remove(file.clone())?;
+    }
     let Some(message) = draft.get::<MessageDoc>(&places.message)? else {
         return Ok(());
     };

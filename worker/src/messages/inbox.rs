@@ -15,6 +15,7 @@ use coordinator_lib::mutation::{self, Mutation};
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
+use tokio::sync::Notify;
 use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use whatsapp::content::Target;
@@ -30,6 +31,8 @@ use super::identity::{self, ME, PEER, Peer};
 use super::threads::ThreadBook;
 use crate::events::{Journal, JournalError, Need, Submitted};
 use crate::killpoint::{self, KillPoint};
+use crate::media::keeping::{KeepMedia, rule};
+use crate::model::media::{KeptState, ReceivedFile};
 use crate::model::{AccountDoc, GroupDoc, MessageDoc, Stored, ThreadKind, collections, ids};
 use crate::outbox::marks::InboundMarks;
 use crate::telemetry::metrics;
@@ -45,6 +48,8 @@ pub struct InboxConfig {
     pub expiry_interval: Duration,
     /// What the phone gives when it is linked.
     pub history: HistoryConfig,
+    /// Which files are kept, if any are.
+    pub keep_media: Option<KeepMedia>,
 }
 
 impl Default for InboxConfig {
@@ -54,6 +59,7 @@ impl Default for InboxConfig {
             reject_calls: false,
             expiry_interval: Duration::from_secs(10 * 60),
             history: HistoryConfig::default(),
+            keep_media: None,
         }
     }
 }
@@ -76,6 +82,8 @@ pub struct InboxParts {
     pub marks: Arc<InboundMarks>,
     /// When the next message is to be gone.
     pub expiries: Arc<NextExpiry>,
+    /// Tells that a file is to be kept.
+    pub files: Arc<Notify>,
     /// For `/debug`.
     pub counters: Arc<InboxCounters>,
     /// Seals and opens secrets of polls.
@@ -106,6 +114,13 @@ pub struct InboxCounters {
     pub left_out: AtomicU64,
 }
 
+/// A message on its way into the store.
+struct Queued {
+    change: Submitted<Kept>,
+    /// Where its file stands, if it is one that is kept.
+    file: Option<KeptState>,
+}
+
 impl AccountInbox {
     /// An inbox that writes through a journal.
     pub fn new(parts: InboxParts) -> Self {
@@ -113,8 +128,9 @@ impl AccountInbox {
     }
 
     /// Queues the change that stores one message.
-    async fn submit(&self, message: Inbound) -> Result<Submitted<Kept>, JournalError> {
+    async fn submit(&self, message: Inbound) -> Result<Queued, JournalError> {
         let arrival = self.arrival(message).await.map_err(JournalError::Store)?;
+        let file = arrival.received.as_ref().map(|file| file.state);
         if let Some(at) = arrival.expires_at() {
             self.parts.expiries.note(at);
         }
@@ -125,10 +141,24 @@ impl AccountInbox {
         needs.extend(arrival.targets.iter().cloned().map(Need::Read));
         needs.extend(arrival.group_path.iter().cloned().map(Need::Read));
         needs.extend(arrival.expiry_path.iter().cloned().map(Need::New));
-        self.parts
-            .journal
-            .submit(needs, move |draft| arrival.store(draft))
-            .await
+        needs.extend(arrival.received_path.iter().cloned().map(Need::New));
+        let journal = &self.parts.journal;
+        let submitted = journal.submit(needs, move |draft| arrival.store(draft));
+        Ok(Queued {
+            change: submitted.await?,
+            file,
+        })
+    }
+
+    /// The file of a message, if it is one that is kept.
+    fn received(&self, message: &Inbound) -> Option<ReceivedFile> {
+        let config = self.parts.config.keep_media.as_ref()?;
+        let media = message.media.as_ref()?;
+        let state = rule::on_arrival(media, message.extras.view_once, config)?;
+        Some(ReceivedFile {
+            id: ids::received(message.timestamp, self.parts.rng.as_ref()),
+            state,
+        })
     }
 
     async fn arrival(&self, message: Inbound) -> Result<Arrival, StoreError> {
@@ -160,7 +190,15 @@ impl AccountInbox {
             Vec::new()
         };
         let id = ids::message(&thread_id, &sender, &message.id);
+        let received = self.received(&message);
         Ok(Arrival {
+            received_path: match &received {
+                Some(file) if file.state.has_document() => {
+                    Some(collections::received_media(&file.id)?)
+                }
+                Some(_) | None => None,
+            },
+            received,
             expiry_path: match message.extras.expires_after_seconds {
                 Some(_) => Some(collections::expiry(&id)?),
                 None => None,
@@ -236,6 +274,17 @@ impl AccountInbox {
         }
     }
 
+    /// A message is stored whose file stands so.
+    fn file_came(&self, file: Option<KeptState>) {
+        match file {
+            Some(KeptState::Pending) => self.parts.files.notify_one(),
+            Some(state @ (KeptState::Expired | KeptState::TooLarge | KeptState::Failed)) => {
+                metrics::file_settled(state, 0);
+            }
+            Some(KeptState::Kept) | None => {}
+        }
+    }
+
     async fn own_addresses(&self) -> Result<Vec<String>, StoreError> {
         let path: Path = collections::account(&self.parts.account_id)?;
         let snapshot = self.parts.store.get(&[path]).await?;
@@ -301,17 +350,20 @@ impl Inbox for AccountInbox {
                 message.kind = message.content.name(),
                 message.outcome = Empty,
             );
-            let change = self.submit(message).instrument(span.clone());
-            submitted.push((change.await.map_err(inbox_error)?, span));
+            let queued = self.submit(message).instrument(span.clone());
+            submitted.push((queued.await.map_err(inbox_error)?, span));
         }
         if mutation::is_on(Mutation::AckBeforeCommit) {
             return Ok(());
         }
-        for (change, span) in submitted {
-            let settled = change.settled().instrument(span.clone());
+        for (queued, span) in submitted {
+            let settled = queued.change.settled().instrument(span.clone());
             let counters = &self.parts.counters;
             let (counter, outcome) = match settled.await.map_err(inbox_error)? {
-                Kept::Stored => (&counters.stored, "stored"),
+                Kept::Stored => {
+                    self.file_came(queued.file);
+                    (&counters.stored, "stored")
+                }
                 Kept::Repeated => (&counters.repeated, "repeated"),
                 Kept::Changed => (&counters.changed, "changed"),
             };

@@ -35,8 +35,8 @@ use crate::model::expiry::ExpiryDoc;
 use crate::model::stored::Record;
 use crate::model::thread::MergedThreadDoc;
 use crate::model::{
-    Direction, EventKind, MessageDoc, MessageState, OutboxDoc, Read, Stored, ThreadDoc,
-    WaOutboxDoc, collections, ids, queries,
+    Direction, EventKind, MessageDoc, MessageState, OutboxDoc, Read, ReceivedMediaDoc, Stored,
+    ThreadDoc, WaOutboxDoc, collections, ids, queries,
 };
 
 /// Messages that one commit moves: each is some writes.
@@ -83,6 +83,8 @@ struct Move {
     from: Path,
     to: Path,
     expiry: (Path, Path),
+    /// That its file is kept, or to be kept, if it is one.
+    file: Option<Path>,
     /// As it was asked for, and its WhatsApp side, if it was sent from here.
     sent: Option<(Path, Path)>,
 }
@@ -259,6 +261,10 @@ impl Merger {
             moves.push(Move {
                 to: collections::message(target, &id)?,
                 expiry: (collections::expiry(path.id())?, collections::expiry(&id)?),
+                file: match &message.received {
+                    Some(file) => Some(collections::received_media(&file.id)?),
+                    None => None,
+                },
                 sent,
                 from: path,
             });
@@ -293,7 +299,8 @@ impl Merger {
         for one in &moves {
             let sent = one.sent.iter().flat_map(|(one, other)| [one, other]);
             let all = [&one.from, &one.to, &one.expiry.0, &one.expiry.1];
-            needs.extend(all.into_iter().chain(sent).cloned().map(Need::Read));
+            let all = all.into_iter().chain(sent).chain(&one.file);
+            needs.extend(all.cloned().map(Need::Read));
         }
         let places = pair.clone();
         let moved = self.journal.apply(needs, move |draft| {
@@ -396,6 +403,17 @@ fn move_message(
         if let Some(mut expiry) = draft.get::<ExpiryDoc>(&one.expiry.0)? {
             expiry.thread_id = pair.target.id().to_owned();
             draft.put(one.expiry.1.clone(), &expiry)?;
+        }
+    }
+    if let Some(path) = &one.file {
+        match draft.get::<ReceivedMediaDoc>(path)? {
+            Some(mut file) if takes_place => {
+                file.thread_id = pair.target.id().to_owned();
+                file.message_id = one.to.id().to_owned();
+                draft.put(path.clone(), &file)?;
+            }
+            Some(_) => draft.remove(path.clone())?,
+            None => {}
         }
     }
     draft.remove(one.expiry.0.clone())?;

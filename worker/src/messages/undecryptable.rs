@@ -87,6 +87,7 @@ pub async fn note(
             votes: Vec::new(),
             poll_secret: None,
             media_ref: None,
+            received: None,
             edited_at: None,
             revoked_at: None,
             timestamp: StoreTime::from_datetime(message.at),

@@ -36,6 +36,9 @@ pub const CONFIG: &str = "config";
 /// Files that clients gave to be sent.
 pub const MEDIA: &str = "media";
 
+/// Files that came with messages, to be kept.
+pub const RECEIVED_MEDIA: &str = "received_media";
+
 /// People who are not written to.
 pub const DO_NOT_CONTACT: &str = "do_not_contact";
 
@@ -145,6 +148,11 @@ pub fn config(id: &str) -> Result<Path, StoreError> {
 /// `media/{id}`.
 pub fn media(id: &str) -> Result<Path, StoreError> {
     Collection::new(MEDIA)?.doc(id)
+}
+
+/// `received_media/{id}`.
+pub fn received_media(id: &str) -> Result<Path, StoreError> {
+    Collection::new(RECEIVED_MEDIA)?.doc(id)
 }
 
 /// `do_not_contact/{id}`.

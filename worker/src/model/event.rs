@@ -55,7 +55,8 @@ pub enum EventKind {
     #[serde(rename = "message.updated")]
     MessageUpdated,
     /// Another message changed one: `data`: `threadId`, `messageId`, `change`
-    /// (`reaction`, `edit`, `revoke`, `vote`).
+    /// (`reaction`, `edit`, `revoke`, `vote`), or its time was over (`expired`),
+    /// or it is decided whether its file is kept (`media`, with `kept`).
     #[serde(rename = "message.changed")]
     MessageChanged,
     /// Somebody calls. `data`: `threadId`, `callId`, `video`, `rejected`.

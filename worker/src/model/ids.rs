@@ -30,6 +30,11 @@ pub fn media(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("med_{}", ulid(now, rng))
 }
 
+/// A file that came, to be kept: `rec_…`.
+pub fn received(now: DateTime<Utc>, rng: &dyn Rng) -> String {
+    format!("rec_{}", ulid(now, rng))
+}
+
 /// An entry of the audit log: `aud_…`.
 pub fn audit(now: DateTime<Utc>, rng: &dyn Rng) -> String {
     format!("aud_{}", ulid(now, rng))

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use whatsapp::content::{Contact, Content, Extras, Location, Media, Poll};
 
+use super::media::ReceivedFile;
 use super::stored::Stored;
 
 /// `threads/{id}/messages/{id}`.
@@ -61,6 +62,9 @@ pub struct MessageDoc {
     /// Where its file is and how it is opened, sealed with the data key.
     #[serde(default)]
     pub media_ref: Option<Bytes>,
+    /// Where its file stands, if it is one that is kept.
+    #[serde(default)]
+    pub received: Option<ReceivedFile>,
     /// When its author last changed it.
     #[serde(default)]
     pub edited_at: Option<StoreTime>,
@@ -225,6 +229,7 @@ impl MessageDoc {
                 self.extras = None;
                 self.poll_secret = None;
                 self.media_ref = None;
+                self.received = None;
                 true
             }
         }
@@ -409,6 +414,7 @@ mod tests {
             votes: Vec::new(),
             poll_secret: None,
             media_ref: None,
+            received: None,
             edited_at: None,
             revoked_at: None,
             timestamp: at,

@@ -5,8 +5,8 @@ use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, Store
 
 use super::collections::{
     ACCOUNTS, API_KEYS, AUDIT, COMMANDS, CONTACTS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS,
-    HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, THREADS, WA_OUTBOX, WEBHOOK_DELIVERIES,
-    WEBHOOK_LANES, WEBHOOKS, messages,
+    HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, RECEIVED_MEDIA, THREADS, WA_OUTBOX,
+    WEBHOOK_DELIVERIES, WEBHOOK_LANES, WEBHOOKS, messages,
 };
 use super::{DeliveryState, Desired, EventKind, Status};
 
@@ -168,6 +168,14 @@ pub fn media_kept_until(at: StoreTime) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(MEDIA)?)
         .filter("keepUntil", Op::Lt, Value::Time(at))
         .order("keepUntil", Direction::Ascending))
+}
+
+/// Files of an account that are still to be kept, the next one first.
+pub fn received_media_open(account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(RECEIVED_MEDIA)?)
+        .filter("accountId", Op::Eq, text(account))
+        .filter("open", Op::Eq, Value::Bool(true))
+        .order("nextAt", Direction::Ascending))
 }
 
 /// Requests to send of an account, the latest first.
@@ -379,6 +387,7 @@ mod tests {
                 "media_kept_until",
                 media_kept_until(StoreTime::from_micros(0)),
             ),
+            ("received_media_open", received_media_open("a")),
             ("outbox", outbox("a")),
             ("event_last", event_last("a")),
             ("events_after", events_after("a", 0)),

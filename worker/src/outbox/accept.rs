@@ -460,6 +460,7 @@ fn writes(
             votes: Vec::new(),
             poll_secret,
             media_ref: None,
+            received: None,
             edited_at: None,
             revoked_at: None,
             timestamp: now,

@@ -24,7 +24,7 @@ use super::settle::{Begun, Places, Ready};
 use super::verdict::{self, Reason, Scope, Verdict};
 use crate::events::JournalError;
 use crate::killpoint::{self, KillPoint};
-use crate::media::MediaStoreError;
+use crate::media::{FileName, MediaStoreError};
 use crate::messages::refusals;
 use crate::model::WaOutboxDoc;
 use crate::model::outbox::payload_purpose;
@@ -213,7 +213,7 @@ impl Attempt<'_> {
     /// The file that goes with the message.
     async fn attachment(&self, id: &str) -> Result<Attachment, MediaStoreError> {
         let media = &self.parts.media;
-        let plain = media.read(id).await?;
+        let plain = media.read(&FileName::given(id)?).await?;
         Ok(Attachment::new(plain, media.temporary()?))
     }
 

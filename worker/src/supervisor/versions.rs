@@ -5,15 +5,17 @@
 //! the others take it from there. The greater of what is configured and what is
 //! stored is announced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
-use coordinator_lib::store::{CommitOutcome, Precondition, Store, StoreError, StoreTime, Write};
+use coordinator_lib::store::{CommitOutcome, Precondition, Store, StoreError, StoreTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use whatsapp::Proxy;
 
-use crate::model::{Read, Stored, collections};
+use crate::model::agreed::Seen;
+use crate::model::{Agreed, Stored};
 
 /// A client version.
 pub type Version = (u32, u32, u32);
@@ -79,7 +81,11 @@ impl Versions {
     pub fn new(parts: VersionParts) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (reports, queue) = mpsc::channel(REPORTS_MAX);
         let (current, seen) = watch::channel(parts.configured);
-        let keeper = Keeper { parts, current };
+        let keeper = Keeper {
+            document: Agreed::new(Arc::clone(&parts.store), DOCUMENT),
+            parts,
+            current,
+        };
         let versions = Self {
             current: seen,
             reports,
@@ -108,14 +114,15 @@ impl Versions {
 
 struct Keeper {
     parts: VersionParts,
+    document: Agreed<VersionDoc>,
     current: watch::Sender<Version>,
 }
 
 impl Keeper {
     /// Runs until nobody can report any more.
     async fn run(self, mut queue: mpsc::Receiver<Report>) {
-        match self.read().await {
-            Ok((doc, _, _)) => self.take(&doc),
+        match self.document.read().await {
+            Ok(seen) => self.take(&seen.value),
             Err(error) => tracing::warn!(%error, "the stored WhatsApp version was not read"),
         }
         while let Some(report) = queue.recv().await {
@@ -141,46 +148,14 @@ impl Keeper {
         });
     }
 
-    async fn read(&self) -> Result<(VersionDoc, Precondition, StoreTime), StoreError> {
-        let snapshot = self
-            .parts
-            .store
-            .get(&[collections::config(DOCUMENT)?])
-            .await?;
-        let now = snapshot.read_time;
-        Ok(match snapshot.documents.into_iter().flatten().next() {
-            None => (VersionDoc::default(), Precondition::Absent, now),
-            Some(document) => match VersionDoc::read(&document)? {
-                Read::Known(record) => {
-                    let unchanged = Precondition::Unchanged(record.update_time);
-                    (record.value, unchanged, now)
-                }
-                Read::Newer(version) => {
-                    return Err(StoreError::Invalid {
-                        reason: format!("the WhatsApp version has schema version {version}"),
-                    });
-                }
-            },
-        })
-    }
-
-    async fn write(
-        &self,
-        doc: &VersionDoc,
-        precondition: Precondition,
-    ) -> Result<CommitOutcome, StoreError> {
-        let write = Write::Set {
-            path: collections::config(DOCUMENT)?,
-            fields: doc.to_document()?,
-            precondition,
-        };
-        self.parts.store.commit(vec![write]).await
-    }
-
     /// Has one worker of the cluster read the page, and takes what it found.
     async fn refresh(&self, report: &Report) -> Result<(), StoreError> {
         for _ in 0..LOOKS_MAX {
-            let (doc, unchanged, now) = self.read().await?;
+            let Seen {
+                value: doc,
+                unchanged,
+                at: now,
+            } = self.document.read().await?;
             if doc.version.is_some_and(|version| version > report.used) {
                 self.take(&doc);
                 return Ok(());
@@ -201,7 +176,7 @@ impl Keeper {
                 reading_until: Some(now.saturating_add(REFRESH_LIMIT)),
                 ..doc.clone()
             };
-            if self.write(&claim, unchanged).await? == CommitOutcome::Rejected {
+            if self.document.write(&claim, unchanged).await? == CommitOutcome::Rejected {
                 continue;
             }
             let version = match whatsapp::fetch_version(&self.parts.url, report.proxy.clone()).await
@@ -218,7 +193,7 @@ impl Keeper {
                 read_at: Some(now),
                 reading_until: None,
             };
-            let _ = self.write(&found, Precondition::None).await?;
+            let _ = self.document.write(&found, Precondition::None).await?;
             self.take(&found);
             return Ok(());
         }
@@ -228,13 +203,13 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::model::collections;
     use crate::testing::{Bench, until};
 
     /// A page that names this version; counts who reads it.

@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use coordinator_lib::clock::ManualClock;
 use coordinator_lib::rng::SeededRng;
-use coordinator_lib::store::{MemoryStore, Path, Stamp};
+use coordinator_lib::store::{CommitOutcome, MemoryStore, Path, Stamp};
 
 use super::*;
-use crate::model::{AuditDoc, EventKind, IdempotencyDoc};
+use crate::model::{AuditDoc, EventKind, IdempotencyDoc, collections};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

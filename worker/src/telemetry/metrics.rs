@@ -24,7 +24,7 @@ use prometheus::Registry;
 
 use self::instruments::Instruments;
 use super::SCOPE;
-use crate::model::Status;
+use crate::model::{KeptState, Status};
 
 /// A signal that is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,10 @@ impl SendOutcome {
 
 /// What became of an inbound message.
 pub const RECEIVED: [&str; 4] = ["stored", "repeated", "changed", "left_out"];
+
+/// The outcome of an attempt to keep a received file that is made again; the
+/// others are [`KeptState`]s.
+const FILE_RETRIED: &str = "retried";
 
 static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
 
@@ -258,6 +262,22 @@ pub fn disconnected(reason: &'static str) {
 /// An inbound message was dealt with; `outcome` is one of [`RECEIVED`].
 pub fn received(outcome: &'static str) {
     with(|known| known.received.add(1, &[label("outcome", outcome)]));
+}
+
+/// It is decided what becomes of a received file, which has so many bytes in
+/// the media store.
+pub fn file_settled(state: KeptState, bytes: u64) {
+    with(|known| {
+        known.files.add(1, &[label("outcome", state.as_str())]);
+        if state == KeptState::Kept {
+            known.file_bytes.add(bytes, &[]);
+        }
+    });
+}
+
+/// An attempt to keep a received file came to nothing, and is made again.
+pub fn file_retried() {
+    with(|known| known.files.add(1, &[label("outcome", FILE_RETRIED)]));
 }
 
 /// A message was accepted.

@@ -234,6 +234,21 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// All of them.
+    pub const ALL: [MediaKind; 6] = [
+        MediaKind::Image,
+        MediaKind::Video,
+        MediaKind::Audio,
+        MediaKind::Voice,
+        MediaKind::Document,
+        MediaKind::Sticker,
+    ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name in the store and in the API.
     pub fn as_str(self) -> &'static str {
         match self {

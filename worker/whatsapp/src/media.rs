@@ -10,10 +10,12 @@ pub(crate) mod host;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coordinator_lib::clock::SharedClock;
+use coordinator_lib::gate::Gate;
 use serde::{Deserialize, Serialize};
-use wacore::download::{DownloadWriter, MediaRoute, MediaType};
+use wacore::download::{DownloadUtils, DownloadWriter, MediaRoute, MediaType};
 use wacore::upload::{EncryptedMediaInfo, UploadSource, encrypt_media_streaming_with_key};
 use waproto::whatsapp as wa;
 use whatsapp_rust::download::{DownloadParams, MediaDownloadError, MediaDownloader};
@@ -25,6 +27,9 @@ use crate::runtime::TaskRuntime;
 
 /// Bytes of a media key.
 pub const MEDIA_KEY_BYTES: usize = 32;
+
+/// What encryption adds to a file at most: a block of padding, and the MAC.
+const SEALED_BYTES_MORE: u64 = 16 + 10;
 
 /// Bytes of a path on the media host, and of a hash.
 const PATH_BYTES_MAX: usize = 1_024;
@@ -65,6 +70,9 @@ pub enum MediaError {
     /// What is known of it is not enough.
     #[error("what is known of the file is not enough to fetch it")]
     Incomplete,
+    /// It is what its sender put there, and its key does not open it.
+    #[error("the file does not open with its key")]
+    Broken,
     /// It could not be written here.
     #[error("the file could not be written")]
     Disk(#[source] io::Error),
@@ -75,13 +83,25 @@ pub enum MediaError {
 pub struct MediaFetcher {
     media_url: Option<String>,
     clock: SharedClock,
+    wire: Option<Gate>,
 }
 
 impl MediaFetcher {
     /// A fetcher that asks WhatsApp's media hosts, or, in a simulation, the one
     /// at this address.
     pub fn new(media_url: Option<String>, clock: SharedClock) -> Self {
-        Self { media_url, clock }
+        Self {
+            media_url,
+            clock,
+            wire: None,
+        }
+    }
+
+    /// The same for an account's owner, who asks only while the gate is open.
+    #[must_use]
+    pub fn behind(mut self, wire: Gate) -> Self {
+        self.wire = Some(wire);
+        self
     }
 
     /// Fetches and decrypts a file into `file`, which is empty, and gives it
@@ -108,22 +128,111 @@ impl MediaFetcher {
             media.bytes,
             media_type(media.kind),
         );
+        self.download(&params, proxy, file, limit, limit).await
+    }
+
+    /// Fetches a file as the host keeps it, encrypted, into `file`, as
+    /// [`MediaFetcher::fetch`] does; its hash and its MAC are right then.
+    ///
+    /// # Errors
+    /// [`MediaError`].
+    pub async fn fetch_sealed(
+        &self,
+        media: &MediaRef,
+        proxy: Option<Proxy>,
+        file: File,
+        limit: u64,
+    ) -> Result<File, MediaError> {
+        if media.bytes > limit {
+            return Err(MediaError::TooLarge { limit });
+        }
+        // To the engine this is a file without a key: taken as it is, and held
+        // against the hash of what the host keeps.
+        let params = DownloadParams {
+            direct_path: media.direct_path.clone(),
+            media_key: None,
+            file_sha256: media.encrypted_sha256.clone(),
+            file_enc_sha256: None,
+            file_length: media.bytes,
+            media_type: media_type(media.kind),
+        };
+        let sealed_limit = limit.saturating_add(SEALED_BYTES_MORE);
+        let sealed = self.download(&params, proxy, file, sealed_limit, limit);
+        unseal(media, sealed.await?, io::sink()).await
+    }
+
+    async fn download(
+        &self,
+        params: &DownloadParams,
+        proxy: Option<Proxy>,
+        file: File,
+        written_max: u64,
+        limit: u64,
+    ) -> Result<File, MediaError> {
         let runtime = TaskRuntime::new(self.clock.clone());
+        let host = MediaHost::new(self.media_url.clone(), proxy);
+        let host = match &self.wire {
+            Some(wire) => host.behind(wire.clone()),
+            None => host,
+        };
         let downloader = MediaDownloader::new(
-            Arc::new(MediaHost::new(self.media_url.clone(), proxy)),
+            Arc::new(host),
             Arc::new(runtime),
             MediaRoute::default_hosts(),
         );
-        let writer = Limited { file, limit };
-        match downloader.download_to_writer(&params, writer).await {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let writer = Limited {
+            file,
+            limit: written_max,
+            is_over: Arc::clone(&is_over),
+        };
+        match downloader.download_to_writer(params, writer).await {
             Ok(writer) => Ok(writer.file),
             Err(MediaDownloadError::ReferenceRejected(_)) => Err(MediaError::Gone),
             Err(MediaDownloadError::NoHosts | MediaDownloadError::Other(_)) => {
                 Err(MediaError::Incomplete)
             }
+            Err(_) if is_over.load(Ordering::Relaxed) => Err(MediaError::TooLarge { limit }),
             // Which of several failures it was is only in texts.
             Err(_) => Err(MediaError::Unavailable),
         }
+    }
+}
+
+/// Decrypts a file that [`MediaFetcher::fetch_sealed`] gave into `plain`, which
+/// is empty, and gives that back at its beginning.
+///
+/// # Errors
+/// [`MediaError::Broken`], [`MediaError::Disk`]; `plain` is worth nothing then.
+pub async fn open(media: &MediaRef, sealed: File, plain: File) -> Result<File, MediaError> {
+    let mut opened = plain.try_clone().map_err(MediaError::Disk)?;
+    unseal(media, sealed, io::BufWriter::new(plain)).await?;
+    opened.rewind().map_err(MediaError::Disk)?;
+    Ok(opened)
+}
+
+/// Decrypts a file, and gives it back as it was, at its beginning.
+async fn unseal(
+    media: &MediaRef,
+    mut sealed: File,
+    mut into: impl Write + Send + 'static,
+) -> Result<File, MediaError> {
+    let (key, kind) = (media.key.clone(), media_type(media.kind));
+    let work = tokio::task::spawn_blocking(move || {
+        sealed.rewind().map_err(MediaError::Disk)?;
+        let reader = io::BufReader::new(&sealed);
+        let written = DownloadUtils::decrypt_stream_to_writer(reader, &key, kind, &mut into);
+        written.map_err(|error| match error.downcast::<io::Error>() {
+            Ok(error) => MediaError::Disk(error),
+            Err(_) => MediaError::Broken,
+        })?;
+        into.flush().map_err(MediaError::Disk)?;
+        sealed.rewind().map_err(MediaError::Disk)?;
+        Ok(sealed)
+    });
+    match work.await {
+        Ok(done) => done,
+        Err(error) => Err(MediaError::Disk(io::Error::other(error))),
     }
 }
 
@@ -131,11 +240,14 @@ impl MediaFetcher {
 struct Limited {
     file: File,
     limit: u64,
+    /// It was to grow beyond it.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.file.stream_position()? + bytes.len() as u64 > self.limit {
+            self.is_over.store(true, Ordering::Relaxed);
             return Err(io::Error::other("the file is larger than allowed"));
         }
         self.file.write(bytes)
@@ -302,8 +414,56 @@ mod tests {
         let mut limited = Limited {
             file: tempfile::tempfile().unwrap(),
             limit: 10,
+            is_over: Arc::default(),
         };
         assert!(limited.write_all(&[0; 10]).is_ok());
+        assert!(!limited.is_over.load(Ordering::Relaxed));
         assert!(limited.write_all(&[0]).is_err());
+        assert!(limited.is_over.load(Ordering::Relaxed));
+    }
+
+    /// A file as the host keeps it, and what opens it.
+    fn sealed(plain: &[u8]) -> (File, MediaRef) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(plain).unwrap();
+        let attachment = Attachment::new(file, tempfile::tempfile().unwrap());
+        let (sealed, info) = encrypt(&attachment, MediaKind::Document, &[9; 32]).unwrap();
+        let media = MediaRef {
+            kind: MediaKind::Document,
+            direct_path: "/v/1".to_owned(),
+            key: vec![9; 32],
+            sha256: info.file_sha256.to_vec(),
+            encrypted_sha256: info.file_enc_sha256.to_vec(),
+            bytes: info.file_length,
+        };
+        (sealed.0, media)
+    }
+
+    #[tokio::test]
+    async fn what_was_sealed_is_opened_and_nothing_else_is() {
+        for bytes in [1, 15, 16, 17, 100_000] {
+            let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+            let (file, media) = sealed(&content);
+            let length = file.metadata().unwrap().len();
+            assert!(length <= media.bytes + SEALED_BYTES_MORE, "{length}");
+            let plain = tempfile::tempfile().unwrap();
+            let mut plain = open(&media, file.try_clone().unwrap(), plain)
+                .await
+                .unwrap();
+            let mut read = Vec::new();
+            plain.read_to_end(&mut read).unwrap();
+            assert!(read == content, "{bytes}");
+
+            let other = MediaRef {
+                key: vec![8; 32],
+                ..media.clone()
+            };
+            let plain = tempfile::tempfile().unwrap();
+            let refused = open(&other, file.try_clone().unwrap(), plain).await;
+            assert!(matches!(refused, Err(MediaError::Broken)), "{bytes}");
+            file.set_len(length - 1).unwrap();
+            let refused = open(&media, file, tempfile::tempfile().unwrap()).await;
+            assert!(matches!(refused, Err(MediaError::Broken)), "{bytes}");
+        }
     }
 }

@@ -2,12 +2,7 @@
 //! messages within the notification itself, all of them and the names that
 //! people go by through the media host, as WhatsApp's phones do.
 
-use aes::Aes256;
-use aes::cipher::KeyInit as _;
-use cbc::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::Pkcs7};
 use flate2::{Compression, write::ZlibEncoder};
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac as _};
 use prost::Message as _;
 use proto::whatsapp::{
     HistorySync, Message, MessageKey,
@@ -18,7 +13,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Phone, PhoneError, State};
+use super::{Phone, PhoneError, State, files};
 
 /// The kinds of pieces, by the protocol's numbers.
 const BOOTSTRAP: i32 = 0;
@@ -30,8 +25,6 @@ const FIRST_MESSAGES: usize = 5;
 
 /// From which a file's keys are made.
 const HISTORY_KEYS: &[u8] = b"WhatsApp History Keys";
-const KEYS_BYTES: usize = 112;
-const MAC_BYTES: usize = 10;
 
 /// The number of a message that was read.
 const READ: i32 = 4;
@@ -137,7 +130,7 @@ impl Phone {
     ) -> Result<(), PhoneError> {
         let plain = deflated(&piece.encode_to_vec());
         let key: [u8; 32] = state.rng.random();
-        let file = encrypted(&key, &plain);
+        let file = files::encrypted(HISTORY_KEYS, &key, &plain);
         let hash = Sha256::digest(&file);
         let token = hex::encode(hash);
         let notification = HistorySyncNotification {
@@ -238,25 +231,6 @@ fn web_message(chat: &str, text: &PastText, now: u64) -> WebMessage {
         status: text.from_me.then_some(READ),
         ..WebMessage::default()
     }
-}
-
-/// As the media host keeps it: AES-256-CBC, and the start of an HMAC.
-fn encrypted(key: &[u8; 32], plain: &[u8]) -> Vec<u8> {
-    let mut keys = [0; KEYS_BYTES];
-    Hkdf::<Sha256>::new(None, key)
-        .expand(HISTORY_KEYS, &mut keys)
-        .expect("the output is not too long");
-    let (iv, rest) = keys.split_at(16);
-    let (cipher_key, rest) = rest.split_at(32);
-    let mac_key = &rest[..32];
-    let cipher = cbc::Encryptor::<Aes256>::new_from_slices(cipher_key, iv)
-        .expect("key and vector have their sizes");
-    let mut file = cipher.encrypt_padded_vec::<Pkcs7>(plain);
-    let mut mac = Hmac::<Sha256>::new_from_slice(mac_key).expect("HMAC takes keys of any length");
-    mac.update(iv);
-    mac.update(&file);
-    file.extend_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
-    file
 }
 
 fn deflated(bytes: &[u8]) -> Vec<u8> {

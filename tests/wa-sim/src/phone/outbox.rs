@@ -30,10 +30,33 @@ impl Phone {
     /// Nobody has the number → [`PhoneError::UnknownNumber`]; the server takes
     /// no more → [`PhoneError::Refused`].
     pub fn send_text(&self, to: &str, text: &str) -> Result<String, PhoneError> {
-        let id = fresh_id(ID_PREFIX);
         let mut state = self.inner.state.lock();
-        let (to, devices) = self.recipients(to)?;
         let content = text_message(&mut state, text);
+        let (id, to) = self.send_content(&mut state, to, &content, "text")?;
+        let now = self.inner.world.lock().clock.now_ms();
+        state
+            .texts
+            .insert(id.clone(), (Arc::clone(&to), text.to_owned()));
+        state.ledger.note_sent(Sent {
+            id: id.clone(),
+            to: Arc::clone(&to),
+            text: text.to_owned(),
+            at_ms: now,
+            receipts: Vec::new(),
+        });
+        Ok(id)
+    }
+
+    /// Sends a message of one kind. Returns its id, and to which account.
+    pub(super) fn send_content(
+        &self,
+        state: &mut State,
+        to: &str,
+        content: &Message,
+        kind: &str,
+    ) -> Result<(String, Arc<str>), PhoneError> {
+        let id = fresh_id(ID_PREFIX);
+        let (to, devices) = self.recipients(to)?;
         let copy = Message {
             device_sent_message: Some(Box::new(DeviceSentMessage {
                 destination_jid: Some(Jid::pn(&*to).to_string()),
@@ -46,34 +69,23 @@ impl Phone {
         for device in devices {
             let content = match device.account == *self.number() {
                 true => &copy,
-                false => &content,
+                false => content,
             };
             let jid = Jid::pn(&*device.account).with_device(device.device);
-            let encrypted = self.encrypt(&mut state, &device, content)?;
+            let encrypted = self.encrypt(state, &device, content)?;
             parts.push(
                 Node::new("to")
                     .attr("jid", jid.to_string())
                     .child(encrypted),
             );
         }
-        let now = self.inner.world.lock().clock.now_ms();
-        state
-            .texts
-            .insert(id.clone(), (Arc::clone(&to), text.to_owned()));
-        state.ledger.note_sent(Sent {
-            id: id.clone(),
-            to: Arc::clone(&to),
-            text: text.to_owned(),
-            at_ms: now,
-            receipts: Vec::new(),
-        });
         let message = Node::new("message")
             .attr("id", &id)
             .attr("to", Jid::pn(&*to).to_string())
-            .attr("type", "text")
+            .attr("type", kind)
             .child(Node::new("participants").children(parts));
         self.hand_in(&message)?;
-        Ok(id)
+        Ok((id, to))
     }
 
     /// Marks received messages as read, and tells their sender.
@@ -110,16 +122,15 @@ impl Phone {
         id: &str,
         count: &str,
     ) -> Result<(), PhoneError> {
-        let (chat, text) = state
-            .texts
-            .get(id)
-            .cloned()
-            .ok_or(PhoneError::UnknownMessage)?;
-        if chat.contains('@') {
-            return self.send_group_again(state, to, (&chat, &text), (id, count));
-        }
+        let (chat, content) = match (state.texts.get(id).cloned(), state.files.get(id).cloned()) {
+            (Some((chat, text)), _) if chat.contains('@') => {
+                return self.send_group_again(state, to, (&chat, &text), (id, count));
+            }
+            (Some((chat, text)), _) => (chat, text_message(state, &text)),
+            (None, Some(file)) => file,
+            (None, None) => return Err(PhoneError::UnknownMessage),
+        };
         self.begin_session(state, to)?;
-        let content = text_message(state, &text);
         let mut encrypted = self.encrypt(state, to, &content)?;
         encrypted = encrypted.attr("count", count);
         let mut message = Node::new("message")

@@ -75,6 +75,8 @@ impl Scene {
                 inbox: crate::messages::inbox::InboxConfig::default(),
                 history_turn: Arc::new(tokio::sync::Semaphore::new(1)),
                 media: crate::media::MediaStore::default(),
+                fetcher: bench.fetcher(),
+                fetch_turn: Arc::new(tokio::sync::Semaphore::new(1)),
                 hooks: bench.hooks(),
                 post: bench.post(),
                 connects: bench.connects(),

@@ -69,6 +69,24 @@ async fn changes_that_come_together_share_commits_and_keep_their_order() {
 }
 
 #[tokio::test]
+async fn what_is_erased_is_gone_whatever_else_the_commit_does_with_it() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    count_one(&term.journal).await.unwrap();
+    let both = term.journal.apply(vec![Need::Read(path())], |draft| {
+        draft.put(path(), &thread(7))?;
+        draft.erase(path());
+        event(draft, "erased");
+        Ok(())
+    });
+    both.await.unwrap();
+    assert!(bench.document(path()).await.is_none());
+    // What is known of it is forgotten, too.
+    assert_eq!(count_one(&term.journal).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn changes_of_one_document_see_one_another() {
     let bench = Bench::new();
     let account = bench.account("a1").await;

@@ -171,6 +171,9 @@ impl Keeper {
                     Some(_) => Some(collections::expiry(&id)?),
                     None => None,
                 },
+                // What the past holds stays with WhatsApp.
+                received: None,
+                received_path: None,
                 // What a group is called is asked for once the account is online.
                 group_path: None,
                 account_id: self.account_id.clone(),

@@ -5,8 +5,8 @@ use coordinator_lib::history::{ClaimReason, ReleaseReason};
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use prometheus::Registry;
 
-use super::{Fate, RECEIVED, SendOutcome, label};
-use crate::model::Status;
+use super::{FILE_RETRIED, Fate, RECEIVED, SendOutcome, label};
+use crate::model::{KeptState, Status};
 
 /// Seconds: answers of a store, of a peer, of this worker.
 const CALL_SECONDS: [f64; 12] = [
@@ -42,6 +42,8 @@ pub(super) struct Instruments {
     pub(super) connect_duration: Histogram<f64>,
     pub(super) disconnects: Counter<u64>,
     pub(super) received: Counter<u64>,
+    pub(super) files: Counter<u64>,
+    pub(super) file_bytes: Counter<u64>,
     pub(super) accepted: Counter<u64>,
     pub(super) sends: Counter<u64>,
     pub(super) send_duration: Histogram<f64>,
@@ -140,6 +142,14 @@ impl Instruments {
                 "leasehold.messages.received",
                 "Inbound messages, by what was done with them",
             ),
+            files: count(
+                "leasehold.media.received",
+                "Attempts to keep received files, by outcome",
+            ),
+            file_bytes: count(
+                "leasehold.media.received.bytes",
+                "Bytes of received files that were put into the media store",
+            ),
             accepted: count(
                 "leasehold.messages.accepted",
                 "Messages accepted for sending",
@@ -188,6 +198,7 @@ impl Instruments {
             &self.fenced_writes,
             &self.freezes,
             &self.seals,
+            &self.file_bytes,
             &self.accepted,
             &self.dead_letters,
         ] {
@@ -208,6 +219,13 @@ impl Instruments {
         for outcome in RECEIVED {
             self.received.add(0, &[label("outcome", outcome)]);
         }
+        for state in KeptState::ALL {
+            // Pending is no end of an attempt.
+            if state != KeptState::Pending {
+                self.files.add(0, &[label("outcome", state.as_str())]);
+            }
+        }
+        self.files.add(0, &[label("outcome", FILE_RETRIED)]);
         for fate in Fate::ALL {
             self.spans.add(0, &[label("fate", fate.as_str())]);
             self.records.add(0, &[label("fate", fate.as_str())]);

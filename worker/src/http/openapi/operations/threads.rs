@@ -58,7 +58,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "downloadFile",
             "The file that came with a message",
         )
-        .about("Fetched from WhatsApp, which keeps files for some weeks.")
+        .about("The one that is kept here, or what WhatsApp has, which keeps files for some weeks.")
         .answers_as(StatusCode::OK, "The file", &["*/*"])
         .fails(&[
             P::UnknownMessage,
@@ -66,6 +66,8 @@ pub(super) fn operations() -> Vec<Operation> {
             P::MediaTooLarge,
             P::MediaGone,
             P::MediaHostUnavailable,
+            P::MediaStoreUnavailable,
+            P::NoMediaStore,
             P::StoreFull,
         ]),
         op(
