@@ -3,20 +3,20 @@
 
 use std::process::Command;
 
+use anyhow::{Context, Result};
 use harness::binary::{self, BINARY_VARIABLE};
 use serde_json::Value;
 
 /// Runs a scenario and yields the object of its last line.
-fn smoke(scenario: &str, ratios: &[&str]) -> Value {
+fn smoke(scenario: &str, ratios: &[&str]) -> Result<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args([scenario, "--smoke", "--json"])
-        .env(BINARY_VARIABLE, binary::worker_sim().unwrap())
-        .output()
-        .unwrap();
+        .env(BINARY_VARIABLE, binary::worker_sim()?)
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let shown = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{shown}");
-    let report: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     assert_eq!(report["scenario"], scenario);
     for count in ["lost", "duplicated", "violations"] {
         assert_eq!(report[count], 0, "{count}: {shown}");
@@ -24,16 +24,17 @@ fn smoke(scenario: &str, ratios: &[&str]) -> Value {
     for ratio in ratios {
         assert!(report["ratios"][ratio].is_number(), "{ratio}: {shown}");
     }
-    assert!(!report["rows"].as_array().unwrap().is_empty(), "{shown}");
-    report
+    let rows = report["rows"].as_array().context("a table")?;
+    assert!(!rows.is_empty(), "{shown}");
+    Ok(report)
 }
 
 fn ratio(report: &Value, name: &str) -> f64 {
-    report["ratios"][name].as_f64().unwrap()
+    report["ratios"][name].as_f64().unwrap_or(f64::INFINITY)
 }
 
 #[test]
-fn failover() {
+fn failover() -> Result<()> {
     smoke(
         "failover",
         &[
@@ -42,21 +43,23 @@ fn failover() {
             "sigterm_disconnected_p99_by_2_s",
             "sigterm_unowned_p99_by_1_s",
         ],
-    );
+    )
+    .map(drop)
 }
 
 #[test]
-fn steady() {
+fn steady() -> Result<()> {
     let report = smoke(
         "steady",
         &["writes_by_naive_at_18", "writes_by_naive_at_200"],
-    );
+    )?;
     // Virtual time: the same on every machine.
     assert!(ratio(&report, "writes_by_naive_at_18") < 0.125);
+    Ok(())
 }
 
 #[test]
-fn inbound() {
+fn inbound() -> Result<()> {
     let report = smoke(
         "inbound",
         &[
@@ -65,13 +68,14 @@ fn inbound() {
             "noise",
             "per_cpu_second_by_baileys",
         ],
-    );
+    )?;
     // The message, and the flush of its session.
     assert!(ratio(&report, "commits_a_message_alone") < 3.5);
+    Ok(())
 }
 
 #[test]
-fn outbound() {
+fn outbound() -> Result<()> {
     smoke(
         "outbound",
         &[
@@ -80,11 +84,12 @@ fn outbound() {
             "post_to_wire_p50_ms",
             "post_to_wire_p99_ms",
         ],
-    );
+    )
+    .map(drop)
 }
 
 #[test]
-fn density() {
+fn density() -> Result<()> {
     smoke(
         "density",
         &[
@@ -92,17 +97,19 @@ fn density() {
             "mib_an_account",
             "rss_by_baileys",
         ],
-    );
+    )
+    .map(drop)
 }
 
 #[test]
-fn takeover() {
-    let report = smoke("takeover", &["store_reads", "takeover_by_warm_reconnect"]);
+fn takeover() -> Result<()> {
+    let report = smoke("takeover", &["store_reads", "takeover_by_warm_reconnect"])?;
     assert!(ratio(&report, "store_reads") <= 40.0);
+    Ok(())
 }
 
 #[test]
-fn scale() {
+fn scale() -> Result<()> {
     let report = smoke(
         "scale",
         &[
@@ -111,7 +118,8 @@ fn scale() {
             "imbalance",
             "operations_when_doubled",
         ],
-    );
+    )?;
     assert!(ratio(&report, "imbalance") <= 1.0);
     assert!(ratio(&report, "conflicts_by_claims") <= 0.02);
+    Ok(())
 }

@@ -69,6 +69,7 @@ fn record(from_me: bool) -> Record<MessageDoc> {
             votes: Vec::new(),
             poll_secret: None,
             media_ref: None,
+            received: None,
             edited_at: None,
             revoked_at: None,
             timestamp: at,
