@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod app_state;
 #[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bad_start;
@@ -27,6 +29,8 @@ mod commands;
 mod conflict;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod database;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
@@ -70,6 +74,8 @@ mod people;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod race;
 #[cfg(test)]
 mod reasons;
@@ -85,6 +91,8 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod traces;
 #[cfg(test)]
