@@ -126,14 +126,18 @@ impl Restore<'_> {
     /// # Errors
     /// [`RestoreError`]; the account stays as it was, or is `needs_import`.
     pub async fn session(&self, snapshot: SessionSnapshot) -> Result<Restored, RestoreError> {
-        let is_made = self.prepare().await?;
+        let found = self.prepare().await?;
         let term = self.claim().await?;
-        let written = self.write(&term, snapshot).await;
+        let is_later_epoch = found.is_some_and(|epoch| epoch > self.saved.epoch);
+        let written = self.write(&term, snapshot, is_later_epoch).await;
         // Also after a failure: the next attempt needs it free.
         let given = self.operator.give_back(term).await;
         let restored = written?;
         given?;
-        Ok(if is_made { Restored::Made } else { restored })
+        Ok(match found {
+            None => Restored::Made,
+            Some(_) => restored,
+        })
     }
 
     fn account(&self) -> &AccountId {
@@ -141,23 +145,23 @@ impl Restore<'_> {
     }
 
     /// Makes sure that the account is there, is the backup's, and has an epoch
-    /// above the backup's. True if it was made.
-    async fn prepare(&self) -> Result<bool, RestoreError> {
+    /// above the backup's. The epoch that it had; `None` if it was made.
+    async fn prepare(&self) -> Result<Option<i64>, RestoreError> {
         let store = &self.operator.parts().store;
         let paths = [self.account().account_path(), self.account().head_path()];
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = store.get(&paths).await?;
             let writes = match &snapshot.documents[..] {
                 [Some(account), Some(head)] => match self.lift(account, head)? {
-                    None => return Ok(false),
+                    None => return Ok(Some(lease_epoch(account))),
                     Some(writes) => writes,
                 },
                 [Some(_), _] => return Err(RestoreError::NotOurs),
                 _ => self.make()?,
             };
-            let is_made = snapshot.documents[0].is_none();
+            let found = snapshot.documents[0].as_ref().map(lease_epoch);
             match store.commit(writes).await? {
-                CommitOutcome::Committed(_) => return Ok(is_made),
+                CommitOutcome::Committed(_) => return Ok(found),
                 CommitOutcome::Rejected => {}
             }
         }
@@ -275,10 +279,12 @@ impl Restore<'_> {
         &self,
         term: &Term,
         snapshot: SessionSnapshot,
+        is_later_epoch: bool,
     ) -> Result<Restored, RestoreError> {
         let compared = Compared {
             stored: term.files.stats().last_version,
             saved: snapshot.version,
+            is_later_epoch,
             is_under_way: term.doc.action_required.as_deref() == Some(UNDER_WAY),
         };
         match judge(compared) {
@@ -393,6 +399,13 @@ impl Restore<'_> {
         })
         .await?;
         Ok(())
+    }
+}
+
+fn lease_epoch(account: &Document) -> i64 {
+    match account.fields.get(LEASE_EPOCH_FIELD) {
+        Some(Value::Int(epoch)) => *epoch,
+        Some(_) | None => 0,
     }
 }
 

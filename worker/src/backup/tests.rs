@@ -230,7 +230,8 @@ async fn a_session_comes_back_into_an_empty_store() {
         };
         assert_ne!(of(&before), of(&after), "{kind:?}");
     }
-    // It is the newer one now.
+    // It is the newer one, once it goes on.
+    other.go_on().await;
     let again = other.restore(&archive, RestoreOptions::default()).await;
     assert!(matches!(again, Err(RestoreError::Stale { .. })));
     other.operator.close().await;
