@@ -72,6 +72,7 @@ mod value;
 mod watch;
 mod write;
 
+pub use codec::{fields_from_bytes, fields_to_bytes};
 pub use document::{Document, Page, Snapshot};
 pub use error::StoreError;
 #[cfg(feature = "firestore")]

@@ -20,3 +20,9 @@ pub mod whatsapp {
 pub mod session {
     include!(concat!(env!("OUT_DIR"), "/session.rs"));
 }
+
+/// What is inside the sealed frames of a backup.
+#[allow(unreachable_pub, reason = "generated code")]
+pub mod backup {
+    include!(concat!(env!("OUT_DIR"), "/backup.rs"));
+}

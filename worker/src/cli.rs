@@ -3,6 +3,7 @@
 
 mod accounts;
 mod apikeys;
+mod backup;
 mod client;
 mod doctor;
 mod export_baileys;
@@ -10,6 +11,7 @@ mod import_baileys;
 mod keys;
 mod operate;
 mod output;
+mod restore;
 mod serve;
 mod show_config;
 
@@ -48,6 +50,10 @@ enum Command {
     ImportBaileys(Box<import_baileys::ImportCommand>),
     /// Move an account's session out, as files for Baileys
     ExportBaileys(Box<export_baileys::ExportCommand>),
+    /// Put accounts into one encrypted file, while they run
+    Backup(Box<backup::BackupCommand>),
+    /// Put accounts of a backup back: session, counters moved ahead, conversations
+    Restore(Box<restore::RestoreCommand>),
     /// Make or show the key ring that encrypts the sessions
     Keys(keys::KeysCommand),
     /// Check data folder, keys, store, clock and reachability, and say what to do
@@ -89,6 +95,8 @@ fn try_run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Failur
         Some(Command::Apikeys(command)) => command.run(),
         Some(Command::ImportBaileys(command)) => command.run(),
         Some(Command::ExportBaileys(command)) => command.run(),
+        Some(Command::Backup(command)) => command.run(),
+        Some(Command::Restore(command)) => command.run(),
         Some(Command::Keys(command)) => command.run(),
         Some(Command::Doctor(command)) => command.run(),
         Some(Command::Config(command)) => command.run(&matches),
@@ -177,6 +185,10 @@ mod tests {
             (&["dance"], "dance"),
             (&["completions", "tcsh"], "bash"),
             (&["accounts", "show"], "<ID>"),
+            (&["accounts", "purge"], "<ID>"),
+            (&["backup", "--to", "file"], "--all"),
+            (&["backup", "--all"], "--to"),
+            (&["restore"], "<FILE>"),
         ] {
             let failure = run_with(arguments).unwrap_err();
             assert_eq!(failure.code, exit::CONFIG, "{failure}");

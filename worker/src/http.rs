@@ -28,6 +28,7 @@ pub(crate) mod openapi;
 mod page;
 pub mod problem;
 pub mod proxy;
+mod purge;
 mod reference;
 mod router;
 mod rules;

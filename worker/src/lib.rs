@@ -12,6 +12,7 @@
 //! | [`supervisor`] | accounts owned against accounts running |
 //! | [`account`] | one account: its state machine and its task |
 //! | [`operator`] | a tool's own worker session, which claims single accounts |
+//! | [`backup`] | accounts in one encrypted file, and the way back |
 //! | [`baileys`] | sessions of the predecessor's library: in, and out again |
 //! | [`groups`] | groups as documents, and what is asked of them |
 //! | [`media`] | files that are to be sent |
@@ -20,6 +21,7 @@
 //! | [`telemetry`] | logs, traces and metrics |
 //! | [`waha`] | WAHA's words for what there is here |
 //! | [`webhooks`] | events that go to an address of the client's |
+//! | [`purge`] | everything of an account removed, and the table of what that is |
 //! | [`sweep`] | records whose time is over |
 //! | [`killpoint`] | where tests end the process; in no shipped binary |
 //!
@@ -29,6 +31,7 @@
 pub mod account;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod baileys;
 pub mod cli;
 pub mod commands;
@@ -45,6 +48,7 @@ pub mod model;
 pub mod operator;
 pub mod outbox;
 pub mod passes;
+pub mod purge;
 pub mod qr;
 pub mod shutdown;
 pub mod supervisor;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::coordinator::single::SingleSession;
 use coordinator_lib::coordinator::{
-    self, CoordinatorConfig, CoordinatorParts, HeartbeatRun, NotClaimable, StartError, StoreMaker,
+    self, CoordinatorConfig, CoordinatorParts, HeartbeatRun, NotClaimable, Ownership, StartError,
+    StoreMaker,
 };
 use coordinator_lib::fence::FenceLimits;
 use coordinator_lib::history::ReleaseReason;
@@ -24,6 +25,8 @@ use session::KeyRing;
 use tokio_util::task::TaskTracker;
 
 use crate::account::term::{Term, TermError, TermParts};
+use crate::model::Desired;
+use crate::purge;
 
 /// For what is under way when an account is given back.
 const RELEASE_LIMIT: Duration = Duration::from_secs(20);
@@ -69,6 +72,9 @@ pub enum OperatorError {
     /// The predecessor's.
     #[error("the account is not imported yet")]
     NeedsImport,
+    /// It is being purged.
+    #[error("the account is being purged")]
+    Purging,
     /// What was claimed cannot be read or written.
     #[error("{0}")]
     Term(#[from] TermError),
@@ -101,8 +107,8 @@ impl Operator {
             capacity: 0,
             version: crate::VERSION.to_owned(),
             address: None,
-            // It takes what it is told to.
-            wanted: |_| true,
+            // It takes what it is told to; of a tombstone there is nothing to take.
+            wanted: |account| purge::purged_at(&account.fields).is_none(),
             presence: parts.presence.clone(),
             tracker: tracker.clone(),
         });
@@ -123,12 +129,7 @@ impl Operator {
     /// # Errors
     /// [`OperatorError`]; nothing is claimed then.
     pub async fn claim(&self, account: &AccountId) -> Result<Term, OperatorError> {
-        let ownership = match self.session.claim(account).await? {
-            Ok(ownership) => ownership,
-            Err(NotClaimable::Held | NotClaimable::NotWanted) => return Err(OperatorError::Held),
-            Err(NotClaimable::Missing) => return Err(OperatorError::Missing),
-            Err(NotClaimable::NeedsImport) => return Err(OperatorError::NeedsImport),
-        };
+        let ownership = self.hold(account).await?;
         let parts = TermParts {
             store: Arc::clone(&self.parts.store),
             keys: Arc::clone(&self.parts.keys),
@@ -137,7 +138,27 @@ impl Operator {
             limits: FenceLimits::default(),
             tracker: self.tracker.clone(),
         };
-        Ok(Term::begin(parts, ownership).await?)
+        let term = Term::begin(parts, ownership).await?;
+        if term.doc.desired == Desired::Purging {
+            self.give_back(term).await?;
+            return Err(OperatorError::Purging);
+        }
+        Ok(term)
+    }
+
+    /// Claims an account and reads nothing of it: also where its session cannot
+    /// be read. Whoever has it releases it.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing is claimed then.
+    pub async fn hold(&self, account: &AccountId) -> Result<Ownership, OperatorError> {
+        match self.session.claim(account).await? {
+            Ok(ownership) => Ok(ownership),
+            Err(NotClaimable::Held) => Err(OperatorError::Held),
+            // A tombstone is no account any more.
+            Err(NotClaimable::Missing | NotClaimable::NotWanted) => Err(OperatorError::Missing),
+            Err(NotClaimable::NeedsImport) => Err(OperatorError::NeedsImport),
+        }
     }
 
     /// Gives an account back, whatever became of the work on it.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::limits::DEPTH_MAX;
-use super::{Fields, StoreTime, Value};
+use super::{Fields, StoreError, StoreTime, Value};
 
 const VERSION: u8 = 1;
 
@@ -46,6 +46,20 @@ pub(crate) enum CodecError {
     Length,
     #[error("nested too deeply")]
     Depth,
+}
+
+/// A document's fields as bytes, for what keeps documents outside of a store. A
+/// commit time, which is not known, is the beginning of time.
+pub fn fields_to_bytes(fields: &Fields) -> Vec<u8> {
+    encode(fields, StoreTime::from_micros(0))
+}
+
+/// The fields that [`fields_to_bytes`] laid out; for bytes from anywhere.
+///
+/// # Errors
+/// [`StoreError::Invalid`].
+pub fn fields_from_bytes(bytes: &Bytes) -> Result<Fields, StoreError> {
+    decode(bytes).map_err(|error| StoreError::invalid(error.to_string()))
 }
 
 /// The bytes of a document's fields, with commit times filled in.

@@ -60,9 +60,23 @@ struct Shared {
 #[derive(Default)]
 struct Faults {
     commits: VecDeque<Fault>,
+    /// A fault for the commit after so many others.
+    after: Option<(u64, Fault)>,
     reads: u32,
     late: Vec<Vec<Write>>,
     attempts: u64,
+}
+
+impl Faults {
+    /// The fault of the commit that is being made, if it has one.
+    fn next_of_commit(&mut self) -> Option<Fault> {
+        match self.after.take() {
+            Some((0, fault)) => return Some(fault),
+            Some((commits, fault)) => self.after = Some((commits - 1, fault)),
+            None => {}
+        }
+        self.commits.pop_front()
+    }
 }
 
 impl MemoryStore {
@@ -85,6 +99,11 @@ impl MemoryStore {
         self.shared.faults.lock().commits.push_back(fault);
     }
 
+    /// The commit after `commits` others fails so.
+    pub fn fail_after(&self, commits: u64, fault: Fault) {
+        self.shared.faults.lock().after = Some((commits, fault));
+    }
+
     /// A read to come (get, query, count, ping) is `Unavailable`.
     pub fn fail_next_read(&self) {
         self.shared.faults.lock().reads += 1;
@@ -97,6 +116,12 @@ impl MemoryStore {
         late.into_iter()
             .map(|writes| self.apply(writes).expect("it was checked when it was sent"))
             .collect()
+    }
+
+    /// Every document that there is, by path: for tests that look for what must
+    /// not be there.
+    pub fn documents(&self) -> Vec<Document> {
+        self.shared.state.lock().all()
     }
 
     /// How many calls of `commit` reached the store, whatever became of them.
@@ -194,7 +219,7 @@ impl DocumentStore for MemoryStore {
         let fault = {
             let mut faults = self.shared.faults.lock();
             faults.attempts += 1;
-            faults.commits.pop_front()
+            faults.next_of_commit()
         };
         let reason = || "a fault that the test asked for".to_owned();
         match fault {

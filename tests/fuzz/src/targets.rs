@@ -8,10 +8,13 @@ use coordinator_lib::identity::AccountId;
 use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::rng::SystemRng;
 use coordinator_lib::store::{
-    CommitOutcome, Document, MemoryStore, Precondition, Query, Store, Value, Write, query_all,
+    CommitOutcome, Document, Fields, MemoryStore, Path, Precondition, Query, Store, StoreTime,
+    Value, Write, fields_from_bytes, fields_to_bytes, query_all,
 };
 use session::KeyRing;
 use whatsapp::baileys::{Files, Generation, ImportOptions, Records, export, import};
+use worker::backup::archive::{Reader, Writer};
+use worker::backup::contents::{Contents, Part};
 use worker::baileys::archive::{self, Entry};
 use worker::baileys::intake::{Intake, IntakeOutcome};
 use worker::baileys::outlet::records;
@@ -89,6 +92,61 @@ pub fn key_rings(mutator: &mut Mutator) {
     if let Err(error) = KeyRing::from_json(&text) {
         assert!(!error.to_string().contains("AQEB"), "{error}");
     }
+}
+
+/// Backups: what is whole is read whole, and anything else is an error. What is
+/// inside is sealed, so its documents are altered before it is.
+pub fn backups(mutator: &mut Mutator) -> Result<()> {
+    let ring = KeyRing::generate(&SystemRng);
+    let mut out = Writer::begin(Vec::new(), &ring, &SystemRng, StoreTime::from_micros(1))?;
+    let paths = [
+        "accounts/eu",
+        "wa_sessions/eu",
+        "wa_sessions/eu/files/device",
+        "threads/t1",
+    ];
+    let mut is_altered = false;
+    for path in paths {
+        let fields = Fields::from([
+            ("accountId".to_owned(), Value::from("eu")),
+            ("sealed".to_owned(), Value::Bytes(vec![7; 300].into())),
+        ]);
+        let mut bytes = fields_to_bytes(&fields);
+        if mutator.below(3) == 0 {
+            mutator.bytes(&mut bytes);
+        }
+        // What is no document never gets into a store, nor out of one.
+        let Ok(fields) = fields_from_bytes(&bytes.into()) else {
+            continue;
+        };
+        out.add(&Path::new(path)?, &fields)?;
+    }
+    let (count, mut archive) = out.end()?;
+    if mutator.below(2) == 0 {
+        let whole = archive.clone();
+        mutator.bytes(&mut archive);
+        is_altered = archive != whole;
+    }
+    let outcome = Reader::open(&archive[..], &ring).and_then(|mut reader| {
+        while reader.frame()?.is_some() {}
+        Ok(reader.count())
+    });
+    match outcome {
+        Ok(read) => ensure!(
+            !is_altered && read == count,
+            "it was altered, and not noticed"
+        ),
+        Err(error) => ensure!(is_altered, "it is whole: {error}"),
+    }
+    if let Ok(reader) = Reader::open(&archive[..], &ring) {
+        let mut contents = Contents::new(reader);
+        while let Ok(Some(part)) = contents.part() {
+            if let Part::Session(saved) = part {
+                ensure!(saved.open(&ring).is_err(), "it has no session that opens");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Two accounts in a store, with sessions in encrypted files.
@@ -240,7 +298,7 @@ impl Stored {
         Ok(all)
     }
 
-    async fn put(&self, document: &Document, fields: coordinator_lib::store::Fields) -> Result<()> {
+    async fn put(&self, document: &Document, fields: Fields) -> Result<()> {
         let write = Write::Set {
             path: document.path.clone(),
             fields,
@@ -269,11 +327,14 @@ pub async fn run(target: &str, seeds: impl Iterator<Item = u64>) -> Result<u64> 
             ("baileys", _) => baileys(&mut mutator, &fixtures),
             ("sources", _) => sources(&mut mutator, &fixtures),
             ("keyrings", _) => key_rings(&mut mutator),
+            ("backups", _) => {
+                backups(&mut mutator).with_context(|| format!("seed {seed}"))?;
+            }
             (_, Some(stored)) => stored
                 .round(&mut mutator)
                 .await
                 .with_context(|| format!("seed {seed}"))?,
-            _ => anyhow::bail!("targets: baileys, sources, keyrings, sessions"),
+            _ => anyhow::bail!("targets: baileys, sources, keyrings, backups, sessions"),
         }
         rounds += 1;
     }

@@ -19,6 +19,11 @@ async fn key_rings_are_refused_without_a_quote() {
     assert_eq!(run("keyrings", 0..2_000).await.unwrap(), 2_000);
 }
 
+#[tokio::test]
+async fn backups_are_read_whole_or_refused() {
+    assert_eq!(run("backups", 0..300).await.unwrap(), 300);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn altered_swapped_and_replayed_session_files_are_noticed() {
     assert_eq!(run("sessions", 0..100).await.unwrap(), 100);

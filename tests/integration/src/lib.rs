@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod app_state;
 #[cfg(test)]
+mod backups;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bad_start;
@@ -29,6 +31,8 @@ mod conflict;
 mod cost;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod database;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
@@ -74,6 +78,8 @@ mod people;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod purge;
+#[cfg(test)]
 mod race;
 #[cfg(test)]
 mod reasons;
@@ -89,6 +95,8 @@ mod soak;
 mod stalls;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod tampering;
 #[cfg(test)]
 mod traces;
 #[cfg(test)]

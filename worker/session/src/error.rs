@@ -94,6 +94,33 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Whether what is stored is damaged: altered, moved, put back from an older
+    /// time, or gone. It stays so until a person acts.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            SessionError::Refused { fault, .. } => match fault {
+                // Right in themselves; this reader is too old, or too late.
+                FileFault::Schema { .. } | FileFault::Epoch { .. } => false,
+                FileFault::Name
+                | FileFault::Field(_)
+                | FileFault::Sealed
+                | FileFault::Content
+                | FileFault::Replayed { .. }
+                | FileFault::Unvouched
+                | FileFault::Missing
+                | FileFault::Overlap => true,
+            },
+            SessionError::TooMany { .. } => true,
+            SessionError::Read { .. }
+            | SessionError::Fenced { .. }
+            | SessionError::GateClosed { .. }
+            | SessionError::Changed { .. }
+            | SessionError::Unavailable { .. }
+            | SessionError::TooLarge { .. }
+            | SessionError::Invalid { .. } => false,
+        }
+    }
+
     /// Whether no later flush can succeed: the account has to be claimed and
     /// loaded again, by whoever may.
     pub fn is_final(&self) -> bool {

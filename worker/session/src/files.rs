@@ -53,6 +53,7 @@ mod flusher;
 mod load;
 
 pub use flusher::{FLUSH_DELAY, Flusher};
+pub(crate) use load::FileSet;
 pub use load::files_collection;
 
 /// What session files are made of.

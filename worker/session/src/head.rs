@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::WrappedKeys;
 
+/// The field with the wrapped keys; a purged account's head has none.
+pub const WRAPPED_KEYS_FIELD: &str = "wrappedKeys";
+
 /// The version of the head that is written.
 const SCHEMA_VERSION: i64 = 1;
 

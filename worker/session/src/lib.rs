@@ -23,6 +23,7 @@ mod packed;
 mod place;
 mod plan;
 mod record;
+mod snapshot;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -33,7 +34,7 @@ pub use error::SessionError;
 pub use files::{
     Edit, FLUSH_DELAY, FlushStats, Flusher, SessionFiles, SessionParts, files_collection,
 };
-pub use head::HeadDoc;
+pub use head::{HeadDoc, WRAPPED_KEYS_FIELD};
 pub use keyring::{
     EnvironmentProvider, FileProvider, Fingerprint, KeyRing, KeyRingError, KeyRingProvider,
     KeyState, KeyView, ParseError, ProviderError, RingChangeError, UnwrapError, WrappedKey,
@@ -42,3 +43,4 @@ pub use keyring::{
 pub use kind::{Family, Kind};
 pub use packed::FileFault;
 pub use record::{ACCOUNT_BYTES_MAX, KEY_BYTES_MAX, Record, RecordError, VALUE_BYTES_MAX};
+pub use snapshot::SessionSnapshot;

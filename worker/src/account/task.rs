@@ -323,7 +323,9 @@ impl Driver {
         let off = match doc.desired {
             Desired::Running => None,
             // Its last owner died before it could.
-            Desired::Stopped => Some(Input::Stop { log_out: false }),
+            Desired::Stopped | Desired::Purging | Desired::Purged => {
+                Some(Input::Stop { log_out: false })
+            }
             // It connects once more, to tell the server.
             Desired::LoggedOut if linked => {
                 self.log_out_by = Some(self.term.clock().boottime() + LOG_OUT_LIMIT);

@@ -17,7 +17,9 @@ use coordinator_lib::gate::{CloseReason, Gates};
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{Precondition, Store, StoreError, Write, limits, query_all};
+use coordinator_lib::store::{
+    Precondition, Store, StoreError, StoreTime, Write, limits, query_all,
+};
 use session::{
     DataKey, FLUSH_DELAY, Flusher, HeadDoc, KeyRing, Kind, SessionError, SessionFiles,
     SessionParts, UnwrapError,
@@ -33,12 +35,17 @@ use crate::messages::expiry::NextExpiry;
 use crate::messages::presence::Presences;
 use crate::messages::receipts::SentIndex;
 use crate::messages::threads::ThreadBook;
-use crate::model::{AccountDoc, EventDoc, Read, Stored, queries};
+use crate::model::{AccountDoc, EventDoc, LastError, Read, Status, Stored, queries};
 use crate::outbox::marks::InboundMarks;
 use crate::webhooks::lanes::LaneBoard;
 
 /// Session files that one archive holds at most: far more than there are.
 const ARCHIVE_FILES_MAX: usize = 10_000;
+
+/// What a person is told of an account whose session is damaged.
+const SESSION_DAMAGED: &str = "its stored session was altered, or put back from an older time: \
+     restore the database or a backup (`worker restore --force-stale`), then start the account; or \
+     log it out and link it anew";
 
 /// Attempts at a change that others' changes keep getting ahead of.
 const CHANGE_ATTEMPTS_MAX: usize = 8;
@@ -168,6 +175,9 @@ impl Term {
             Ok(files) => files,
             Err(error) => {
                 gates.freeze(CloseReason::Stopped);
+                if error.is_damage() {
+                    ask_for_help(&parts, &account, &error).await;
+                }
                 return Err(give_back(ownership, error.into()).await);
             }
         };
@@ -415,6 +425,42 @@ async fn read_account(parts: &TermParts, account: &AccountId) -> Result<Facts, T
         is_due: parts.keys.is_due(&head.wrapped_keys),
         seq,
     })
+}
+
+/// Says in the account that its session is damaged, while it is ours. Nothing is
+/// connected with it; once it is put right, a start tries again.
+async fn ask_for_help(parts: &TermParts, account: &AccountId, error: &SessionError) {
+    let said = async {
+        let snapshot = parts.store.get(&[account.account_path()]).await?;
+        let Some(document) = snapshot.documents.into_iter().flatten().next() else {
+            return Ok(());
+        };
+        let Read::Known(mut record) = AccountDoc::read(&document)? else {
+            return Ok(());
+        };
+        let now = StoreTime::from_datetime(parts.clock.wall());
+        let doc = &mut record.value;
+        doc.status = Status::Failed;
+        doc.status_at = Some(now);
+        doc.action_required = Some(SESSION_DAMAGED.to_owned());
+        doc.last_error = Some(LastError {
+            message: error.to_string(),
+            at: now,
+            stage: None,
+            retry_at: None,
+        });
+        let names = ["status", "statusAt", "actionRequired", "lastError"];
+        let write = Write::Update {
+            fields: record.value.named(&names)?,
+            path: record.path,
+            precondition: Precondition::Unchanged(record.update_time),
+        };
+        parts.store.commit(vec![write]).await.map(drop)
+    };
+    let said: Result<(), StoreError> = said.await;
+    if let Err(failure) = said {
+        tracing::warn!(account.id = %account, error = %failure, "that a session is damaged could not be noted");
+    }
 }
 
 async fn give_back(ownership: Ownership, error: TermError) -> TermError {

@@ -65,6 +65,9 @@ pub enum IntakeError {
     /// The operator cannot work on it.
     #[error("{0}")]
     Operator(#[from] OperatorError),
+    /// The account was erased.
+    #[error("the account was purged, and its id is not used again: give another id")]
+    Purged,
     /// A record that the session does not take.
     #[error("{0}")]
     Record(#[from] RecordError),
@@ -138,6 +141,10 @@ impl Intake<'_> {
             Read::Newer(version) => return Err(IntakeError::Newer(version)),
         };
         let mut doc = record.value;
+        match doc.desired {
+            Desired::Running | Desired::Stopped | Desired::LoggedOut => {}
+            Desired::Purging | Desired::Purged => return Err(IntakeError::Purged),
+        }
         if doc.status == Status::NeedsImport {
             return Ok(Next::Go);
         }

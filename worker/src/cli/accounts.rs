@@ -2,6 +2,7 @@
 //! running worker.
 
 mod link;
+mod purge;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,6 +108,17 @@ enum Action {
         /// Id of the account
         id: String,
     },
+    /// Erase an account: session, conversations, files, everything, for good
+    Purge {
+        /// Id of the account
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Give up after this time; the same command goes on
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+        wait: Duration,
+    },
 }
 
 /// An account, as far as these commands look at it.
@@ -177,6 +189,7 @@ impl AccountsCommand {
             Action::Restart { id } => change(&client, &id, "restart", json),
             Action::Release { id } => change(&client, &id, "release", json),
             Action::Logout { id } => change(&client, &id, "logout", json),
+            Action::Purge { id, yes, wait } => purge::purge(&client, &id, yes, wait, json),
         }
     }
 }

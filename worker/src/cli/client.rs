@@ -86,6 +86,12 @@ impl Client {
         self.read(response)
     }
 
+    /// `DELETE path`.
+    pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, Failure> {
+        let response = self.with_key(self.agent.delete(self.url(path))).call();
+        self.read(response)
+    }
+
     fn with_key<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         match &self.key {
             Some(key) => request.header("x-api-key", key),

@@ -264,6 +264,7 @@ pub(super) async fn list(
         .documents
         .iter()
         .filter_map(AccountDoc::read_or_skip)
+        .filter(|record| !record.value.is_purged())
         .map(|record| AccountView::new(record.path.id(), record.value))
         .collect();
     Ok(Json(AccountPage {
@@ -285,6 +286,7 @@ async fn of_key(
         .iter()
         .flatten()
         .filter_map(AccountDoc::read_or_skip)
+        .filter(|record| !record.value.is_purged())
         .filter(|record| status.is_none_or(|status| record.value.status == status))
         .map(|record| AccountView::new(record.path.id(), record.value))
         .collect();
@@ -470,6 +472,10 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<Record<AccountDoc>, Prob
         ));
     };
     match AccountDoc::read(&document)? {
+        Read::Known(record) if record.value.is_purged() => Err(Problem::new(
+            ProblemKind::UnknownAccount,
+            "it was purged; its id is not used again",
+        )),
         Read::Known(record) => Ok(record),
         Read::Newer(version) => Err(Problem::new(
             ProblemKind::StoredDataUnreadable,
@@ -491,6 +497,12 @@ async fn change(
 ) -> Result<AccountDoc, Problem> {
     for _ in 0..CHANGE_ATTEMPTS_MAX {
         let mut record = find(api, id).await?;
+        if record.value.desired == Desired::Purging {
+            return Err(Problem::new(
+                ProblemKind::AccountState,
+                "the account is being purged: nothing else can be wanted of it any more",
+            ));
+        }
         let before = record.value.clone();
         apply(&mut record.value);
         if record.value == before {

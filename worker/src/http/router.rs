@@ -15,8 +15,8 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
     account_qr, accounts, broadcasts, contacts, dashboard, debug, do_not_contact, events, groups,
-    history, keys, limits, linking, media, messages, openapi, reference, sessions, sign_in, status,
-    threads, trace, waha, webhooks, workers,
+    history, keys, limits, linking, media, messages, openapi, purge, reference, sessions, sign_in,
+    status, threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -35,7 +35,9 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .route("/v1/accounts", get(accounts::list).post(accounts::create))
         .route(
             "/v1/accounts/{id}",
-            get(accounts::read).patch(accounts::rename),
+            get(accounts::read)
+                .patch(accounts::rename)
+                .delete(purge::delete),
         )
         .route("/v1/accounts/{id}/start", post(accounts::start))
         .route("/v1/accounts/{id}/stop", post(accounts::stop))

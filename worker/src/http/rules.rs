@@ -78,6 +78,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/v1/accounts", key(Control, Cluster)),
     ("GET", "/v1/accounts/{id}", key(Read, Account)),
     ("PATCH", "/v1/accounts/{id}", key(Control, Account)),
+    // What is erased comes back with nothing.
+    ("DELETE", "/v1/accounts/{id}", key(Admin, Account)),
     ("POST", "/v1/accounts/{id}/start", key(Control, Account)),
     ("POST", "/v1/accounts/{id}/stop", key(Control, Account)),
     ("POST", "/v1/accounts/{id}/logout", key(Control, Account)),

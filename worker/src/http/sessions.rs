@@ -189,14 +189,14 @@ pub(super) async fn export(
     Ok((StatusCode::OK, headers, packed).into_response())
 }
 
-async fn begin(api: &Api, name: &str) -> Result<Operator, Problem> {
+pub(super) async fn begin(api: &Api, name: &str) -> Result<Operator, Problem> {
     let name = format!("{name}-{}", &api.rng().nonce()[..8]);
     Operator::begin(api.operator().clone(), &name)
         .await
         .map_err(|error| Problem::new(ProblemKind::StoreUnavailable, error.to_string()))
 }
 
-fn plain_id(id: &str) -> Result<AccountId, Problem> {
+pub(super) fn plain_id(id: &str) -> Result<AccountId, Problem> {
     let is_plain = (1..=100).contains(&id.len())
         && id
             .bytes()
@@ -216,7 +216,7 @@ fn invalid(error: &dyn std::fmt::Display) -> Problem {
 
 fn intake_problem(error: IntakeError) -> Problem {
     match error {
-        IntakeError::Occupied | IntakeError::Held { .. } => {
+        IntakeError::Occupied | IntakeError::Purged | IntakeError::Held { .. } => {
             Problem::new(ProblemKind::AccountState, error.to_string())
         }
         IntakeError::Operator(error) => operator_problem(error),
@@ -238,9 +238,9 @@ fn outlet_problem(error: OutletError) -> Problem {
     }
 }
 
-fn operator_problem(error: OperatorError) -> Problem {
+pub(super) fn operator_problem(error: OperatorError) -> Problem {
     match error {
-        OperatorError::Held | OperatorError::NeedsImport => {
+        OperatorError::Held | OperatorError::NeedsImport | OperatorError::Purging => {
             Problem::new(ProblemKind::AccountState, error.to_string())
         }
         OperatorError::Missing => Problem::new(

@@ -74,6 +74,9 @@ pub struct AccountDoc {
     pub paired_at: Option<StoreTime>,
     /// A floor for the event sequence, in case the log itself was swept.
     pub event_seq: i64,
+    /// Of a tombstone: when the account was purged. It has no other business
+    /// field.
+    pub purged_at: Option<StoreTime>,
 
     /// Lease: the owner's name. The lease's fields are read-only here.
     #[serde(skip_serializing)]
@@ -127,6 +130,7 @@ impl Default for AccountDoc {
             push_name: None,
             paired_at: None,
             event_seq: 0,
+            purged_at: None,
             claimed_by: None,
             claimed_at: None,
             lease_until: None,
@@ -141,6 +145,11 @@ impl Default for AccountDoc {
 impl Stored for AccountDoc {}
 
 impl AccountDoc {
+    /// Whether this is a tombstone: for clients there is no such account.
+    pub fn is_purged(&self) -> bool {
+        self.desired == Desired::Purged
+    }
+
     /// The named top-level fields of this document, for an update that touches
     /// nothing else.
     ///
@@ -175,6 +184,10 @@ pub enum Desired {
     Stopped,
     /// Unlinked from the phone; the session is archived.
     LoggedOut,
+    /// Off, and then erased: no other wish comes after it.
+    Purging,
+    /// Erased: what is left is a tombstone.
+    Purged,
 }
 
 impl Desired {
@@ -184,6 +197,8 @@ impl Desired {
             Desired::Running => "running",
             Desired::Stopped => "stopped",
             Desired::LoggedOut => "logged_out",
+            Desired::Purging => "purging",
+            Desired::Purged => "purged",
         }
     }
 }

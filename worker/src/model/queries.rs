@@ -19,6 +19,11 @@ pub fn accounts() -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(ACCOUNTS)?))
 }
 
+/// Documents of a collection that name this account as theirs, by id.
+pub fn of_account(collection: &str, account: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(collection)?).filter("accountId", Op::Eq, text(account)))
+}
+
 /// Accounts that clients want in a state.
 pub fn accounts_desired(desired: Desired) -> Result<Query, StoreError> {
     Ok(accounts()?.filter("desired", Op::Eq, text(desired.as_str())))
@@ -161,6 +166,11 @@ pub fn wa_outbox_needing(media: &str) -> Result<Query, StoreError> {
         .filter("mediaId", Op::Eq, text(media))
         .filter("open", Op::Eq, Value::Bool(true))
         .limit(1))
+}
+
+/// Outgoing messages with this file, whosesoever.
+pub fn wa_outbox_with(media: &str) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("mediaId", Op::Eq, text(media)))
 }
 
 /// Files that are not kept for longer than until a time, the oldest first.
@@ -355,6 +365,7 @@ mod tests {
     fn all() -> Vec<(&'static str, Result<Query, StoreError>)> {
         vec![
             ("accounts", accounts()),
+            ("of_account", of_account(THREADS, "a")),
             ("accounts_desired", accounts_desired(Desired::Running)),
             ("accounts_unowned", accounts_unowned(Desired::Running)),
             ("accounts_named", accounts_named("n")),
@@ -383,6 +394,7 @@ mod tests {
             ("wa_outbox_open", wa_outbox_open("a")),
             ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
             ("wa_outbox_needing", wa_outbox_needing("m")),
+            ("wa_outbox_with", wa_outbox_with("m")),
             (
                 "media_kept_until",
                 media_kept_until(StoreTime::from_micros(0)),

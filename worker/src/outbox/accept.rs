@@ -33,8 +33,8 @@ use crate::model::message::Details;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
-    AccountDoc, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Read,
-    Status, Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
+    AccountDoc, Desired, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc,
+    Read, Status, Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
 };
 
 /// Attempts at a commit that other commits keep getting ahead of.
@@ -226,6 +226,10 @@ async fn sending_account(
         Read::Known(record) => record.value,
         Read::Newer(_) => return Err(AcceptError::Newer),
     };
+    match account.desired {
+        Desired::Running | Desired::Stopped | Desired::LoggedOut => {}
+        Desired::Purging | Desired::Purged => return Err(AcceptError::UnknownAccount),
+    }
     match account.status {
         Status::LoggedOut | Status::NeedsImport => {
             return Err(AcceptError::NotSending(account.status));

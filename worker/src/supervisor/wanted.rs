@@ -56,8 +56,10 @@ pub fn resting_status(doc: &AccountDoc) -> Option<Status> {
     }
     let resting = match doc.desired {
         Desired::Running => return None,
-        Desired::Stopped => Status::Stopped,
+        Desired::Stopped | Desired::Purging => Status::Stopped,
         Desired::LoggedOut => Status::LoggedOut,
+        // Nobody claims a tombstone.
+        Desired::Purged => return None,
     };
     match doc.status {
         // Ends that say more than that it is off.
@@ -130,6 +132,10 @@ mod tests {
             ..doc(Status::Connected, Desired::Stopped)
         };
         assert!(is_wanted(&owned), "its owner may have died");
+        for erased in [Desired::Purging, Desired::Purged] {
+            assert!(!is_wanted(&doc(Status::Stopped, erased)), "{erased:?}");
+        }
+        assert!(!is_wanted(&doc(Status::Idle, Desired::Purged)));
         let settled = AccountDoc {
             status: Status::Stopped,
             ..owned

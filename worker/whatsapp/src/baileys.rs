@@ -24,16 +24,15 @@
 //! the engine asks for them anew.
 
 mod address;
-mod chains;
-mod creds;
+pub(crate) mod creds;
 mod entry;
 mod export;
 mod fault;
 mod import;
 mod others;
 mod report;
-mod sender_keys;
-mod sessions;
+pub(crate) mod sender_keys;
+pub(crate) mod sessions;
 mod value;
 
 use std::collections::BTreeMap;

@@ -58,6 +58,7 @@
 mod backend;
 pub mod baileys;
 mod barrier;
+mod chains;
 mod clues;
 mod config;
 mod connection;
@@ -80,6 +81,7 @@ mod proxy;
 mod redelivery;
 mod runtime;
 mod send_error;
+pub mod stale;
 #[cfg(test)]
 mod testing;
 mod transport;

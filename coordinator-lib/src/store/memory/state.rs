@@ -55,6 +55,10 @@ impl State {
         self.documents.get(path).cloned()
     }
 
+    pub(super) fn all(&self) -> Vec<Document> {
+        self.documents.values().cloned().collect()
+    }
+
     pub(super) fn matching(
         &self,
         collection: &Collection,

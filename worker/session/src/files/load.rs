@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{FlushStats, Ledger, SessionFiles, SessionParts, Shared, StoredFile};
 use crate::error::SessionError;
-use crate::packed::{Content, FileFault, OpenFile, Versions, check_schema, check_set};
+use crate::packed::{Content, FileFault, OpenFile, Sealer, Versions, check_schema, check_set};
 use crate::place::FileName;
 use crate::table::Table;
 
@@ -36,9 +36,7 @@ impl SessionFiles {
         let account = &parts.account;
         let now = parts.now();
         let mut table = Table::new(&parts.data_key.hasher());
-        let mut files: BTreeMap<FileName, StoredFile> = BTreeMap::new();
-        // The list of files of the newest one, by its version.
-        let mut newest: (u64, Versions) = (0, Versions::new());
+        let mut set = FileSet::default();
         let mut query = Query::new(files_collection(account)).limit(PAGE_FILES);
         loop {
             let page = parts
@@ -50,40 +48,18 @@ impl SessionFiles {
                     source,
                 })?;
             for document in &page.documents {
-                let (name, file) = open(&parts, document)?;
-                if newest.0 < file.version {
-                    newest = (file.version, file.versions);
-                }
-                let stored = StoredFile {
-                    version: file.version,
-                    update_time: document.update_time,
-                    is_retired: file.content == Content::Retired,
-                    is_new: false,
-                };
-                if let Content::Records(entries) = file.content {
+                let (name, content) = set.add(account, &parts.sealer(), document)?;
+                if let Content::Records(entries) = content {
                     table.restore(name, entries, now);
                 }
-                files.insert(name, stored);
-            }
-            if files.len() > FILES_MAX {
-                return Err(SessionError::TooMany {
-                    account: account.clone(),
-                    max: FILES_MAX,
-                });
             }
             match page.next {
                 Some(cursor) => query = query.start_after(cursor),
                 None => break,
             }
         }
-        let (newest_version, vouched) = newest;
-        let found = files
-            .iter()
-            .map(|(name, file)| (*name, file.version))
-            .collect();
-        let holds = |name: &FileName| files.get(name).is_some_and(|file| !file.is_retired);
-        check_set(&found, &vouched, holds)
-            .map_err(|(name, fault)| refused(account, name.to_string(), fault))?;
+        let newest_version = set.check(account)?;
+        let files = set.files;
         let stored_through = table.number();
         Ok(Self {
             shared: Arc::new(Shared {
@@ -108,17 +84,60 @@ impl SessionFiles {
     }
 }
 
-fn open(parts: &SessionParts, document: &Document) -> Result<(FileName, OpenFile), SessionError> {
-    let id = document.path.id();
-    let refuse = |fault| refused(&parts.account, id.to_owned(), fault);
-    // A newer program's files are told from broken ones, whatever their names.
-    check_schema(&document.fields).map_err(refuse)?;
-    let name: FileName = id.parse().map_err(|()| refuse(FileFault::Name))?;
-    let file = parts
-        .sealer()
-        .open(name, &document.fields)
-        .map_err(refuse)?;
-    Ok((name, file))
+/// The files of an account, as far as they were read.
+#[derive(Default)]
+pub(crate) struct FileSet {
+    files: BTreeMap<FileName, StoredFile>,
+    /// The list of files of the newest one, by its version.
+    newest: (u64, Versions),
+}
+
+impl FileSet {
+    /// Opens a file and notes it.
+    pub(crate) fn add(
+        &mut self,
+        account: &AccountId,
+        sealer: &Sealer<'_>,
+        document: &Document,
+    ) -> Result<(FileName, Content), SessionError> {
+        let id = document.path.id();
+        let refuse = |fault| refused(account, id.to_owned(), fault);
+        // A newer program's files are told from broken ones, whatever their names.
+        check_schema(&document.fields).map_err(refuse)?;
+        let name: FileName = id.parse().map_err(|()| refuse(FileFault::Name))?;
+        let file: OpenFile = sealer.open(name, &document.fields).map_err(refuse)?;
+        if self.newest.0 < file.version {
+            self.newest = (file.version, file.versions);
+        }
+        let stored = StoredFile {
+            version: file.version,
+            update_time: document.update_time,
+            is_retired: file.content == Content::Retired,
+            is_new: false,
+        };
+        self.files.insert(name, stored);
+        if self.files.len() > FILES_MAX {
+            return Err(SessionError::TooMany {
+                account: account.clone(),
+                max: FILES_MAX,
+            });
+        }
+        Ok((name, file.content))
+    }
+
+    /// Checks that the newest file vouches for all of them; its version.
+    pub(crate) fn check(&self, account: &AccountId) -> Result<u64, SessionError> {
+        let (newest_version, vouched) = &self.newest;
+        let found = self
+            .files
+            .iter()
+            .map(|(name, file)| (*name, file.version))
+            .collect();
+        let holds = |name: &FileName| self.files.get(name).is_some_and(|file| !file.is_retired);
+        check_set(&found, vouched, holds)
+            .map_err(|(name, fault)| refused(account, name.to_string(), fault))?;
+        Ok(*newest_version)
+    }
 }
 
 fn refused(account: &AccountId, file: String, fault: FileFault) -> SessionError {

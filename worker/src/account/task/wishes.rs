@@ -32,7 +32,7 @@ impl Driver {
                 }
                 Ok(())
             }
-            Desired::Stopped => {
+            Desired::Stopped | Desired::Purging | Desired::Purged => {
                 self.drive(Input::Stop { log_out: false }, "asked to stop")
                     .await
             }

@@ -212,3 +212,48 @@ async fn without_a_code_the_answer_says_why() {
     let detail = api.get(&path).await.problem(409, "nothing_to_scan");
     assert!(detail.contains("next code"), "{detail}");
 }
+
+#[tokio::test]
+async fn an_account_is_erased_only_by_whoever_says_its_id_twice() {
+    let api = Fixture::new();
+    let id = api.account("sales").await;
+    for query in ["", "?confirm=", "?confirm=yes", "?confirm=account_other"] {
+        let request = Request::delete(format!("/v1/accounts/{id}{query}"));
+        let request = request.body(Body::empty()).expect("a request");
+        let detail = api.send(request).await.problem(400, "invalid_query");
+        assert!(detail.contains("for good"), "{detail}");
+    }
+    let account = api.get(&format!("/v1/accounts/{id}")).await.json();
+    assert_eq!(account["desired"], "running");
+}
+
+#[tokio::test]
+async fn nothing_else_is_wanted_of_an_account_that_is_being_purged() {
+    let api = Fixture::new();
+    let id = api.account("sales").await;
+    let path = collections::account(&id).expect("an id");
+    let wanted = |desired: &str| {
+        let desired = StoreValue::Text(desired.to_owned());
+        [("desired".to_owned(), desired)].into()
+    };
+    api.update(path.clone(), wanted("purging")).await;
+    let account = format!("/v1/accounts/{id}");
+    assert_eq!(api.get(&account).await.json()["desired"], "purging");
+    for action in ["start", "stop", "logout", "restart"] {
+        let answer = api.post_empty(&format!("{account}/{action}")).await;
+        let detail = answer.problem(409, "account_state");
+        assert!(detail.contains("purged"), "{detail}");
+    }
+    let message = json!({ "to": "4915112345678", "text": "hello" });
+    api.post(&format!("{account}/messages"), message.clone())
+        .await
+        .problem(404, "unknown_account");
+
+    api.update(path, wanted("purged")).await;
+    api.get(&account).await.problem(404, "unknown_account");
+    api.post(&format!("{account}/messages"), message)
+        .await
+        .problem(404, "unknown_account");
+    let list = api.get("/v1/accounts").await.json();
+    assert_eq!(list["accounts"], json!([]));
+}

@@ -69,6 +69,7 @@ pub(super) async fn find(
         let found = api.store().get(&[path]).await?;
         let found = found.documents.iter().flatten().next();
         if let Some(record) = found.and_then(AccountDoc::read_or_skip)
+            && !record.value.is_purged()
             && grant.is_for(record.path.id())
         {
             return Ok(record);
@@ -119,6 +120,7 @@ pub(in crate::http) async fn list(
     let sessions = documents
         .iter()
         .filter_map(AccountDoc::read_or_skip)
+        .filter(|record| !record.value.is_purged())
         .filter(|record| grant.is_for(record.path.id()))
         .map(Session::new)
         .filter(|session| parameters.all || session.status != "STOPPED");

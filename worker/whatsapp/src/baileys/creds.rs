@@ -65,10 +65,7 @@ pub(super) fn read(creds: &Value) -> Result<Creds, Fault> {
     let account = account(field(creds, "account")?, &identity_key)?;
     let next: u32 = integer_of(creds, "nextPreKeyId")?;
     let unuploaded = integer_of::<u32>(creds, "firstUnuploadedPreKeyId")?.min(next);
-    let next = next
-        .checked_add(PREKEYS_AHEAD)
-        .filter(|next| *next < PREKEY_ID_MAX)
-        .unwrap_or(1);
+    let next = prekeys_ahead(next);
     let device = Device {
         pn: Some(pn),
         lid,
@@ -100,6 +97,13 @@ pub(super) fn read(creds: &Value) -> Result<Creds, Fault> {
         unuploaded,
         identities: identities(creds),
     })
+}
+
+/// The number of the next prekey, so far ahead that none was given twice.
+pub(crate) fn prekeys_ahead(next: u32) -> u32 {
+    next.checked_add(PREKEYS_AHEAD)
+        .filter(|next| *next < PREKEY_ID_MAX)
+        .unwrap_or(1)
 }
 
 /// Writes `creds.json`. `app_state_key` is the one that is in use.

@@ -8,10 +8,10 @@ use wacore::libsignal::protocol::{
     SenderMessageKeyComponents, SenderSigningKeyComponents,
 };
 
-use super::chains;
 use super::creds::public_key;
 use super::fault::Fault;
 use super::value::{array_of, buffer, bytes, bytes_of, field, integer_of, optional};
+use crate::chains;
 
 /// States of one sender; both sides keep five.
 const STATES_MAX: usize = 5;
@@ -80,10 +80,7 @@ fn read_state(value: &Value, steps: u32) -> Result<SenderKeyStateComponents, Fau
         .transpose()?
         .filter(|private| !private.is_empty());
     if private.is_some() {
-        seed = chains::ahead(&seed, steps);
-        iteration = iteration
-            .checked_add(steps)
-            .ok_or(Fault::Wrong("iteration"))?;
+        (iteration, seed) = ahead(iteration, &seed, steps)?;
     }
     let keys = optional(value, "senderMessageKeys").and_then(Value::as_array);
     let mut message_keys = keys
@@ -111,6 +108,27 @@ fn read_state(value: &Value, steps: u32) -> Result<SenderKeyStateComponents, Fau
         },
         message_keys,
     })
+}
+
+fn ahead(iteration: u32, seed: &[u8; 32], steps: u32) -> Result<(u32, [u8; 32]), Fault> {
+    let moved = iteration.checked_add(steps);
+    let moved = moved.ok_or(Fault::Wrong("iteration"))?;
+    Ok((moved, chains::ahead(seed, steps)))
+}
+
+/// Moves a state ahead, if it is one of our own.
+pub(crate) fn move_ahead(state: &mut SenderKeyStateComponents, steps: u32) -> Result<(), Fault> {
+    if state.signing_key.private.is_none() {
+        return Ok(());
+    }
+    let chain = &mut state.chain_key;
+    let seed: &[u8; 32] = chain.seed[..]
+        .try_into()
+        .map_err(|_| Fault::Wrong("seed"))?;
+    let (iteration, seed) = ahead(chain.iteration, seed, steps)?;
+    chain.iteration = iteration;
+    chain.seed = seed.to_vec();
+    Ok(())
 }
 
 /// Writes a sender key; the engine's reserved iterations are skipped.

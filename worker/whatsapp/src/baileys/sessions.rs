@@ -14,9 +14,9 @@ use wacore::libsignal::protocol::{
 };
 use wacore::store::Device;
 
-use super::chains;
 use super::fault::Fault;
 use super::value::{bytes, bytes_of, field, integer, integer_of, optional};
+use crate::chains;
 
 /// libsignal keeps forty closed sessions with one device.
 const SESSIONS_MAX: usize = 64;
@@ -73,7 +73,8 @@ pub(super) fn read(value: &Value, own: &Device, steps: u32) -> Result<Session, F
     Ok(Session { record, identity })
 }
 
-fn move_ahead(session: &mut SessionComponents, steps: u32) -> Result<(), Fault> {
+/// Moves the chain of a session that sends ahead.
+pub(crate) fn move_ahead(session: &mut SessionComponents, steps: u32) -> Result<(), Fault> {
     let Some(chain) = session
         .sender_chain
         .as_mut()

@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 
-use super::super::operation::{Operation, boolean, integer, operation};
+use super::super::operation::{Operation, boolean, integer, operation, text};
 use crate::http::problem::ProblemKind as P;
-use crate::http::{account_qr, accounts, debug, history, linking, sessions};
+use crate::http::{account_qr, accounts, debug, history, linking, purge, sessions};
 use crate::model::Status;
 
 pub(super) const TAG: &str = "Accounts";
@@ -47,6 +47,21 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .takes::<accounts::AccountChange>()
         .answers::<accounts::AccountView>(StatusCode::OK, "As it is now"),
+        op(
+            "DELETE",
+            "/v1/accounts/{id}",
+            "purgeAccount",
+            "Erases everything of an account, for good",
+        )
+        .about(
+            "Session, conversations, files, events, deliveries: what is left is the id, marked as \
+             purged. Whoever owns it stops first; its phone still lists it as linked unless it was \
+             logged out before. 202 means that there is more to do: the same request goes on.",
+        )
+        .query("confirm", "The account's id once more", text())
+        .answers::<purge::PurgeView>(StatusCode::OK, "Nothing is left")
+        .answers::<purge::PurgeView>(StatusCode::ACCEPTED, "There is more: ask again")
+        .fails(&[P::AccountState, P::MediaStoreUnavailable]),
         asked("/v1/accounts/{id}/start", "startAccount", "Wants it to run")
             .about("One whose QR codes ran out gets new ones."),
         asked(

@@ -8,7 +8,7 @@ use sha2::Sha256;
 const CHAIN_SEED: [u8; 1] = [2];
 
 /// The chain key so many steps on.
-pub(super) fn ahead(key: &[u8; 32], steps: u32) -> [u8; 32] {
+pub(crate) fn ahead(key: &[u8; 32], steps: u32) -> [u8; 32] {
     let mut key = *key;
     for _ in 0..steps {
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes a key of any length");
