@@ -52,7 +52,9 @@ impl Session {
 fn status(account: &AccountDoc) -> &'static str {
     match account.desired {
         Desired::Running => waha::status(account.status),
-        Desired::Stopped | Desired::LoggedOut => waha::status(Status::Stopped),
+        Desired::Stopped | Desired::LoggedOut | Desired::Purging | Desired::Purged => {
+            waha::status(Status::Stopped)
+        }
     }
 }
 
