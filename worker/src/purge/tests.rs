@@ -8,6 +8,7 @@ use coordinator_lib::store::{Collection, Fault, Path, Store, fields_to_bytes};
 
 use super::belongings::{BELONGINGS, Belonging, own_name, pattern};
 use super::*;
+use crate::media::FileName;
 use crate::media::tests::{in_folder, put};
 use crate::model::Stored as _;
 use crate::operator::OperatorParts;
@@ -152,7 +153,8 @@ impl Stage {
 
     async fn has_file(&self, account: &str) -> bool {
         let id = format!("med_{}", account.len());
-        self.media.read(&id).await.is_ok()
+        let name = FileName::given(&id).unwrap();
+        self.media.read(&name).await.is_ok()
     }
 }
 
