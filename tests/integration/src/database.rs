@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, params};
 
 /// The documents, by path, as they lie there.
@@ -20,6 +21,10 @@ fn open(data: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let connection = Connection::open_with_flags(file(data), flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    // The workers' indexes are over this function. Of what is written here none is
+    // in an index.
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("doc_field", 2, flags, |_| Ok(None::<Vec<u8>>))?;
     Ok(connection)
 }
 
@@ -73,6 +78,13 @@ pub(crate) fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
         URL_SAFE.encode(secret).into_bytes(),
         URL_SAFE_NO_PAD.encode(secret).into_bytes(),
     ]
+}
+
+/// What a secret's text stands for, in whatever base64 it is.
+pub(crate) fn decoded(text: &str) -> Result<Vec<u8>> {
+    let all = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+    let found = all.iter().find_map(|base64| base64.decode(text).ok());
+    found.with_context(|| format!("{} characters are base64", text.len()))
 }
 
 /// Whether these bytes are somewhere in those.

@@ -9,6 +9,7 @@ use harness::scene::{DELIVERY_LIMIT, Linked, Scene, play, until_connected, until
 use harness::wait::{self, Look};
 use serde_json::{Value, json};
 
+use crate::backups::until_settled;
 use crate::database::{self, Documents, holds};
 use crate::media::{kept, upload};
 
@@ -71,7 +72,7 @@ async fn a_purge_leaves_a_tombstone_and_touches_no_other_account() -> Result<()>
         let gone = scene.link(api, "gone").await?;
         live(scene, api, &gone, &other).await?;
         live(scene, api, &other, &other).await?;
-        scene.settle(api, DELIVERY_LIMIT).await?;
+        until_settled(scene, api).await?;
         let data = worker.setup().data_folder();
         let files = kept(&data.join("media"))?.len();
 
