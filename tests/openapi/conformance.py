@@ -91,6 +91,8 @@ class Run:
         if operation_id == "followEvents":
             # A page: a stream has no end.
             headers["Accept"] = "application/json"
+        # A sign-in of the dashboard would be a key.
+        self.session.cookies.clear()
         try:
             response = case.call(
                 base_url=next(self.bases), session=self.session, headers=headers, timeout=60
@@ -133,6 +135,7 @@ class Run:
         own = self.scene["paths"].get(operation_id, {})
         values = {**self.scene["ids"], **own}
         names = [parameter.name for parameter in operation.path_parameters]
+        values.setdefault("file", "app.css")
         if "id" in names and "id" not in own:
             values["id"] = values[self.kind_of(operation.path)]
         return {name: values[name] for name in names}
@@ -213,14 +216,16 @@ def recipes(run):
     contact, other = scene["contact"], scene["other"]
     as_json = {"media_type": "application/json"}
     for plain in [
-        "startPage", "referencePage", "describeApi", "readHealth", "readLiveness", "readReadiness",
+        "dashboard", "readSignIn", "signOut", "referencePage", "describeApi", "readHealth", "readLiveness", "readReadiness",
         "listWorkers", "listAccounts", "readAccount", "readAccountHistory", "readQrCode",
         "inspectAccount", "listThreads", "listContacts", "listMessages", "readReceipts",
         "listGroups", "readGroup", "listKeys", "readKey", "listAudit", "listDoNotContact",
         "readOutgoingMessage", "markRead", "watchPresence", "readMetrics", "followEvents",
-        "listWebhooks", "readWebhook", "testWebhook", "listDeliveries",
+        "listWebhooks", "readWebhook", "testWebhook", "listDeliveries", "listOutgoingMessages",
     ]:
         run.recipe(plain)
+    run.recipe("dashboardFile", path_parameters={"file": "app.js"})
+    run.recipe("signIn", body={"key": scene["key"]}, **as_json)
     run.recipe("readAccountHistory", query={"of": "status"})
     for form in ["png", "svg", "text"]:
         run.recipe("readQrCode", query={"format": form})
@@ -229,6 +234,7 @@ def recipes(run):
     spare = {"path_parameters": {"id": made.get("id", "none")}}
     for asked in ["startAccount", "stopAccount", "restartAccount", "logOutAccount"]:
         run.recipe(asked, **spare)
+    run.recipe("purgeAccount", query={"confirm": made.get("id", "none")}, **spare)
     run.recipe("makePairingCode", body={"phone": scene["pairing"]}, **as_json)
     run.recipe("sendMessage", body={"to": contact, "text": "hello"}, **as_json)
     kept = run.recipe(
