@@ -169,7 +169,7 @@ impl Scene {
         self.deliver_by(term, config, Arc::clone(&self.bench.clock));
     }
 
-    /// The same, with requests that are made by another clock.
+    /// The same, with waits and requests by another clock.
     fn deliver_by(&self, term: &Term, config: WebhookConfig, clock: SharedClock) {
         let bench = &self.bench;
         let book = HookBook::new(
@@ -179,7 +179,7 @@ impl Scene {
             Arc::clone(&bench.keys),
         );
         bench.tracker.spawn(book.clone().run(self.stop.clone()));
-        let post = Post::new(config, clock, Arc::clone(&bench.rng));
+        let post = Post::new(config, Arc::clone(&clock), Arc::clone(&bench.rng));
         let lanes = Lanes {
             parts: LaneParts {
                 account_id: self.account.to_string(),
@@ -187,7 +187,7 @@ impl Scene {
                 journal: term.journal.clone(),
                 claimed_seq: term.journal.seq(),
                 post: Arc::new(post),
-                clock: Arc::clone(&bench.clock),
+                clock,
                 rng: Arc::clone(&bench.rng),
             },
             hooks: book.subscribe(),
@@ -357,6 +357,79 @@ async fn the_next_owner_goes_on_and_marks_what_may_have_been_sent() {
     );
     assert_eq!(after.last(), Some(&&(id(3), 1)), "{after:?}");
     assert!(!after.iter().any(|(event, _)| *event == id(1)), "{after:?}");
+    scene.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_down_for_an_hour_gets_everything_though_owners_died_twice() {
+    const EVENTS: i64 = 60;
+    let minute = Duration::from_secs(60);
+    let config = || WebhookConfig {
+        allow_private: true,
+        ..WebhookConfig::default()
+    };
+    let clock = Arc::new(ManualClock::new());
+    let scene = Scene::new(None).await;
+    // Longer than it is asked in that hour.
+    *scene.receiver.statuses.lock() = vec![503; 10_000];
+    let mut owner = scene.bench.term(&scene.account).await;
+    scene.deliver_by(&owner, config(), clock.clone());
+    for passed in 0..EVENTS {
+        if let Some(next) = [(20, "bob"), (40, "carol")]
+            .iter()
+            .find_map(|(at, name)| (passed == *at).then_some(name))
+        {
+            drop(owner);
+            owner = scene.bench.term_of(next, &scene.account).await;
+            scene.deliver_by(&owner, config(), clock.clone());
+        }
+        event(&owner, EventKind::Presence).await;
+        clock.advance(minute);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = scene.receiver.got().len();
+    assert!(refused > 3, "it was asked {refused} times");
+    assert!(
+        scene
+            .receiver
+            .got()
+            .iter()
+            .all(|(event, _)| *event == id(1))
+    );
+
+    scene.receiver.statuses.lock().clear();
+    // Past the longest wait, and once more for an attempt that was under way.
+    for _ in 0..3 {
+        clock.advance(2 * WebhookConfig::default().retry_max);
+        for _ in 0..1_000 {
+            if scene.lane().await.settled_seq == EVENTS {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(
+        scene.lane().await.settled_seq,
+        EVENTS,
+        "everything is delivered"
+    );
+    let got = scene.receiver.got.lock().clone();
+    let mut order: Vec<String> = Vec::new();
+    for got in &got[refused..] {
+        if got.event != id(1) && !order.contains(&got.event) {
+            order.push(got.event.clone());
+        } else {
+            assert!(got.attempt > 1, "marked as a repetition: {got:?}");
+        }
+    }
+    let expected: Vec<_> = (2..=EVENTS).map(id).collect();
+    assert_eq!(order, expected);
+    for got in &got {
+        let (time, _) = taken_apart(&got.signature);
+        let secret = [scene.secret.expose().as_bytes()].into_iter();
+        let expected = crate::webhooks::signature::sign(secret, time, &got.body);
+        assert_eq!(got.signature, expected);
+    }
     scene.stop.cancel();
 }
 
