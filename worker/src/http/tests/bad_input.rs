@@ -43,6 +43,16 @@ async fn a_wrong_type_is_refused_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_list_is_not_taken_for_an_object() {
+    let api = Fixture::new();
+    for list in [json!([]), json!(["eu"])] {
+        let answer = api.post("/v1/accounts", list).await;
+        let detail = answer.problem(422, "invalid_body");
+        assert!(detail.contains("expected an object"), "{detail}");
+    }
+}
+
+#[tokio::test]
 async fn names_and_numbers_are_checked() {
     let api = Fixture::new();
     for body in [
