@@ -375,7 +375,7 @@ impl MessageState {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -392,7 +392,8 @@ mod tests {
         assert!(!Delivered.moves_to(Failed));
     }
 
-    fn text(body: &str) -> MessageDoc {
+    /// A text that came in.
+    pub(crate) fn text(body: &str) -> MessageDoc {
         let at = StoreTime::from_micros(0);
         MessageDoc {
             account_id: "a1".to_owned(),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::events::Position;
 use crate::model::message::Direction;
+use crate::model::message::tests::text;
 use crate::model::{EventDoc, collections};
 
 const PEER: &str = "491701234567@s.whatsapp.net";
@@ -47,40 +48,20 @@ fn record(from_me: bool) -> Record<MessageDoc> {
         path: collections::message("thr_1", "msg_1").unwrap(),
         update_time: at,
         value: MessageDoc {
-            account_id: "a1".to_owned(),
             thread_id: "thr_1".to_owned(),
             chat: PEER.to_owned(),
             sender: PEER.to_owned(),
-            wire_chat: None,
-            wire_sender: None,
             from_me,
             direction: match from_me {
                 true => Direction::Out,
                 false => Direction::In,
             },
             wa_message_id: "3EB0".to_owned(),
-            outbox_id: None,
-            push_name: None,
-            kind: "text".to_owned(),
-            body: Some("hello".to_owned()),
-            details: None,
-            extras: None,
-            reactions: Vec::new(),
-            votes: Vec::new(),
-            poll_secret: None,
-            media_ref: None,
-            received: None,
-            edited_at: None,
-            revoked_at: None,
             timestamp: at,
             sort_at: at,
-            state: MessageState::Received,
             state_at: at,
-            error: None,
-            expires_at: None,
             stored_at: at,
-            offline: false,
-            history: false,
+            ..text("hello")
         },
     }
 }
