@@ -6,16 +6,17 @@
 //! another: TCP would not let that be seen. What a worker has sent before it is
 //! killed can arrive after others have taken its work over.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rand::RngExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// What TCP waits at least before it sends something again.
@@ -23,6 +24,14 @@ const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 /// Bytes that are relayed at once.
 const CHUNK: usize = 16 * 1024;
+
+/// Packets of one direction that are held; what comes after them stays with the
+/// sender, as in TCP.
+const PACKETS_HELD: usize = 64;
+
+/// Told of a link that was held up: from which address of this machine packets
+/// come, and how long ago the one that comes now was sent.
+pub(crate) type Postmark = Arc<dyn Fn(SocketAddr, Duration) + Send + Sync>;
 
 /// How bytes pass in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,14 @@ impl Proxy {
     /// # Errors
     /// No port.
     pub(crate) async fn to(upstream: String) -> Result<Self> {
+        Self::telling(upstream, Arc::new(|_, _| {})).await
+    }
+
+    /// The same, and whoever is there can know when something was sent.
+    ///
+    /// # Errors
+    /// No port.
+    pub(crate) async fn telling(upstream: String, postmark: Postmark) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (up, down) = (
@@ -68,7 +85,9 @@ impl Proxy {
                     accepted = listener.accept() => {
                         if let Ok((client, _)) = accepted {
                             let (up, down) = flows.clone();
-                            connections.spawn(connect(client, Arc::clone(&upstream), up, down));
+                            let postmark = Arc::clone(&postmark);
+                            let upstream = Arc::clone(&upstream);
+                            connections.spawn(connect(client, upstream, postmark, up, down));
                         }
                     }
                     Some(_) = connections.join_next() => {}
@@ -99,6 +118,7 @@ impl Proxy {
 async fn connect(
     client: TcpStream,
     upstream: Arc<str>,
+    postmark: Postmark,
     mut up: watch::Receiver<Flow>,
     mut down: watch::Receiver<Flow>,
 ) {
@@ -119,25 +139,63 @@ async fn connect(
         return;
     };
     tokio::join!(
-        relay(from_client, to_server, up),
-        relay(from_server, to_client, down)
+        relay(from_client, to_server, up, postmark),
+        relay(from_server, to_client, down, Arc::new(|_, _| {}))
     );
 }
 
 /// One direction; its end is passed on as well.
-async fn relay(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut flow: watch::Receiver<Flow>) {
-    let mut bytes = vec![0; CHUNK];
+async fn relay(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    flow: watch::Receiver<Flow>,
+    postmark: Postmark,
+) {
+    let (sender, packets) = mpsc::channel(PACKETS_HELD);
+    let taken = async {
+        take(from, sender).await;
+        // What was taken is still to be delivered.
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = deliver(packets, to, flow, postmark) => {}
+        () = taken => {}
+    }
+}
+
+/// Packets with the time of their sending; an empty one is the end.
+async fn take(mut from: OwnedReadHalf, packets: mpsc::Sender<(Instant, Vec<u8>)>) {
     loop {
+        let mut bytes = vec![0; CHUNK];
         let read = from.read(&mut bytes).await.unwrap_or(0);
+        bytes.truncate(read);
+        if packets.send((Instant::now(), bytes)).await.is_err() || read == 0 {
+            return;
+        }
+    }
+}
+
+async fn deliver(
+    mut packets: mpsc::Receiver<(Instant, Vec<u8>)>,
+    mut to: OwnedWriteHalf,
+    mut flow: watch::Receiver<Flow>,
+    postmark: Postmark,
+) {
+    let mut was_held = false;
+    while let Some((sent_at, bytes)) = packets.recv().await {
+        was_held |= *flow.borrow() != Flow::Free;
         if pass(&mut flow).await.is_none() {
             return;
         }
-        if read == 0 {
+        if was_held && let Ok(address) = to.local_addr() {
+            postmark(address, sent_at.elapsed());
+        }
+        if bytes.is_empty() {
             // The other side may be gone already.
             let _ = to.shutdown().await;
             return;
         }
-        if to.write_all(&bytes[..read]).await.is_err() {
+        if to.write_all(&bytes).await.is_err() {
             return;
         }
     }
@@ -212,6 +270,27 @@ mod tests {
         }
         proxy.set(Flow::Lossy(500), Flow::Late(Duration::from_millis(5)));
         assert_eq!(says(&mut stream, b"three").await, b"three");
+    }
+
+    #[tokio::test]
+    async fn what_was_held_up_tells_when_it_was_sent() {
+        let marks: Arc<std::sync::Mutex<Vec<Duration>>> = Arc::default();
+        let kept = Arc::clone(&marks);
+        let postmark: Postmark = Arc::new(move |_, ago| kept.lock().unwrap().push(ago));
+        let proxy = Proxy::telling(echo().await, postmark).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        says(&mut stream, b"at once").await;
+        assert_eq!(*marks.lock().unwrap(), []);
+
+        let held = Duration::from_millis(50);
+        proxy.set(Flow::Cut, Flow::Free);
+        stream.write_all(b"one").await.unwrap();
+        tokio::time::sleep(held).await;
+        proxy.set(Flow::Free, Flow::Free);
+        stream.read_exact(&mut [0; 3]).await.unwrap();
+        says(&mut stream, b"two").await;
+        let marks = marks.lock().unwrap();
+        assert!(marks[0] >= held && marks[1] < held, "{marks:?}");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use emulator::{Emulator, Size};
@@ -148,7 +149,8 @@ impl<'a> Stage<'a> {
 
 impl Links {
     async fn new(scene: &Scene, emulator: Option<&Emulator>) -> Result<Self> {
-        let url = scene.sim().url();
+        let sim = scene.sim().clone();
+        let url = sim.url();
         let host = url.split("://").last().unwrap_or_default();
         let host = host.split('/').next().unwrap_or_default();
         let store = match emulator {
@@ -157,7 +159,11 @@ impl Links {
         };
         Ok(Self {
             store,
-            whatsapp: Proxy::to(host.to_owned()).await?,
+            whatsapp: Proxy::telling(
+                host.to_owned(),
+                Arc::new(move |from, held| sim.note_held(from, held)),
+            )
+            .await?,
         })
     }
 }

@@ -160,6 +160,13 @@ impl Sim {
         format!("ws://{}/ws/chat", self.inner.address)
     }
 
+    /// For a simulated network: what it delivers from this address now it has held
+    /// up for so long. A message that a connection had sent before a newer one of
+    /// its device logged in is not held against it.
+    pub fn note_held(&self, from: SocketAddr, held: Duration) {
+        self.inner.world.lock().note_held(from, held);
+    }
+
     /// Where the admin API is.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.inner.admin_address)

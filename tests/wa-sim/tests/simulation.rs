@@ -205,6 +205,22 @@ async fn a_newer_login_replaces_the_older() {
 }
 
 #[tokio::test]
+async fn what_was_held_up_since_before_a_newer_login_is_not_held_against_it() {
+    let (mut scene, mut older) = Scene::connected().await;
+    let text = scene.client.text(&mut older, BOB, "M1", "held up").await;
+    let (_newer, _) = scene.client.connect_active().await;
+    older.expect("stream:error").await;
+    scene
+        .sim
+        .note_held(older.address(), Duration::from_secs(60));
+    older.send(text).await;
+    older.expect_end().await;
+    assert_eq!(scene.violations(), []);
+    assert_eq!(scene.bob.ledger().received.len(), 0);
+    scene.sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_message_sent_again_under_its_id_is_no_violation() {
     let (mut scene, mut link) = Scene::connected().await;
     for _ in 0..2 {

@@ -97,7 +97,8 @@ impl Drop for Registered<'_> {
 pub(crate) async fn run(hub: Arc<Hub>, mut tcp: TcpStream) {
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let mail = Arc::new(Notify::new());
-    let id = hub.world.lock().open(commands_in, Arc::clone(&mail));
+    let peer = tcp.peer_addr().ok();
+    let id = hub.world.lock().open(peer, commands_in, Arc::clone(&mail));
     let _registered = Registered {
         world: &hub.world,
         id,

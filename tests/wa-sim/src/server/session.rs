@@ -1,7 +1,7 @@
 //! One connection, as the world sees it: how far it has come, and how to reach
 //! its task.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
@@ -68,6 +68,8 @@ pub(crate) enum Flow {
 
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Where it comes from; a phone has no connection.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) stage: Stage,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) mail: Mail,

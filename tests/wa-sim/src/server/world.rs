@@ -5,7 +5,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, watch};
@@ -42,6 +44,9 @@ pub struct World {
     pub(crate) oracle: Oracle,
     pub(crate) faults: FaultBook,
     pub(crate) clock: Arc<Clock>,
+    /// By where it comes from: when that was sent which arrives now, if a network
+    /// holds it up.
+    sent_ms: HashMap<SocketAddr, u64>,
     changes: watch::Sender<u64>,
 }
 
@@ -58,8 +63,16 @@ impl World {
             oracle: Oracle::default(),
             faults: FaultBook::default(),
             clock,
+            sent_ms: HashMap::new(),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// What comes from there now was held up for so long.
+    pub(crate) fn note_held(&mut self, peer: SocketAddr, held: Duration) {
+        let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+        let sent_ms = self.clock.now_ms().saturating_sub(held_ms);
+        self.sent_ms.insert(peer, sent_ms);
     }
 
     /// Changes whenever something that can be waited for has happened.
@@ -137,13 +150,19 @@ impl World {
     }
 
     /// A connection has been accepted.
-    pub(crate) fn open(&mut self, commands: mpsc::Sender<Command>, mail: Mail) -> SessionId {
+    pub(crate) fn open(
+        &mut self,
+        peer: Option<SocketAddr>,
+        commands: mpsc::Sender<Command>,
+        mail: Mail,
+    ) -> SessionId {
         self.session_next += 1;
         let id = SessionId(self.session_next);
         self.oracle.connections.open(id, self.clock.now_ms());
         self.sessions.insert(
             id,
             Session {
+                peer,
                 stage: Stage::Unknown,
                 commands,
                 mail,
@@ -162,6 +181,7 @@ impl World {
         self.sessions.insert(
             id,
             Session {
+                peer: None,
                 stage: Stage::Online {
                     device: phone.clone(),
                     flow: Flow::Live,
@@ -181,6 +201,9 @@ impl World {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        if let Some(peer) = session.peer {
+            self.sent_ms.remove(&peer);
+        }
         match session.stage {
             Stage::Unknown => {}
             Stage::Pairing(candidate) => {
@@ -219,7 +242,13 @@ impl World {
             }
             Stage::Superseded { device } => {
                 let device = device.clone();
-                if node.tag == "message" {
+                let sent_ms = session.peer.and_then(|peer| self.sent_ms.get(&peer));
+                let sent_ms = sent_ms.copied().unwrap_or(u64::MAX);
+                let connection = self.oracle.connections.of(id);
+                let superseded_ms = connection.and_then(|connection| connection.superseded_ms);
+                // What was on its way by then finds a closed door, as at the real one.
+                let was_under_way = superseded_ms.is_some_and(|at| sent_ms < at);
+                if node.tag == "message" && !was_under_way {
                     let detail = format!("message {}", node.get("id").unwrap_or_default());
                     let now = self.clock.now_ms();
                     let kind = ViolationKind::StaleSender;

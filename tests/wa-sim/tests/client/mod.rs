@@ -3,6 +3,7 @@
 //! Signal; the handshake's client side is here.
 #![allow(unreachable_pub, reason = "shared by test programs")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
@@ -221,6 +222,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Where the server sees it come from.
+    pub fn address(&self) -> SocketAddr {
+        let MaybeTlsStream::Plain(tcp) = self.ws.get_ref() else {
+            unreachable!("there is no TLS here");
+        };
+        tcp.local_addr().unwrap()
+    }
+
     async fn open(
         url: &str,
         noise: &KeyPair,
