@@ -47,6 +47,8 @@ pub(crate) enum Scenario {
     Takeover,
     /// Thousands of accounts on a hundred workers (virtual time)
     Scale,
+    /// What exporting traces and metrics costs
+    Telemetry,
 }
 
 /// Which store.
@@ -65,9 +67,11 @@ impl Scenario {
     fn store(self) -> StoreKind {
         match self {
             Scenario::Failover => StoreKind::Firestore,
-            Scenario::Inbound | Scenario::Outbound | Scenario::Density | Scenario::Takeover => {
-                StoreKind::Sqlite
-            }
+            Scenario::Inbound
+            | Scenario::Outbound
+            | Scenario::Density
+            | Scenario::Takeover
+            | Scenario::Telemetry => StoreKind::Sqlite,
             Scenario::Steady | Scenario::Scale => StoreKind::Memory,
         }
     }

@@ -29,6 +29,7 @@ fn columns(scenario: Scenario) -> (&'static [&'static str], &'static str) {
         Scenario::Inbound | Scenario::Outbound => (&["client", "round"], "a CPU second"),
         Scenario::Density => (&["client", "accounts"], "RSS MiB"),
         Scenario::Takeover => (&["contacts"], "claim to connected ms"),
+        Scenario::Telemetry => (&["traces", "round"], "a CPU second"),
         Scenario::Scale => (&["workers", "accounts"], "operations a worker, minute"),
     }
 }

@@ -12,6 +12,7 @@ mod outbound;
 mod scale;
 mod steady;
 mod takeover;
+mod telemetry;
 
 /// Runs what was asked for.
 ///
@@ -26,5 +27,6 @@ pub(crate) async fn run(options: &Options) -> Result<Report> {
         Scenario::Density => density::run(options).await,
         Scenario::Takeover => takeover::run(options).await,
         Scenario::Scale => scale::run(options).await,
+        Scenario::Telemetry => telemetry::run(options).await,
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) capacity: usize,
     pub(crate) accounts: usize,
     pub(crate) contacts: usize,
+    /// More options of each worker.
+    pub(crate) options: &'a [&'a str],
 }
 
 impl Stage {
@@ -71,7 +73,8 @@ impl Stage {
         let scene = Scene::new().await?;
         let mut setup = WorkerSetup::new(binary, "", scene.folder(), &scene.sim().url())
             .with(&["--capacity", &setting.capacity.to_string()])
-            .with(&UNPACED);
+            .with(&UNPACED)
+            .with(setting.options);
         let mut emulator = None;
         match setting.store {
             StoreKind::Sqlite => {}

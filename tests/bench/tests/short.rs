@@ -109,6 +109,19 @@ fn takeover() -> Result<()> {
 }
 
 #[test]
+fn telemetry() -> Result<()> {
+    smoke(
+        "telemetry",
+        &[
+            "cpu_a_message_all_by_off",
+            "cpu_a_message_tenth_by_off",
+            "noise",
+        ],
+    )
+    .map(drop)
+}
+
+#[test]
 fn scale() -> Result<()> {
     let report = smoke(
         "scale",

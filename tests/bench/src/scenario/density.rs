@@ -35,6 +35,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         capacity: most,
         accounts: 0,
         contacts: 0,
+        options: &[],
     })
     .await?;
     let worker = stage.cluster.process_id("alice")?;

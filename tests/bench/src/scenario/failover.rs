@@ -34,6 +34,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         capacity: each * 3 / 2 + 1,
         accounts: each * WORKERS.len(),
         contacts: 1,
+        options: &[],
     })
     .await?;
     stage.until_even().await?;

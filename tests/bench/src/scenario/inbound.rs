@@ -43,6 +43,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         capacity: ACCOUNTS,
         accounts: ACCOUNTS,
         contacts: CONTACTS,
+        options: &[],
     })
     .await?;
     let api = stage.cluster.api();

@@ -41,6 +41,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
         capacity: ACCOUNTS,
         accounts: ACCOUNTS,
         contacts: CONTACTS,
+        options: &[],
     })
     .await?;
     let worker = stage.cluster.process_id("alice")?;

@@ -46,6 +46,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
             capacity: 1,
             accounts: 1,
             contacts,
+            options: &[],
         })
         .await?;
         // A session with each of them.
