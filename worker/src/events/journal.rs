@@ -89,6 +89,17 @@ pub enum JournalError {
     Draft(#[from] DraftError),
 }
 
+impl JournalError {
+    /// Whether the claim is over: whoever works for it is done, and the next owner
+    /// goes on. Anything else can be tried again.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Fenced | Self::Closed(_) | Self::Ended => true,
+            Self::Store(_) | Self::Contended | Self::Draft(_) => false,
+        }
+    }
+}
+
 /// A handle; clones are the same journal. It ends when the last one is dropped.
 #[derive(Clone)]
 pub struct Journal {

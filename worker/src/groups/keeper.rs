@@ -168,9 +168,7 @@ impl Keeper {
             self.board.take(&question);
             let wait = match self.ask(&question).await {
                 Ok(()) => PAUSE,
-                Err(KeeperError::Journal(
-                    JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended,
-                )) => return,
+                Err(KeeperError::Journal(error)) if error.is_over() => return,
                 Err(error) => {
                     tracing::warn!(account.id = %self.shelf.account_id, %error, "groups were not brought up to date");
                     self.board.put_back(question);

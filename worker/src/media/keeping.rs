@@ -94,12 +94,8 @@ impl Keeping {
         loop {
             let next = match self.keep_due().await {
                 Ok(next) => next,
-                Err(JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended) => return,
-                Err(
-                    error @ (JournalError::Store(_)
-                    | JournalError::Contended
-                    | JournalError::Draft(_)),
-                ) => {
+                Err(error) if error.is_over() => return,
+                Err(error) => {
                     tracing::warn!(account.id = %self.account_id, %error, "files are not kept yet");
                     Some(STORE_WAIT)
                 }

@@ -107,12 +107,8 @@ impl Sweeper {
         loop {
             match self.sweep().await {
                 Ok(()) => {}
-                Err(JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended) => return,
-                Err(
-                    error @ (JournalError::Store(_)
-                    | JournalError::Contended
-                    | JournalError::Draft(_)),
-                ) => {
+                Err(error) if error.is_over() => return,
+                Err(error) => {
                     tracing::warn!(account.id = %self.account_id, %error, "expired messages were not removed");
                 }
             }

@@ -412,13 +412,10 @@ fn other_addresses(message: &Inbound) -> impl Iterator<Item = &str> {
 }
 
 fn inbox_error(error: JournalError) -> InboxError {
-    match error {
-        JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended => {
-            InboxError::NotOwner
-        }
-        JournalError::Store(_) | JournalError::Contended | JournalError::Draft(_) => {
-            InboxError::Store(error.into())
-        }
+    if error.is_over() {
+        InboxError::NotOwner
+    } else {
+        InboxError::Store(error.into())
     }
 }
 

@@ -123,7 +123,7 @@ impl Merger {
                     Ok(Progress::Moved | Progress::Waits) => {
                         again.insert(source, target);
                     }
-                    Err(JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended) => {
+                    Err(error) if error.is_over() => {
                         return;
                     }
                     Err(error) => {

@@ -68,12 +68,10 @@ impl PhoneChanges {
     fn report(&self, outcome: Result<(), JournalError>) {
         match outcome {
             Ok(()) => {}
-            Err(JournalError::Ended | JournalError::Closed(_) | JournalError::Fenced) => {
+            Err(error) if error.is_over() => {
                 tracing::debug!(account.id = %self.account_id, "the phone is not followed any more");
             }
-            Err(
-                error @ (JournalError::Store(_) | JournalError::Contended | JournalError::Draft(_)),
-            ) => {
+            Err(error) => {
                 tracing::warn!(account.id = %self.account_id, %error, "a change on the phone was not followed");
             }
         }

@@ -110,12 +110,10 @@ impl Receipts {
         let mut receipts = Vec::with_capacity(TOGETHER_MAX);
         while queue.recv_many(&mut receipts, TOGETHER_MAX).await > 0 {
             if let Err(error) = self.apply(receipts.drain(..)).await {
-                match error {
-                    JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended => return,
-                    JournalError::Store(_) | JournalError::Contended | JournalError::Draft(_) => {
-                        tracing::warn!(account.id = %self.account_id, %error, "receipts were not stored");
-                    }
+                if error.is_over() {
+                    return;
                 }
+                tracing::warn!(account.id = %self.account_id, %error, "receipts were not stored");
             }
         }
     }

@@ -80,11 +80,8 @@ impl Attempt<'_> {
         outcome.done = match self.once(&mut outcome).await {
             Ok(done) => done,
             Err(error) => {
-                match error {
-                    JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended => {}
-                    JournalError::Store(_) | JournalError::Contended | JournalError::Draft(_) => {
-                        tracing::warn!(message.id = %self.id, %error, "state of a message was not stored");
-                    }
+                if !error.is_over() {
+                    tracing::warn!(message.id = %self.id, %error, "state of a message was not stored");
                 }
                 Done::Again(self.parts.clock.boottime() + STORE_WAIT)
             }

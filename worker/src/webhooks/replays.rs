@@ -35,12 +35,8 @@ impl Replays {
         loop {
             match self.watch().await {
                 Ok(()) => {}
-                Err(JournalError::Fenced | JournalError::Closed(_) | JournalError::Ended) => return,
-                Err(
-                    error @ (JournalError::Store(_)
-                    | JournalError::Contended
-                    | JournalError::Draft(_)),
-                ) => {
+                Err(error) if error.is_over() => return,
+                Err(error) => {
                     tracing::warn!(account.id = self.parts.account_id, %error, "replays wait");
                 }
             }

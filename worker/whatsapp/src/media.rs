@@ -117,9 +117,6 @@ impl MediaFetcher {
         file: File,
         limit: u64,
     ) -> Result<File, MediaError> {
-        if media.bytes > limit {
-            return Err(MediaError::TooLarge { limit });
-        }
         let params = DownloadParams::encrypted(
             media.direct_path.clone(),
             &media.key,
@@ -143,9 +140,6 @@ impl MediaFetcher {
         file: File,
         limit: u64,
     ) -> Result<File, MediaError> {
-        if media.bytes > limit {
-            return Err(MediaError::TooLarge { limit });
-        }
         // To the engine this is a file without a key: taken as it is, and held
         // against the hash of what the host keeps.
         let params = DownloadParams {
@@ -169,6 +163,9 @@ impl MediaFetcher {
         written_max: u64,
         limit: u64,
     ) -> Result<File, MediaError> {
+        if params.file_length > limit {
+            return Err(MediaError::TooLarge { limit });
+        }
         let runtime = TaskRuntime::new(self.clock.clone());
         let host = MediaHost::new(self.media_url.clone(), proxy);
         let host = match &self.wire {
