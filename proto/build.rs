@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Keys and message texts travel in these messages: without `Debug`
         // they cannot reach a log or an error by accident.
         .skip_debug(["."])
+        // A session's records are packed again and again, and shared, not copied.
+        .bytes([".session.Record"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, Stream};
@@ -20,6 +21,7 @@ use super::{Document, Path, StoreTime};
 
 mod notifier;
 mod puller;
+mod tail;
 
 pub(crate) use notifier::Notifier;
 pub(crate) use puller::{Source, pull};
@@ -72,7 +74,7 @@ pub(crate) enum Delta {
     /// These documents changed and these were deleted, up to `until`.
     Since {
         /// In the order of their update times.
-        changed: Vec<Document>,
+        changed: Vec<Arc<Document>>,
         /// Each with the time of its deletion.
         removed: Vec<(Path, StoreTime)>,
         until: StoreTime,
@@ -118,7 +120,7 @@ impl View {
     /// What the watcher has to be told about a delta.
     pub(crate) fn apply(
         &mut self,
-        changed: Vec<Document>,
+        changed: Vec<Arc<Document>>,
         removed: Vec<(Path, StoreTime)>,
         until: StoreTime,
     ) -> Vec<Change> {
@@ -140,10 +142,10 @@ impl View {
                     .known
                     .insert(document.path.clone(), document.update_time);
                 if before != Some(document.update_time) {
-                    changes.push(Change::Changed(document));
+                    changes.push(Change::Changed(Arc::unwrap_or_clone(document)));
                 }
             } else if self.known.remove(&document.path).is_some() {
-                changes.push(Change::Removed(document.path));
+                changes.push(Change::Removed(document.path.clone()));
             }
         }
         self.seen = self.seen.max(until);
@@ -177,9 +179,12 @@ mod tests {
     fn a_document_that_stops_matching_is_removed_once() {
         let mut view = view();
         view.reset(vec![document("a", true, 1)], at(1));
-        let changes = view.apply(vec![document("a", false, 2)], vec![], at(2));
+        let changes = view.apply(vec![Arc::new(document("a", false, 2))], vec![], at(2));
         assert_eq!(changes, [Change::Removed(document("a", true, 1).path)]);
-        assert_eq!(view.apply(vec![document("a", false, 3)], vec![], at(3)), []);
+        assert_eq!(
+            view.apply(vec![Arc::new(document("a", false, 3))], vec![], at(3)),
+            []
+        );
     }
 
     #[test]
@@ -188,7 +193,7 @@ mod tests {
         view.reset(vec![document("a", true, 1)], at(1));
         let again = document("a", true, 3);
         let changes = view.apply(
-            vec![again.clone()],
+            vec![Arc::new(again.clone())],
             vec![(again.path.clone(), at(2))],
             at(3),
         );
@@ -204,12 +209,16 @@ mod tests {
         view.reset(vec![], at(1));
         let path = document("a", true, 1).path;
         assert_eq!(
-            view.apply(vec![document("a", true, 2)], vec![], at(2))
+            view.apply(vec![Arc::new(document("a", true, 2))], vec![], at(2))
                 .len(),
             1
         );
         assert_eq!(
-            view.apply(vec![document("a", true, 2)], vec![(path, at(1))], at(2)),
+            view.apply(
+                vec![Arc::new(document("a", true, 2))],
+                vec![(path, at(1))],
+                at(2)
+            ),
             []
         );
     }

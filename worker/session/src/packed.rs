@@ -253,7 +253,7 @@ fn encode(versions: &Versions, content: &Content) -> Zeroizing<Vec<u8>> {
         Content::Records(entries) => (entries.as_slice(), false),
         Content::Retired => (&[][..], true),
     };
-    let mut file = pb::SessionFile {
+    let file = pb::SessionFile {
         files: versions
             .iter()
             .map(|(name, version)| pb::FileVersion {
@@ -265,8 +265,8 @@ fn encode(versions: &Versions, content: &Content) -> Zeroizing<Vec<u8>> {
             .iter()
             .map(|((kind, key), record)| pb::Record {
                 kind: kind.number(),
-                key: key.to_vec(),
-                value: record.value.to_vec(),
+                key: key.clone(),
+                value: record.value.clone(),
                 expires_at: record.expires_at,
             })
             .collect(),
@@ -275,7 +275,6 @@ fn encode(versions: &Versions, content: &Content) -> Zeroizing<Vec<u8>> {
     // Room from the start: growing would leave copies behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(file.encoded_len()));
     file.encode(&mut *plain).expect("a vector grows");
-    wipe(&mut file);
     plain
 }
 
@@ -303,17 +302,9 @@ fn decode(name: FileName, hasher: &Hasher, plain: &[u8]) -> Result<(Versions, Co
             return Err(FileFault::Content);
         }
         let value = Record::until(record.value, record.expires_at);
-        entries.push(((kind, Bytes::from(record.key)), value));
+        entries.push(((kind, record.key), value));
     }
     Ok((versions, Content::Records(entries)))
-}
-
-/// Overwrites the copies that encoding needed.
-fn wipe(file: &mut pb::SessionFile) {
-    use zeroize::Zeroize as _;
-    for record in &mut file.records {
-        record.value.zeroize();
-    }
 }
 
 fn int(fields: &Fields, name: &'static str) -> Result<i64, FileFault> {

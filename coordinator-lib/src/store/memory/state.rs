@@ -1,6 +1,7 @@
 //! The documents of a store in memory, and what changed when.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::clock::{Boottime, Clock};
 use crate::store::plan::Plan;
@@ -114,7 +115,7 @@ impl State {
             .by_time
             .range(first..)
             .take_while(|(found, _, _)| found == collection)
-            .filter_map(|(_, _, path)| self.get(path))
+            .filter_map(|(_, _, path)| self.get(path).map(Arc::new))
             .collect();
         let removed = self
             .removals

@@ -1,5 +1,7 @@
 //! Reads, each of which sees the file as it was at one time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
@@ -157,9 +159,9 @@ impl Reading<'_> {
                 (DELTA_DOCUMENTS_MAX as i64).into(),
             ],
         };
-        let mut documents: Vec<Document> = Vec::new();
+        let mut documents: Vec<Arc<Document>> = Vec::new();
         self.each(&changed, |row| {
-            documents.push(row.into_document(collection)?);
+            documents.push(Arc::new(row.into_document(collection)?));
             Ok(true)
         })?;
         let complete = documents.len() < DELTA_DOCUMENTS_MAX;

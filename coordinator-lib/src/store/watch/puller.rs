@@ -100,7 +100,11 @@ impl Puller {
     }
 
     async fn read(&mut self) -> Result<(), StoreError> {
-        match self.source.delta(&self.collection, self.view.seen).await? {
+        let seen = self.view.seen;
+        let delta = self
+            .subscription
+            .delta(&*self.source, &self.collection, seen);
+        match delta.await? {
             Delta::Since {
                 changed,
                 removed,
