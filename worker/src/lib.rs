@@ -59,6 +59,9 @@ mod testing;
 pub mod waha;
 pub mod webhooks;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit it is built from, or `unknown`; set by `build.rs`.
