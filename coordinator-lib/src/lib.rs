@@ -36,6 +36,7 @@ pub mod presence;
 pub mod rendezvous;
 pub mod rng;
 pub mod shard;
+pub mod spread;
 pub mod store;
 mod watchdog;
 pub mod worker_session;
