@@ -6,8 +6,8 @@
 //!   for Firestore (feature `firestore`), SQLite and memory;
 //! - [`deadline`], [`gate`]: what stands between an account's work and the world;
 //! - [`fence`]: commits that only the owner of the present epoch can make;
-//! - [`lease`], [`claim`], [`worker_session`], [`balance`]: who may own what, as
-//!   pure rules;
+//! - [`lease`], [`claim`], [`worker_session`], [`balance`], [`spread`]: who may own
+//!   what, as pure rules;
 //! - [`heartbeat`], [`presence`]: proof that a worker lives, or is gone;
 //! - [`coordinator`]: claims, renews, hands off and takes over, in the store;
 //! - [`history`]: what became of an account, and why;
@@ -36,6 +36,7 @@ pub mod presence;
 pub mod rendezvous;
 pub mod rng;
 pub mod shard;
+pub mod spread;
 pub mod store;
 mod watchdog;
 pub mod worker_session;

@@ -13,6 +13,7 @@ use crate::gate::{CloseReason, GateState};
 use crate::history::{self, ClaimReason};
 use crate::lease;
 use crate::rng::SeededRng;
+use crate::spread::SPREAD_FIELD;
 use crate::store::{CommitOutcome, DocumentStore, Fields, MemoryStore, Value};
 
 /// Tokio's paused time as a clock: it moves on when everybody waits.
@@ -158,10 +159,25 @@ impl World {
     }
 
     async fn accounts(&self, count: usize) -> Vec<AccountId> {
+        self.accounts_with(count, |_| Fields::new()).await
+    }
+
+    /// Accounts that belong to so many groups in turn.
+    async fn accounts_of(&self, groups: usize, count: usize) -> Vec<AccountId> {
+        let group = |number| Value::Text(format!("group {}", number % groups));
+        let fields = |number| Fields::from([(SPREAD_FIELD.to_owned(), group(number))]);
+        self.accounts_with(count, fields).await
+    }
+
+    async fn accounts_with(
+        &self,
+        count: usize,
+        fields: impl Fn(usize) -> Fields,
+    ) -> Vec<AccountId> {
         let mut accounts = Vec::new();
         for number in 0..count {
             let account = AccountId::new(format!("account_{number:03}")).unwrap();
-            let writes = lease::create_account(&account, Fields::new(), Fields::new());
+            let writes = lease::create_account(&account, fields(number), Fields::new());
             let created = self.store.commit(writes.to_vec()).await.unwrap();
             assert!(matches!(created, CommitOutcome::Committed(_)));
             accounts.push(account);
@@ -227,6 +243,21 @@ impl World {
             kill,
             gates,
         }
+    }
+
+    /// How many accounts of each group a worker has, as the store says.
+    async fn groups_of(&self, owner: &str) -> BTreeMap<String, usize> {
+        let query = crate::store::Query::new(crate::identity::account_collection());
+        let mut groups = BTreeMap::new();
+        for document in self.store.query(&query).await.unwrap().documents {
+            let text = |field: &str| document.fields.get(field).and_then(Value::as_text);
+            if let (Some(found), Some(group)) = (text("claimedBy"), text(SPREAD_FIELD))
+                && found == owner
+            {
+                *groups.entry(group.to_owned()).or_default() += 1;
+            }
+        }
+        groups
     }
 
     /// Who owns what, as the store says: name → accounts.
@@ -391,6 +422,39 @@ async fn a_killed_workers_accounts_are_taken_over_soon_after_ttl_and_lock_delay(
         4
     );
     world.until(60, |owners| balanced(owners, 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shed_is_of_the_group_with_most_accounts() {
+    let world = World::new();
+    world.accounts_of(4, 16).await;
+    let _alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    let _bob = world.worker("bob", 18).await;
+    let _carol = world.worker("carol", 18).await;
+    let _dave = world.worker("dave", 18).await;
+    world.until(90, |owners| balanced(owners, 4)).await;
+    let groups = world.groups_of("alice").await;
+    assert_eq!(groups.len(), 4, "one of each: {groups:?}");
+    assert!(groups.values().all(|&count| count == 1), "{groups:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_workers_groups_part() {
+    let world = World::new();
+    world.accounts_of(3, 6).await;
+    let alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
+    // Below the time that sessions must have been there before anything is shed.
+    let _bob = world.worker("bob", 18).await;
+    let _carol = world.worker("carol", 18).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(alice.coordinator.drain(Duration::from_secs(20)).await);
+    world.until(30, |owners| balanced(owners, 2)).await;
+    for name in ["bob", "carol"] {
+        let groups = world.groups_of(name).await;
+        assert_eq!(groups.len(), 3, "one of each: {groups:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

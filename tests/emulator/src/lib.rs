@@ -16,7 +16,7 @@
 )]
 
 use std::env;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -110,12 +110,22 @@ impl Emulator {
     /// No emulator or no Java on this machine, which the error says how to
     /// install; or it does not start.
     pub async fn start(size: Size) -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, size).await
+    }
+
+    /// The same at another address of this machine, for workers in networks of
+    /// their own.
+    ///
+    /// # Errors
+    /// As for [`Emulator::start`].
+    pub async fn start_at(address: Ipv4Addr, size: Size) -> Result<Self> {
         let jar = jar()?;
         for _ in 0..STARTS_MAX {
-            let port = free_port()?;
+            let port = TcpListener::bind((address, 0))?.local_addr()?.port();
+            let host = format!("{address}:{port}");
             let mut emulator = Self {
-                host: format!("127.0.0.1:{port}"),
-                process: Some(spawn(&jar, port, size)?),
+                process: Some(spawn(&jar, &host, size)?),
+                host,
                 size,
             };
             if emulator.listens().await? {
@@ -166,8 +176,7 @@ impl Emulator {
     /// # Errors
     /// As for [`Emulator::start`]; another process may have taken the port.
     pub async fn restart(&mut self) -> Result<()> {
-        let (_, port) = self.host.rsplit_once(':').context("a host has a port")?;
-        self.process = Some(spawn(&jar()?, port.parse()?, self.size)?);
+        self.process = Some(spawn(&jar()?, &self.host, self.size)?);
         if !self.listens().await? {
             bail!("the Firestore emulator ended as it started again");
         }
@@ -227,18 +236,15 @@ fn jar() -> Result<PathBuf> {
         .with_context(|| format!("there is no Firestore emulator here; {INSTALL_COMMAND}"))
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn spawn(jar: &PathBuf, port: u16, size: Size) -> Result<Child> {
+fn spawn(jar: &PathBuf, host: &str, size: Size) -> Result<Child> {
+    let (address, port) = host.rsplit_once(':').context("a host has a port")?;
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "java"])
         .args(size.options())
         .args(["-Duser.language=en", "-cp"])
         .arg(jar)
         .arg("com.google.cloud.datastore.emulator.firestore.CloudFirestore")
-        .args(["--host=127.0.0.1", &format!("--port={port}")])
+        .args([format!("--host={address}"), format!("--port={port}")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,8 +97,21 @@ impl Scene {
     /// # Errors
     /// No port or no folder.
     pub async fn new() -> Result<Self> {
+        Self::at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same with its WhatsApp at another address of the loopback range, for
+    /// workers in networks of their own.
+    ///
+    /// # Errors
+    /// As for [`Scene::new`].
+    pub async fn at(address: Ipv4Addr) -> Result<Self> {
+        let config = SimConfig {
+            address,
+            ..SimConfig::default()
+        };
         Ok(Self {
-            sim: Sim::start(SimConfig::default()).await?,
+            sim: Sim::start(config).await?,
             folder: tempfile::Builder::new().prefix("leasehold-").tempdir()?,
             logs: Mutex::default(),
             allowed_errors: Mutex::default(),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::options::{ActKind, Options};
 use crate::pod::Ending;
-use crate::stage::Stage;
+use crate::stage::{Loss, Stage};
 use crate::watch::Watch;
 
 /// For every account to be owned and connected again: after a loss, once the
@@ -28,9 +28,25 @@ pub(crate) struct Act {
     pub(crate) endings: Vec<Ending>,
     /// The longest that nobody owned an account.
     pub(crate) unowned_max_s: f64,
-    /// Logins that ended an older connection of the same account: each is a 440.
+    /// Logins that ended an older connection of the same account: each is a 440 that
+    /// the server sends.
     pub(crate) replaced: usize,
+    /// Accounts whose connections the server could not see end: those of pods that
+    /// stood still, or whose network was gone.
+    pub(crate) silent: usize,
+    /// Owners that such a 440 reached.
+    pub(crate) told: i64,
 }
+
+/// What came of playing it.
+#[derive(Default)]
+struct Played {
+    endings: Vec<Ending>,
+    silent: usize,
+}
+
+/// As `/health` counts a 440.
+const REPLACED: &str = "440 connectionReplaced";
 
 /// Plays the acts, one after the other; each begins and ends with all accounts
 /// connected.
@@ -49,7 +65,8 @@ pub(crate) async fn play_all(
         watch.begin_act();
         let begun = Instant::now();
         let replaced_before = replaced(stage);
-        let endings = play(stage, kind).await?;
+        let told_before = told(stage).await?;
+        let Played { endings, silent } = play(stage, kind).await?;
         until_calm(stage).await?;
         acts.push(Act {
             kind,
@@ -57,32 +74,64 @@ pub(crate) async fn play_all(
             endings,
             unowned_max_s: watch.act_max().as_secs_f64(),
             replaced: replaced(stage) - replaced_before,
+            silent,
+            told: told(stage).await? - told_before,
         });
     }
     Ok(acts)
 }
 
-async fn play(stage: &Stage<'_>, kind: ActKind) -> Result<Vec<Ending>> {
+async fn play(stage: &Stage<'_>, kind: ActKind) -> Result<Played> {
     let deployment = &stage.deployment;
     let replicas = stage.manifest.replicas;
+    let seen = |endings| Played { endings, silent: 0 };
     match kind {
-        ActKind::Roll => deployment.roll(&stage.new).await,
+        ActKind::Roll => deployment.roll(&stage.new).await.map(seen),
         ActKind::Scale => {
             deployment.scale(&stage.new, 2 * replicas).await?;
             until_calm(stage).await?;
             let endings = deployment.scale(&stage.new, 2).await?;
             until_calm(stage).await?;
             deployment.scale(&stage.new, replicas).await?;
-            Ok(endings)
+            Ok(seen(endings))
         }
         ActKind::NodeLoss => {
-            deployment.lose(2).await?;
+            let owned = deployment.owned_by_oldest(2).await;
+            let lost = deployment.lose(2).await?;
+            let (at_once, later) = match stage.loss {
+                Loss::Kill | Loss::Cut => (lost, Vec::new()),
+                Loss::CutAlone => (Vec::new(), lost),
+            };
+            deployment.kill(at_once).await?;
             // Pods of a lost node are replaced minutes later: the others must do.
             until_calm(stage).await?;
-            deployment.scale(&stage.new, replicas).await
+            deployment.kill(later).await?;
+            let silent = match stage.loss {
+                Loss::Kill => 0,
+                Loss::Cut | Loss::CutAlone => owned,
+            };
+            let endings = deployment.scale(&stage.new, replicas).await?;
+            Ok(Played { endings, silent })
         }
-        ActKind::Hang => deployment.hang_one(&stage.new).await,
+        ActKind::Hang => {
+            let silent = deployment.owned_by_oldest(1).await;
+            let endings = deployment.hang_one(&stage.new).await?;
+            Ok(Played { endings, silent })
+        }
     }
+}
+
+/// How often owners were told that another login ended their connection: they hand the
+/// count on with the account.
+async fn told(stage: &Stage<'_>) -> Result<i64> {
+    let mut told = 0;
+    for pod in stage.service.pods().into_values() {
+        let health = pod.api.health().await?;
+        told += health["lastDisconnectReasons"][REPLACED]
+            .as_i64()
+            .unwrap_or(0);
+    }
+    Ok(told)
 }
 
 /// Waits until each account is owned by a pod that is there, and connected.

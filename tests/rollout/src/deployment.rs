@@ -1,16 +1,20 @@
 //! The pods, and what a Deployment and its ReplicaSets do with them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures::future::try_join_all;
+use harness::api::Api;
+use harness::held;
 use harness::scene::Scene;
 use harness::worker::WorkerSetup;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::manifest::Manifest;
+use crate::network::{Network, PodNetwork};
 use crate::pod::{Ending, Pod};
 use crate::service::Service;
 
@@ -32,6 +36,7 @@ pub(crate) struct Deployment<'a> {
     scene: &'a Scene,
     template: WorkerSetup,
     manifest: &'a Manifest,
+    network: &'a Network,
     service: Service,
     /// Pods that were not told to end, oldest first, and how many there ever were.
     state: Mutex<State>,
@@ -50,12 +55,14 @@ impl<'a> Deployment<'a> {
         scene: &'a Scene,
         template: WorkerSetup,
         manifest: &'a Manifest,
+        network: &'a Network,
         service: Service,
     ) -> Self {
         Self {
             scene,
             template,
             manifest,
+            network,
             service,
             state: Mutex::default(),
         }
@@ -118,11 +125,12 @@ impl<'a> Deployment<'a> {
         self.delete(surplus).await
     }
 
-    /// Loses `count` pods without a word; nobody replaces them yet.
+    /// Loses `count` pods without a word; nobody replaces them yet. They run on, and
+    /// where they have networks of their own nothing of them is heard any more.
     ///
     /// # Errors
     /// There are not so many.
-    pub(crate) async fn lose(&self, count: usize) -> Result<()> {
+    pub(crate) async fn lose(&self, count: usize) -> Result<Vec<Pod>> {
         let lost = {
             let mut state = self.state.lock().await;
             if state.pods.len() <= count {
@@ -130,9 +138,30 @@ impl<'a> Deployment<'a> {
             }
             state.pods.drain(..count).collect::<Vec<_>>()
         };
-        try_join_all(lost.into_iter().map(Pod::lose))
+        for pod in &lost {
+            pod.lose()?;
+        }
+        Ok(lost)
+    }
+
+    /// Kills lost pods.
+    ///
+    /// # Errors
+    /// One had ended before.
+    pub(crate) async fn kill(&self, pods: Vec<Pod>) -> Result<()> {
+        try_join_all(pods.into_iter().map(Pod::kill))
             .await
             .map(drop)
+    }
+
+    /// The accounts that the oldest pods have, as they say themselves.
+    pub(crate) async fn owned_by_oldest(&self, count: usize) -> usize {
+        let apis: Vec<Api> = {
+            let state = self.state.lock().await;
+            let oldest = state.pods.iter().take(count);
+            oldest.map(|pod| pod.api().clone()).collect()
+        };
+        held::by_any(apis).await.len()
     }
 
     /// A pod stands still, is told to end all the same, and is replaced at once.
@@ -175,7 +204,8 @@ impl<'a> Deployment<'a> {
             setup = setup.with_variable(name, value);
         }
         self.scene.watch(&setup);
-        let mut pod = self.started(&setup, version).await?;
+        let network = self.network.pod()?.map(Arc::new);
+        let mut pod = self.started(&setup, network, version).await?;
         pod.until_available(self.manifest.min_ready).await?;
         self.state.lock().await.pods.push(pod);
         Ok(())
@@ -183,11 +213,17 @@ impl<'a> Deployment<'a> {
 
     /// Starts a pod's worker, and starts it again if it ends before it serves: at
     /// once, then after the kubelet's pauses.
-    async fn started(&self, setup: &WorkerSetup, version: &Version) -> Result<Pod> {
+    async fn started(
+        &self,
+        setup: &WorkerSetup,
+        network: Option<Arc<PodNetwork>>,
+        version: &Version,
+    ) -> Result<Pod> {
         for pause in PAUSES_S {
             sleep(Duration::from_secs(pause)).await;
             let name = &setup.name;
-            let started = Pod::start(setup.clone(), version.name, &self.service, self.manifest);
+            let (setup, network) = (setup.clone(), network.clone());
+            let started = Pod::start(setup, network, version.name, &self.service, self.manifest);
             match started.await {
                 Ok(pod) => return Ok(pod),
                 Err(error) => {

@@ -10,14 +10,15 @@
 //! hangs in its drain are played; then it is counted what phones, clients and the
 //! server saw.
 //!
-//! The pods are plain processes that share this machine's network: the simulated
-//! WhatsApp is on its loopback, which is the only one that the simulation build of
-//! the worker accepts.
+//! As root, each pod has a network of its own, so that a lost node is one that nothing
+//! is heard of any more ([`network`]); otherwise, and with `--network loopback`, they
+//! share the machine's.
 //!
 //! | Module | Holds |
 //! |---|---|
 //! | [`options`] | the command line |
 //! | [`manifest`] | the numbers, from the rendered YAML |
+//! | [`network`] | a network for each pod |
 //! | [`service`] | the one address, and the ready pods behind it |
 //! | [`pod`] | one worker process, from its start to its end |
 //! | [`deployment`] | the pods, and what a ReplicaSet does with them |
@@ -34,6 +35,7 @@ mod acts;
 mod deployment;
 mod fixture;
 mod manifest;
+mod network;
 mod options;
 mod pod;
 mod report;
@@ -49,16 +51,17 @@ use clap::Parser;
 use harness::chat::{Chat, ChatParts};
 use harness::scene::Scene;
 use harness::wait::interruption;
+use tokio::runtime::Runtime;
 
 use self::manifest::Manifest;
+use self::network::Network;
 use self::options::Options;
 use self::report::Report;
 use self::stage::Stage;
 use self::watch::Watch;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(&Options::parse()).await {
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -68,19 +71,31 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Plays all acts. True if everything is as it must be.
-async fn run(options: &Options) -> Result<bool> {
+/// Builds in the machine's network, and plays in the chosen one, which all threads that
+/// come after are in.
+fn run(options: &Options) -> Result<bool> {
     let manifest = Manifest::read(&options.manifest)?;
     println!("{manifest}");
     println!("Building the worker for the simulated WhatsApp (the first time takes minutes) ...");
-    let binary = harness::build::worker_sim().await?;
-    let mut scene = Scene::new().await?;
+    let binary = Runtime::new()?.block_on(harness::build::worker_sim())?;
+    let network = Network::enter(options.network)?;
+    Runtime::new()?.block_on(stand(binary, options, &manifest, &network))
+}
+
+/// Plays all acts. True if everything is as it must be.
+async fn stand(
+    binary: PathBuf,
+    options: &Options,
+    manifest: &Manifest,
+    network: &Network,
+) -> Result<bool> {
+    let mut scene = Scene::at(network.outside()).await?;
     if let Some(folder) = &options.write_fixture {
         let from = options.from.clone().unwrap_or(binary);
         return fixture::write(&scene, from, folder).await.map(|()| true);
     }
     let played = tokio::select! {
-        played = play(&scene, binary, options, &manifest) => played,
+        played = play(&scene, binary, options, manifest, network) => played,
         interrupted = interruption() => interrupted.and_then(|()| bail!("interrupted")),
     };
     let report = match played {
@@ -111,8 +126,9 @@ async fn play(
     binary: PathBuf,
     options: &Options,
     manifest: &Manifest,
+    network: &Network,
 ) -> Result<Report> {
-    let stage = Stage::set(scene, binary, options, manifest).await?;
+    let stage = Stage::set(scene, binary, options, manifest, network).await?;
     scene.mark_restart();
     let api = stage.api();
     let chat = Chat::new(ChatParts {

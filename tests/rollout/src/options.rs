@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::network::NetworkKind;
+
 /// Where `k8s/check --write` puts what it renders.
 const RENDERED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -22,6 +24,9 @@ pub(crate) struct Options {
     /// Where the workers keep their accounts
     #[arg(long, value_enum, default_value_t = StoreKind::Sqlite)]
     pub(crate) store: StoreKind,
+    /// Which network the pods have
+    #[arg(long, value_enum, default_value_t = NetworkKind::Auto)]
+    pub(crate) network: NetworkKind,
     /// Accounts to link
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..=26))]
     pub(crate) accounts: u32,

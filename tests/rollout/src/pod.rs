@@ -1,8 +1,10 @@
 //! One worker process, as a pod: started, probed, ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use harness::api::Api;
 use harness::wait::{self, Look};
 use harness::worker::{Worker, WorkerSetup};
 use serde::Serialize;
@@ -10,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::manifest::{Manifest, Probe};
+use crate::network::PodNetwork;
 use crate::service::Service;
 
 /// From the decision that a pod ends until nobody sends it anything: what
@@ -27,6 +30,8 @@ pub(crate) struct Pod {
     name: String,
     version: String,
     worker: Worker,
+    // Goes after the worker.
+    network: Option<Arc<PodNetwork>>,
     service: Service,
     probing: Probing,
     ready_since: Option<Instant>,
@@ -50,10 +55,15 @@ impl Pod {
     /// It does not start.
     pub(crate) async fn start(
         setup: WorkerSetup,
+        network: Option<Arc<PodNetwork>>,
         version: &str,
         service: &Service,
         manifest: &Manifest,
     ) -> Result<Self> {
+        let setup = match &network {
+            Some(network) => network.inside(setup),
+            None => setup,
+        };
         let worker = setup.start().await?;
         let name = setup.name;
         let address = worker.address().to_owned();
@@ -64,6 +74,7 @@ impl Pod {
             name,
             version: version.to_owned(),
             worker,
+            network,
             service: service.clone(),
             ready_since: None,
         })
@@ -77,6 +88,11 @@ impl Pod {
     /// What it runs.
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Its own API.
+    pub(crate) fn api(&self) -> &Api {
+        self.worker.api()
     }
 
     /// Memory that its process has now.
@@ -129,13 +145,25 @@ impl Pod {
         })
     }
 
-    /// SIGKILL: its node is lost.
+    /// Its node is lost: nothing of it is heard any more, where it has a network of
+    /// its own, and the service sends it nothing.
+    ///
+    /// # Errors
+    /// Its link cannot be cut.
+    pub(crate) fn lose(&self) -> Result<()> {
+        if let Some(network) = &self.network {
+            network.cut()?;
+        }
+        self.probing.0.abort();
+        self.service.remove(&self.name);
+        Ok(())
+    }
+
+    /// SIGKILL.
     ///
     /// # Errors
     /// It had ended before.
-    pub(crate) async fn lose(self) -> Result<()> {
-        self.probing.0.abort();
-        self.service.remove(&self.name);
+    pub(crate) async fn kill(self) -> Result<()> {
         self.worker.kill().await.map(drop)
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::acts::Act;
 use crate::options::{ActKind, Options, StoreKind};
-use crate::stage::Stage;
+use crate::stage::{Loss, Stage};
 use crate::watch::Watch;
 
 /// For everything to have arrived after the last act.
@@ -24,6 +24,8 @@ const HANDED_OFF: [&str; 3] = ["drain", "rebalance", "asked"];
 pub(crate) struct Report {
     /// Which store.
     store: StoreKind,
+    /// Whether each pod had a network of its own.
+    namespaces: bool,
     /// What happened.
     acts: Vec<Act>,
     /// What became of the messages.
@@ -81,6 +83,7 @@ impl Report {
         let resident = stage.deployment.resident_bytes().await;
         Ok(Self {
             store: options.store,
+            namespaces: stage.loss != Loss::Kill,
             acts,
             counts,
             overlaps,
@@ -101,19 +104,20 @@ impl Report {
         }
         for act in &self.acts {
             let killed = act.endings.iter().filter(|ending| ending.was_killed);
-            match (act.kind, killed.count()) {
-                // The connection of a pod that stands still is open until its
-                // successor's login ends it.
-                (ActKind::Hang, 1) => {}
-                (ActKind::Hang, killed) => faults.push(format!("hang: {killed} pods were killed")),
-                (kind, killed) => {
-                    if killed > 0 {
-                        faults.push(format!("{kind:?}: {killed} pods were killed"));
-                    }
-                    if act.replaced > 0 {
-                        faults.push(format!("{kind:?}: the server saw {} × 440", act.replaced));
-                    }
-                }
+            let (kind, killed) = (act.kind, killed.count());
+            if killed != usize::from(kind == ActKind::Hang) {
+                faults.push(format!("{kind:?}: {killed} pods were killed"));
+            }
+            // The connection of a pod that stands still, or has no network any more, is
+            // open at the server until its successor's login ends it, once.
+            if act.replaced > act.silent {
+                faults.push(format!(
+                    "{kind:?}: the server saw {} × 440, and {} connections went silent",
+                    act.replaced, act.silent
+                ));
+            }
+            if act.told > 0 {
+                faults.push(format!("{kind:?}: {} × 440 reached an owner", act.told));
             }
         }
         faults
@@ -121,11 +125,14 @@ impl Report {
 
     /// The tables.
     pub(crate) fn print(&self) {
-        println!("\n  act          seconds  ended  killed  slowest drain  unowned at most  440");
+        println!(
+            "\n  act          seconds  ended  killed  slowest drain  unowned at most  silent  \
+             440 sent  reached an owner"
+        );
         for act in &self.acts {
             let drains = act.endings.iter().map(|ending| ending.drain_s);
             println!(
-                "  {:<12} {:>7.1} {:>6} {:>7} {:>13.2}s {:>15.2}s {:>4}",
+                "  {:<12} {:>7.1} {:>6} {:>7} {:>13.2}s {:>15.2}s {:>7} {:>9} {:>17}",
                 format!("{:?}", act.kind),
                 act.seconds,
                 act.endings.len(),
@@ -135,7 +142,9 @@ impl Report {
                     .count(),
                 drains.fold(0.0, f64::max),
                 act.unowned_max_s,
-                act.replaced
+                act.silent,
+                act.replaced,
+                act.told
             );
         }
         println!("\n  account     moves  handed off in at most  unowned at most");

@@ -14,13 +14,28 @@ use wa_sim::phone::Phone;
 
 use crate::deployment::{Deployment, Version};
 use crate::manifest::Manifest;
+use crate::network::Network;
 use crate::options::{Options, StoreKind};
 use crate::service::Service;
+
+/// What the loss of its node does to a pod here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is killed, and the kernel closes its connections.
+    Kill,
+    /// Its network is gone, and it is killed: the embedded store is a file, which it
+    /// would still reach.
+    Cut,
+    /// Its network is gone, and the store with it; it is killed once others have taken
+    /// its accounts over.
+    CutAlone,
+}
 
 /// See the module.
 pub(crate) struct Stage<'a> {
     pub(crate) scene: &'a Scene,
     pub(crate) manifest: &'a Manifest,
+    pub(crate) loss: Loss,
     pub(crate) deployment: Deployment<'a>,
     pub(crate) service: Service,
     pub(crate) old: Version,
@@ -44,6 +59,7 @@ impl<'a> Stage<'a> {
         binary: PathBuf,
         options: &Options,
         manifest: &'a Manifest,
+        network: &'a Network,
     ) -> Result<Self> {
         println!("logs and data in {}", scene.folder().display());
         let mut template = WorkerSetup::new(binary.clone(), "", scene.folder(), &scene.sim().url())
@@ -53,7 +69,7 @@ impl<'a> Stage<'a> {
         template.generate_keys().await?;
         let mut emulator = None;
         if options.store == StoreKind::Firestore {
-            emulator = Some(Emulator::start(Size::Large).await?);
+            emulator = Some(Emulator::start_at(network.outside(), Size::Large).await?);
             let project = emulator::project_id();
             template = template.with(&["--store", "firestore", "--firestore-project", &project]);
             let host = emulator.as_ref().map(Emulator::host).unwrap_or_default();
@@ -71,10 +87,16 @@ impl<'a> Stage<'a> {
         let address = listener.local_addr()?.to_string();
         let mut serving = JoinSet::new();
         serving.spawn(service.clone().run(listener));
-        let deployment = Deployment::new(scene, template, manifest, service.clone());
+        let deployment = Deployment::new(scene, template, manifest, network, service.clone());
+        let loss = match (network, options.store) {
+            (Network::Loopback, _) => Loss::Kill,
+            (Network::Namespaces(_), StoreKind::Sqlite) => Loss::Cut,
+            (Network::Namespaces(_), StoreKind::Firestore) => Loss::CutAlone,
+        };
         let mut stage = Self {
             scene,
             manifest,
+            loss,
             deployment,
             service,
             old,

@@ -51,6 +51,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let sim = Sim::start(SimConfig {
         port: args.port,
         admin_port: args.admin_port,
+        ..SimConfig::default()
     })
     .await?;
     let ready = serde_json::json!({ "url": sim.url(), "admin": sim.admin_url() });

@@ -38,13 +38,25 @@ use crate::{
     server::{AccountView, Clock, Hub, World, serve},
 };
 
-/// Where to listen. Always on the loopback interface.
-#[derive(Clone, Copy, Debug, Default)]
+/// Where to listen. Always at an address of the loopback range.
+#[derive(Clone, Copy, Debug)]
 pub struct SimConfig {
+    /// For both; one that network namespaces share, or else 127.0.0.1.
+    pub address: Ipv4Addr,
     /// For clients; 0 is any free port.
     pub port: u16,
     /// For the admin API; 0 is any free port.
     pub admin_port: u16,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST,
+            port: 0,
+            admin_port: 0,
+        }
+    }
 }
 
 /// The simulator did not start.
@@ -116,10 +128,10 @@ impl Sim {
     /// Starts the server and its admin API.
     ///
     /// # Errors
-    /// A port is taken → [`StartError`].
+    /// A port is taken, or the address is not of the loopback range → [`StartError`].
     pub async fn start(config: SimConfig) -> Result<Self, StartError> {
-        let (listener, address) = listen(config.port).await?;
-        let (admin_listener, admin_address) = listen(config.admin_port).await?;
+        let (listener, address) = listen(config.address, config.port).await?;
+        let (admin_listener, admin_address) = listen(config.address, config.admin_port).await?;
         #[allow(clippy::disallowed_methods, reason = "a test program")]
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let world = Arc::new(Mutex::new(World::new(Arc::new(Clock::default()))));
@@ -348,9 +360,13 @@ impl Drop for Inner {
     }
 }
 
-async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+async fn listen(ip: Ipv4Addr, port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::from((ip, port));
     let failed = |source| StartError { address, source };
+    if !ip.is_loopback() {
+        // Whoever reaches it may do anything.
+        return Err(failed(io::ErrorKind::AddrNotAvailable.into()));
+    }
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::lease::{EPOCH_FIELD, LEASE_EPOCH_FIELD};
+use coordinator_lib::spread::SPREAD_FIELD;
 use coordinator_lib::store::{Document, Fields, Query, Store, StoreError, Value, query_all};
 use session::{HeadDoc, KeyRing, SessionError, SessionSnapshot, UnwrapError, WRAPPED_KEYS_FIELD};
 
@@ -29,12 +30,13 @@ const ATTEMPTS_MAX: usize = 20;
 /// Between them.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(150);
 /// The account's fields that are its own: not its lease, nor how it is.
-const ACCOUNT_FIELDS: [&str; 11] = [
+const ACCOUNT_FIELDS: [&str; 12] = [
     SCHEMA_VERSION,
     "name",
     "phone",
     "proxy",
     "available",
+    SPREAD_FIELD,
     "createdAt",
     "jid",
     "lid",

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use coordinator_lib::spread::SPREAD_FIELD;
 use coordinator_lib::store::{CommitOutcome, Precondition, StoreTime, Write};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,7 +27,7 @@ use crate::model::{
 };
 use crate::supervisor::wanted;
 
-/// Characters of an account's name.
+/// Characters of an account's name, and of its group's.
 pub(super) const NAME_LENGTH_MAX: usize = 100;
 /// Attempts at a change that others' changes keep getting ahead of.
 const CHANGE_ATTEMPTS_MAX: usize = 8;
@@ -43,6 +44,8 @@ pub(super) struct AccountView {
     proxy: Option<String>,
     /// Whether it is to be shown as online; null where nobody has said.
     available: Option<bool>,
+    /// Its group: accounts of one are kept on different workers where there is a choice.
+    spread: Option<String>,
     status: Status,
     status_at: Option<StoreTime>,
     stage: Option<String>,
@@ -100,6 +103,7 @@ impl AccountView {
             phone: doc.phone,
             proxy: doc.proxy.map(|proxy| proxy.address),
             available: doc.available,
+            spread: doc.spread,
             status: doc.status,
             status_at: doc.status_at,
             stage: doc.stage,
@@ -145,6 +149,10 @@ pub(super) struct NewAccount {
     /// Where its events go.
     #[serde(default)]
     webhook: Option<String>,
+    /// The name of a group, such as a customer's: its accounts are kept on different
+    /// workers where there is a choice. Up to 100 characters.
+    #[serde(default)]
+    spread: Option<String>,
 }
 
 /// An account that was just made.
@@ -178,7 +186,7 @@ impl std::fmt::Debug for MadeWebhook {
 /// `webhook` also one for its events, whose secret the answer shows.
 ///
 /// # Errors
-/// `invalid_body` for a name, number, proxy or address that is none.
+/// `invalid_body` for a name, number, proxy, address or group that is none.
 pub(super) async fn create(
     State(api): State<Api>,
     Body(body): Body<NewAccount>,
@@ -186,6 +194,7 @@ pub(super) async fn create(
     let name = checked_name(&body.name)?;
     let phone = body.phone.as_deref().map(checked_phone).transpose()?;
     let proxy = body.proxy.as_deref().map(CheckedProxy::new).transpose()?;
+    let spread = body.spread.as_deref().map(checked_spread).transpose()?;
     let endpoint = body.webhook.as_deref();
     let endpoint = endpoint.map(|url| checked_url(&api, url)).transpose()?;
     let mut webhook = None;
@@ -208,7 +217,13 @@ pub(super) async fn create(
         });
         Ok(vec![write])
     };
-    let created = api.create_account(name.clone(), phone, proxy.as_ref(), also);
+    let about = AccountDoc {
+        name: name.clone(),
+        phone,
+        spread,
+        ..AccountDoc::default()
+    };
+    let created = api.create_account(about, proxy.as_ref(), also);
     let (id, account) = created.await?;
     tracing::info!(account.id = %id, "account created");
     let location = format!("/v1/accounts/{id}");
@@ -316,6 +331,10 @@ pub(super) struct AccountChange {
     /// Shown as online while it is connected, or not.
     #[serde(default)]
     available: Option<bool>,
+    /// The name of its group; null takes it out of it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    spread: Option<Option<String>>,
 }
 
 /// Tells null from absent.
@@ -324,8 +343,9 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<Str
 }
 
 /// `PATCH /v1/accounts/{id}`: renames; changes the proxy, in force from the next
-/// connection, which a restart makes at once; or says whether the account is
-/// shown as online while it is connected (`available`), in force at once.
+/// connection, which a restart makes at once; says whether the account is
+/// shown as online while it is connected (`available`), in force at once; or
+/// names its group (`spread`), which moves nothing by itself.
 ///
 /// # Errors
 /// `unknown_account`; `invalid_body`.
@@ -346,13 +366,19 @@ pub(super) async fn rename(
             Some(Some(proxy.seal(&data_key, api.rng().as_ref(), &id)))
         }
     };
-    if name.is_none() && proxy.is_none() && body.available.is_none() {
+    let spread = match &body.spread {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(group)) => Some(Some(checked_spread(group)?)),
+    };
+    if name.is_none() && proxy.is_none() && body.available.is_none() && spread.is_none() {
         return Err(Problem::new(
             ProblemKind::InvalidBody,
-            "give `name`, `proxy`, `available` or several",
+            "give `name`, `proxy`, `available`, `spread` or several",
         ));
     }
-    let account = change(&api, &id, &["name", "proxy", "available"], |account| {
+    let names = ["name", "proxy", "available", SPREAD_FIELD];
+    let account = change(&api, &id, &names, |account| {
         if body.available.is_some() {
             account.available = body.available;
         }
@@ -361,6 +387,9 @@ pub(super) async fn rename(
         }
         if let Some(proxy) = &proxy {
             account.proxy.clone_from(proxy);
+        }
+        if let Some(spread) = &spread {
+            account.spread.clone_from(spread);
         }
     })
     .await?;
@@ -550,17 +579,26 @@ fn asked(api: &Api, id: &str, account: AccountDoc, what: &'static str) -> Respon
 }
 
 pub(super) fn checked_name(name: &str) -> Result<String, Problem> {
-    let name = name.trim();
-    let length = name.chars().count();
-    if length == 0 || length > NAME_LENGTH_MAX || name.chars().any(char::is_control) {
+    checked_text("name", name)
+}
+
+fn checked_spread(group: &str) -> Result<String, Problem> {
+    checked_text(SPREAD_FIELD, group)
+}
+
+fn checked_text(field: &str, text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    let length = text.chars().count();
+    if length == 0 || length > NAME_LENGTH_MAX || text.chars().any(char::is_control) {
         return Err(Problem::new(
             ProblemKind::InvalidBody,
             format!(
-                "`name` must have 1 to {NAME_LENGTH_MAX} characters, none of them control characters"
+                "`{field}` must have 1 to {NAME_LENGTH_MAX} characters, none of them control \
+                 characters"
             ),
         ));
     }
-    Ok(name.to_owned())
+    Ok(text.to_owned())
 }
 
 pub(super) fn checked_phone(phone: &str) -> Result<String, Problem> {

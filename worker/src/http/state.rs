@@ -156,15 +156,15 @@ impl Api {
         &self.0.monitor
     }
 
-    /// Creates an account that is to run, and its head with a fresh data key
-    /// wrapped for this cluster, in one commit with what `also` says.
+    /// Creates an account that is to run, with what `about` says of it (name, number,
+    /// group), and its head with a fresh data key wrapped for this cluster, in one
+    /// commit with what `also` says.
     ///
     /// # Errors
     /// The store's failure.
     pub async fn create_account(
         &self,
-        name: String,
-        phone: Option<String>,
+        about: AccountDoc,
         proxy: Option<&CheckedProxy>,
         also: impl FnOnce(&str) -> Result<Vec<Write>, Problem>,
     ) -> Result<(String, AccountDoc), Problem> {
@@ -173,11 +173,9 @@ impl Api {
         let data_key = DataKey::generate(self.rng().as_ref());
         let account = AccountDoc {
             proxy: proxy.map(|proxy| proxy.seal(&data_key, self.rng().as_ref(), id.as_str())),
-            name,
-            phone,
             desired: Desired::Running,
             created_at: StoreTime::from_datetime(now),
-            ..AccountDoc::default()
+            ..about
         };
         let wrapped = self
             .keys()

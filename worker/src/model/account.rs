@@ -36,6 +36,9 @@ pub struct AccountDoc {
     /// It is to be shown as online while it is connected, or not to be; where
     /// nothing is said the engine's own ways hold.
     pub available: Option<bool>,
+    /// Accounts of the same group are kept on different workers, where there is a
+    /// choice.
+    pub spread: Option<String>,
     /// When it was created.
     pub created_at: StoreTime,
 
@@ -112,6 +115,7 @@ impl Default for AccountDoc {
             release_request: 0,
             proxy: None,
             available: None,
+            spread: None,
             created_at: StoreTime::from_micros(0),
             status: Status::Idle,
             status_at: None,

@@ -14,7 +14,7 @@ use super::{Done, Draining, End, Steward};
 use crate::balance;
 use crate::call::limited;
 use crate::clock::Boottime;
-use crate::coordinator::ownership::Ask;
+use crate::coordinator::ownership::{Ask, Owned};
 use crate::gate::CloseReason;
 use crate::history::ReleaseReason;
 use crate::identity::WorkerSessionId;
@@ -48,15 +48,23 @@ impl Steward {
     /// Asks for everything, each account for the member with the smallest load.
     pub(super) fn ask_all(&mut self) {
         let owned = self.owned();
+        let not_asked = self.held.values().filter(|held| !held.owned.is_asked());
+        let mut to_ask: Vec<Arc<Owned>> = not_asked.map(|held| Arc::clone(&held.owned)).collect();
+        // One after another go to one member after another: so those of a group come
+        // together here, and part there.
+        to_ask.sort_by(|one, other| {
+            self.group_of(&one.account)
+                .cmp(&self.group_of(&other.account))
+        });
         let members = self.roster.members(&self.me.session_id, owned);
         let mut given: BTreeMap<WorkerSessionId, u32> = BTreeMap::new();
-        for held in self.held.values().filter(|held| !held.owned.is_asked()) {
+        for owned in to_ask {
             let promised = |id: &WorkerSessionId| given.get(id).copied().unwrap_or(0);
             let to = balance::taker(&self.me.session_id, members, promised).cloned();
             if let Some(to) = &to {
                 *given.entry(to.clone()).or_default() += 1;
             }
-            held.owned.ask(Ask {
+            owned.ask(Ask {
                 reason: ReleaseReason::Drain,
                 to,
             });

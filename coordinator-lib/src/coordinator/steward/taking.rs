@@ -1,5 +1,6 @@
 //! Who takes what: claims, and accounts that are given up.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::history::ReleaseReason;
 use crate::identity::{AccountId, WorkerSessionId};
 use crate::lease::{AccountLease, HANDOFF_FIELD, LEASE_EPOCH_FIELD};
 use crate::mutation::Mutation;
+use crate::spread::Groups;
 use crate::store::{Document, Value};
-use crate::{balance, mutation, shard};
+use crate::{balance, mutation, shard, spread};
 
 /// An account of this session that nobody here holds is looked after once it
 /// has been so for this long: what is just being claimed shows that way, too.
@@ -107,7 +109,7 @@ impl Steward {
             return;
         }
         let resting = self.resting(now);
-        let mut due: Vec<(Boottime, AccountId)> = self
+        let due: Vec<((Boottime, AccountId), Option<&str>)> = self
             .free
             .iter()
             .filter(|(account, free)| {
@@ -118,18 +120,33 @@ impl Steward {
             })
             .filter_map(|(account, free)| {
                 let due = free.due.filter(|due| *due <= now)?;
-                Some((due, account.clone()))
+                Some(((due, account.clone()), spread::group_of(&free.document)))
             })
             .collect();
-        due.sort();
-        let claimed = due.len().min(room);
-        for (_, account) in due.into_iter().take(room) {
+        let chosen = self.groups().choose(due, room);
+        let is_any = !chosen.is_empty();
+        for (_, account) in chosen {
             self.claim(account);
         }
-        if claimed > 0 {
+        if is_any {
             // The own count decides about the own place.
             self.reconsider();
         }
+    }
+
+    /// How many accounts of each group this session has; what it is just claiming
+    /// included.
+    fn groups(&self) -> Groups<'_> {
+        let own = self.own.values().map(|own| &own.document);
+        let claiming = self.claiming.iter();
+        let claiming = claiming.filter(|account| !self.own.contains_key(*account));
+        let claiming = claiming.filter_map(|account| Some(&self.free.get(account)?.document));
+        own.chain(claiming).map(spread::group_of).collect()
+    }
+
+    /// The group of an account that is held, as far as its watch has shown it.
+    pub(super) fn group_of(&self, account: &AccountId) -> Option<&str> {
+        spread::group_of(&self.own.get(account)?.document)
     }
 
     pub(super) fn resting(&self, now: Boottime) -> BTreeSet<AccountId> {
@@ -247,11 +264,16 @@ impl Steward {
         {
             return;
         }
+        let groups = self.groups();
         let idle_first = self
             .held
             .values()
             .filter(|held| !held.owned.is_asked() && held.owned.deadline.closed().is_none())
-            .min_by_key(|held| (held.owned.is_busy(), held.owned.lease().claimed_at));
+            .min_by_key(|held| {
+                let surplus = groups.surplus(self.group_of(&held.owned.account));
+                let claimed_at = held.owned.lease().claimed_at;
+                (held.owned.is_busy(), Reverse(surplus), claimed_at)
+            });
         let (Some(held), Some(to)) = (idle_first, self.to_shed.pop_front()) else {
             return;
         };

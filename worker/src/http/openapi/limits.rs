@@ -52,7 +52,9 @@ fn of_properties() -> Vec<(&'static str, &'static str, Value)> {
     let text = whatsapp::TEXT_BYTES_MAX;
     vec![
         ("NewAccount", "name", length(1, NAME_LENGTH_MAX)),
+        ("NewAccount", "spread", length(1, NAME_LENGTH_MAX)),
         ("AccountChange", "name", length(1, NAME_LENGTH_MAX)),
+        ("AccountChange", "spread", length(1, NAME_LENGTH_MAX)),
         ("NewKey", "name", length(1, NAME_CHARS_MAX)),
         ("NewKey", "scopes", json!({ "minItems": 1 })),
         ("NewKey", "accounts", items(1, ACCOUNTS_MAX)),

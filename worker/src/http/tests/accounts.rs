@@ -85,6 +85,33 @@ async fn an_account_is_renamed_and_nothing_else_changes() {
     );
 }
 
+#[tokio::test]
+async fn an_account_is_put_into_a_group_and_out_of_it() {
+    let api = Fixture::new();
+    let body = json!({ "name": "eu", "spread": " customer 17 " });
+    let created = api.post("/v1/accounts", body).await.json();
+    assert_eq!(created["spread"], "customer 17");
+    let path = format!("/v1/accounts/{}", created["id"].as_str().unwrap());
+    let change = async |body: Value| {
+        let request = Request::patch(&path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        api.send(request).await
+    };
+    let moved = change(json!({ "spread": "customer 18" })).await.json();
+    assert_eq!(moved["spread"], "customer 18");
+    let renamed = change(json!({ "name": "us" })).await.json();
+    assert_eq!(renamed["spread"], "customer 18", "nothing else changes");
+    let alone = change(json!({ "spread": null })).await.json();
+    assert_eq!(alone["spread"], Value::Null);
+    for bad in ["", "  ", &"x".repeat(101), "a\nb"] {
+        let refused = change(json!({ "spread": bad })).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
+        assert!(refused.json().to_string().contains("`spread`"), "{bad:?}");
+    }
+}
+
 /// The request counter that the owner obeys.
 async fn start_request(api: &Fixture, id: &str) -> i64 {
     let snapshot = api

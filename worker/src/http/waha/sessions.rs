@@ -173,7 +173,11 @@ pub(in crate::http) async fn create(
         });
         writes.collect()
     };
-    let (id, _) = api.create_account(name, None, None, also).await?;
+    let about = AccountDoc {
+        name,
+        ..AccountDoc::default()
+    };
+    let (id, _) = api.create_account(about, None, also).await?;
     tracing::info!(account.id = %id, "account created");
     if !body.start {
         accounts::put_off(&api, &id, Desired::Stopped).await?;

@@ -39,11 +39,12 @@ pub(super) fn operations() -> Vec<Operation> {
             "PATCH",
             "/v1/accounts/{id}",
             "changeAccount",
-            "Renames, sets proxy or presence",
+            "Renames, sets proxy, presence or group",
         )
         .about(
             "A proxy is used from the next connection on. `available` shows the account as \
-                 online while it is connected.",
+                 online while it is connected. Accounts with the same `spread` are kept on different \
+                 workers where there is a choice; naming it moves nothing by itself.",
         )
         .takes::<accounts::AccountChange>()
         .answers::<accounts::AccountView>(StatusCode::OK, "As it is now"),
