@@ -124,7 +124,8 @@ impl SingleSession {
         let lease = &self.parts.config.lease;
         let patience = lease.session_ttl + lease.lock_delay();
         let is_in_touch = self.parts.clock.boottime() >= self.began + patience;
-        if !has_left && !(is_in_touch && holder.is_dead(read_time, lease)) {
+        let is_dead = has_left || (is_in_touch && holder.is_dead(read_time, lease));
+        if !is_dead {
             return Ok(false);
         }
         Ok(self.operations.seal(&holder).await? == SealOutcome::Ended)
