@@ -18,6 +18,7 @@
 //! An account has one path to its engine, whether it is new or restored, and
 //! that path attaches every handler (PREDECESSOR S2).
 
+pub mod archive;
 pub mod config;
 pub mod instance;
 pub mod ladder;

@@ -47,6 +47,7 @@ use crate::media::MediaStore;
 use crate::media::sweep::{Sweep, SweepError};
 use crate::messages::inbox::InboxConfig;
 use crate::operator::OperatorParts;
+use crate::purge::resume::{LEFT_AFTER, PurgeSweep};
 use crate::supervisor::{Supervisor, SupervisorConfig, SupervisorHandle, SupervisorParts, wanted};
 use crate::sweep::RecordSweep;
 use crate::telemetry::gauges::{self, Sources};
@@ -219,6 +220,7 @@ impl App {
             rng: Arc::clone(&rng),
             retention: config.events.event_retention,
             audit_retention: config.events.audit_retention,
+            archive_retention: config.account.archive_retention,
         };
         tasks.spawn(records.run(stop.clone()));
         gauges::install(Sources {
@@ -246,6 +248,12 @@ impl App {
             rng: Arc::clone(&rng),
             lease: config.lease.lease(),
         };
+        let purges = PurgeSweep {
+            operator: operator.clone(),
+            media: media.clone(),
+            left_after: LEFT_AFTER,
+        };
+        tasks.spawn(purges.run(stop.clone()));
         let api = Api::new(ApiParts {
             store,
             clock,

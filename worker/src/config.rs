@@ -122,10 +122,7 @@ impl Config {
                 "--lease-duration, --lease-refresh, --session-ttl and --heartbeat: {error}"
             ))
         })?;
-        self.account
-            .account()
-            .check()
-            .map_err(ConfigError::relation)?;
+        self.account.validate(simulation)?;
         self.connects.validate()?;
         self.history
             .history()
@@ -242,6 +239,8 @@ mod tests {
         refused(&["--connect-burst", "0"], false, "--connect-burst");
         refused(&["--egress", "a/b"], false, "--egress");
         refused(&["--media-retention", "1m"], false, "--media-retention");
+        refused(&["--keep-original", "1m"], false, "--keep-original");
+        refused(&["--archive-retention", "1m"], false, "--archive-retention");
         refused(&["--media-bytes-max", "0"], false, "--media-bytes-max");
         refused(
             &["--keep-media-bytes-max", "0"],

@@ -7,6 +7,7 @@
 
 mod account_qr;
 mod accounts;
+mod archives;
 mod broadcasts;
 mod contacts;
 mod dashboard;

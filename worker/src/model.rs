@@ -26,6 +26,7 @@
 //! | `events` | [`EventDoc`] | account and sequence number |
 //! | `api_keys` | [`ApiKeyDoc`] | the key's |
 //! | `audit` | [`AuditDoc`] | `aud_…`, random |
+//! | `session_archives` | [`SessionArchiveDoc`] | account and epoch |
 //! | `webhooks` | [`WebhookDoc`] | `whk_…`, random |
 //! | `webhook_lanes` | [`LaneDoc`] | webhook and account |
 //! | `webhook_deliveries` | [`DeliveryDoc`] | webhook, account and sequence number |
@@ -38,6 +39,7 @@
 pub mod account;
 pub mod agreed;
 pub mod api_key;
+pub mod archive;
 pub mod collections;
 pub mod command;
 pub mod contact;
@@ -58,6 +60,7 @@ pub mod webhook;
 pub use account::{AccountDoc, Desired, DisconnectReasonDoc, LastError, SealedQr, Status};
 pub use agreed::Agreed;
 pub use api_key::{ApiKeyDoc, AuditDoc};
+pub use archive::SessionArchiveDoc;
 pub use contact::ContactDoc;
 pub use event::{EventDoc, EventKind};
 pub use group::{GroupDoc, ReceiptsDoc};

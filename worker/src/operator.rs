@@ -186,3 +186,62 @@ impl Operator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+    use std::io;
+
+    use coordinator_lib::identity::WorkerSessionId;
+
+    use super::*;
+    use crate::testing::Bench;
+
+    /// Whether all other processes have ended.
+    struct Ended(bool);
+
+    impl Presence for Ended {
+        fn enter(&self, _session: &WorkerSessionId) -> io::Result<Box<dyn Any + Send + Sync>> {
+            Ok(Box::new(()))
+        }
+
+        fn has_left(&self, _session: &WorkerSessionId) -> bool {
+            self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_process_held_that_has_ended_is_claimed_at_once_and_nothing_else() {
+        let bench = Bench::new();
+        let account = bench.account("a1").await;
+        let held = bench.claim("alice", &account).await;
+        for has_ended in [false, true] {
+            let store = Arc::clone(&bench.store);
+            let parts = OperatorParts {
+                store: Arc::clone(&bench.store),
+                heartbeat: Arc::new(move || {
+                    let store = Arc::clone(&store);
+                    Box::pin(async move { Ok(store) })
+                }),
+                presence: Some(Arc::new(Ended(has_ended))),
+                keys: Arc::clone(&bench.keys),
+                clock: Arc::clone(&bench.clock),
+                rng: Arc::clone(&bench.rng),
+                lease: LeaseConfig::default(),
+            };
+            let operator = Operator::begin(parts, "tool").await.unwrap();
+            match operator.claim(&account).await {
+                Ok(term) => {
+                    assert!(has_ended, "alice lives");
+                    assert_eq!(term.epoch(), held.fence().epoch + 1);
+                    operator.give_back(term).await.unwrap();
+                }
+                Err(error) => {
+                    assert!(matches!(error, OperatorError::Held), "{error}");
+                    assert!(!has_ended);
+                }
+            }
+            operator.close().await;
+        }
+    }
+}

@@ -9,15 +9,16 @@
 //! 4. One last commit makes tombstones of the account and its head: id, epoch
 //!    and time, nothing else. They stay, since an epoch must never begin anew.
 //! 5. What was written by a request that had read the account before it was
-//!    marked is looked for once more.
+//!    marked is looked for once more; until then the tombstone says so.
 //!
 //! Every run has a limit of time. Interrupted anywhere, by it or by the process's
-//! end, the next run goes on.
+//! end, the next run goes on; if nobody asks for one, a worker makes it.
 //!
 //! | Module | Holds |
 //! |---|---|
 //! | [`belongings`] | the table: every collection, and what a purge does to it |
 //! | [`erasure`] | removes it |
+//! | [`resume`] | goes on with what was left half-way |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use crate::operator::{Operator, OperatorError};
 
 pub mod belongings;
 mod erasure;
+pub mod resume;
 
 /// How often it is looked whether the owner has let the account go.
 const POLL: Duration = Duration::from_millis(200);
@@ -51,9 +53,10 @@ const ATTEMPTS_MAX: usize = 8;
 const DESIRED: &str = "desired";
 /// The tombstone's field that says since when.
 pub const PURGED_AT: &str = "purgedAt";
+/// The tombstone's field that says that its purge is still to look once more.
+const SECOND_LOOK: &str = "secondLook";
 /// What a person is told of an account that is being purged.
-const UNDER_WAY: &str =
-    "its purge was begun and has not ended: `worker accounts purge` goes on with it";
+const UNDER_WAY: &str = "its purge was begun and has not ended: it goes on by itself, `worker accounts purge` hurries it";
 
 /// How far a purge came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +128,10 @@ pub async fn run(
     let until = clock.boottime() + limit;
     if let Mark::Purged(at) = mark(operator, account).await? {
         // An earlier run ended between the tombstone and its second look.
-        let (_, removed) = erase(operator, media, account, until).await?;
+        let (reached, removed) = erase(operator, media, account, until).await?;
+        if reached == Reached::End {
+            settle(operator, account).await?;
+        }
         return Ok(Progress::Purged { at, removed });
     }
     let ownership = loop {
@@ -149,7 +155,10 @@ pub async fn run(
             return Ok(Progress::UnderWay { removed });
         }
         let at = bury(operator, account, epoch).await?;
-        let (_, late) = erase(operator, media, account, until).await?;
+        let (reached, late) = erase(operator, media, account, until).await?;
+        if reached == Reached::End {
+            settle(operator, account).await?;
+        }
         Ok(Progress::Purged {
             at,
             removed: removed + late,
@@ -236,13 +245,32 @@ async fn bury(
             return Err(PurgeError::Lost);
         }
         let at = snapshot.read_time;
-        let [account_fields, head_fields] = tombstones(epoch, at);
+        let [mut account_fields, head_fields] = tombstones(epoch, at);
+        account_fields.insert(SECOND_LOOK.to_owned(), Value::Bool(true));
         let writes = vec![set(stored, account_fields), set(head, head_fields)];
         match store.commit(writes).await {
             Ok(CommitOutcome::Committed(_)) => return Ok(at),
             // Somebody changed the account, or it may have been made: look again.
             Ok(CommitOutcome::Rejected) | Err(StoreError::Ambiguous { .. }) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+    Err(PurgeError::Busy)
+}
+
+/// Says in the tombstone that nothing more is to be looked for.
+async fn settle(operator: &Operator, account: &AccountId) -> Result<(), PurgeError> {
+    let store = &operator.parts().store;
+    for _ in 0..ATTEMPTS_MAX {
+        let mut tombstone = read(operator, account).await?;
+        if tombstone.fields.remove(SECOND_LOOK).is_none() {
+            return Ok(());
+        }
+        let settled = set(&tombstone, tombstone.fields.clone());
+        match store.commit(vec![settled]).await? {
+            CommitOutcome::Committed(_) => return Ok(()),
+            // Somebody else goes on with it, too.
+            CommitOutcome::Rejected => {}
         }
     }
     Err(PurgeError::Busy)

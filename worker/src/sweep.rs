@@ -1,5 +1,5 @@
 //! Removes records whose time is over, once for the whole cluster: events, the
-//! log of webhooks' deliveries, the audit log, idempotency keys.
+//! log of webhooks' deliveries, the audit log, idempotency keys, archived sessions.
 //!
 //! One worker makes a pass for all: see [`passes`](crate::passes).
 //!
@@ -18,8 +18,9 @@ use coordinator_lib::store::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::account::archive;
 use crate::events::streams::kept_for;
-use crate::model::{Agreed, EventDoc, Stored, queries};
+use crate::model::{Agreed, EventDoc, SessionArchiveDoc, Stored, queries};
 use crate::passes::{Due, Passes};
 
 /// Documents that are removed at a time.
@@ -63,6 +64,8 @@ pub struct RecordSweep {
     pub retention: Duration,
     /// How long the audit log is kept.
     pub audit_retention: Duration,
+    /// How long sessions are kept whose links are gone.
+    pub archive_retention: Duration,
 }
 
 /// What a pass removed.
@@ -76,6 +79,8 @@ pub struct SweptRecords {
     pub audit: usize,
     /// Idempotency keys.
     pub keys: usize,
+    /// Archived sessions.
+    pub archives: usize,
 }
 
 impl RecordSweep {
@@ -95,6 +100,7 @@ impl RecordSweep {
                     deliveries = swept.deliveries,
                     audit = swept.audit,
                     keys = swept.keys,
+                    archives = swept.archives,
                     "old records swept"
                 ),
                 Err(error) => {
@@ -125,6 +131,7 @@ impl RecordSweep {
         let kept = kept_for(self.retention);
         let oldest = now.checked_sub(kept).unwrap_or(now);
         let oldest_audit = now.checked_sub(self.audit_retention).unwrap_or(now);
+        let oldest_archive = now.checked_sub(self.archive_retention).unwrap_or(now);
         Ok(SweptRecords {
             keys: self
                 .remove_all(queries::idempotency_ended(now)?, until)
@@ -135,6 +142,7 @@ impl RecordSweep {
             audit: self
                 .remove_all(queries::audit_before(oldest_audit)?, until)
                 .await?,
+            archives: self.archives(oldest_archive, until).await?,
             events: self.events(oldest, until).await?,
         })
     }
@@ -149,6 +157,29 @@ impl RecordSweep {
             // What was changed meanwhile would come again and again.
             if page.next.is_none() || gone == 0 || self.clock.boottime() >= until {
                 return Ok(removed);
+            }
+        }
+    }
+
+    /// Erases archived sessions, each with its files.
+    async fn archives(&self, oldest: StoreTime, until: Boottime) -> Result<usize, StoreError> {
+        let mut erased = 0;
+        let mut query = queries::session_archives_before(oldest)?.limit(BATCH);
+        loop {
+            let page = self.store.query(&query).await?;
+            for document in &page.documents {
+                if self.clock.boottime() >= until {
+                    return Ok(erased);
+                }
+                let Some(record) = SessionArchiveDoc::read_or_skip(document) else {
+                    continue;
+                };
+                archive::erase(&self.store, &record).await?;
+                erased += 1;
+            }
+            match page.next {
+                Some(cursor) => query = query.start_after(cursor),
+                None => return Ok(erased),
             }
         }
     }

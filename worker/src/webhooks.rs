@@ -13,6 +13,7 @@
 //! | [`schedule`] | when an event is tried again, and when it is given up. Pure |
 //! | [`breaker`] | when a receiver that fails is left alone. Pure |
 //! | [`secret`] | the secret of a webhook, sealed |
+//! | [`rewrap`] | its data key, wrapped for a ring that has changed |
 //! | [`body`] | what is posted of an event, in the webhook's format |
 //! | [`client`] | one request: bounded in every way |
 //! | [`hooks`] | the webhooks there are, as the store has them |
@@ -30,6 +31,7 @@ pub mod lane;
 pub mod lanes;
 pub mod post;
 pub mod replays;
+pub mod rewrap;
 pub mod schedule;
 pub mod secret;
 pub mod signature;

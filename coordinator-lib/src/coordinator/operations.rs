@@ -385,6 +385,27 @@ impl Operations {
         }
     }
 
+    /// The session that holds an account and has not ended, with a time of the
+    /// store that is not after its reading.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn holder(
+        &self,
+        account: &AccountId,
+    ) -> Result<Option<(WorkerSession, StoreTime)>, StoreError> {
+        let read = self.read_both(account).await?;
+        let stored = read.documents[0].as_ref();
+        let Some(owner) = stored.and_then(|stored| text(stored, LEASE_SESSION_FIELD)) else {
+            return Ok(None);
+        };
+        let session = self
+            .read_session(&WorkerSessionId::from_text(owner))
+            .await?
+            .filter(|session| !session.state.is_final());
+        Ok(session.map(|session| (session, read.read_time)))
+    }
+
     /// What the store says of the session that holds an account, and when that
     /// last proved that it lived. Asked after the account was read: the final
     /// states are final.

@@ -1,8 +1,10 @@
 //! A worker session that claims what it is told to, and nothing else.
 //!
 //! For tools and tests: it beats like any other, so that what it claims is safe
-//! from others, but it neither looks for accounts nor after other sessions, and
-//! renews nothing: what it does must take less than a lease lasts.
+//! from others, but it does not look for accounts, and renews nothing: what it
+//! does must take less than a lease lasts. Of other sessions it looks after the
+//! one alone that holds what it is to claim: where no worker runs, nobody else
+//! would find that a tool was killed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::operations::{ClaimOutcome, NotClaimable, Operations};
+use super::operations::{ClaimOutcome, NotClaimable, Operations, SealOutcome};
 use super::ownership::{Owned, Ownership, Wake};
 use super::session::{self, Session};
 use super::{CoordinatorParts, StartError};
+use crate::clock::Boottime;
 use crate::gate::CloseReason;
 use crate::identity::{AccountId, WorkerIdentity};
 use crate::store::StoreError;
@@ -28,6 +31,8 @@ pub struct SingleSession {
     session: Session,
     operations: Operations,
     wake: Arc<Notify>,
+    /// Since when it has been in touch with the store.
+    began: Boottime,
     _ticks: AbortOnDropHandle<()>,
 }
 
@@ -57,6 +62,7 @@ impl SingleSession {
             }
         });
         Ok(Self {
+            began: parts.clock.boottime(),
             parts,
             session,
             operations,
@@ -78,7 +84,12 @@ impl SingleSession {
         &self,
         account: &AccountId,
     ) -> Result<Result<Ownership, NotClaimable>, StoreError> {
-        match self.operations.claim(account, true).await? {
+        let mut outcome = self.operations.claim(account, true).await?;
+        let is_held = matches!(outcome, ClaimOutcome::NotClaimable(NotClaimable::Held));
+        if is_held && self.seals_holder(account).await? {
+            outcome = self.operations.claim(account, true).await?;
+        }
+        match outcome {
             ClaimOutcome::NotClaimable(why) => Ok(Err(why)),
             ClaimOutcome::Claimed {
                 lease,
@@ -96,6 +107,28 @@ impl SingleSession {
                 Ok(Ok(Ownership::new(Arc::new(owned), fence)))
             }
         }
+    }
+
+    /// Seals the session that holds an account, if it is dead. True if it has ended.
+    async fn seals_holder(&self, account: &AccountId) -> Result<bool, StoreError> {
+        let Some((holder, read_time)) = self.operations.holder(account).await? else {
+            // It has just ended.
+            return Ok(true);
+        };
+        if holder.id == self.session.me.session_id {
+            return Ok(false);
+        }
+        let presence = self.parts.presence.as_ref();
+        let has_left = presence.is_some_and(|presence| presence.has_left(&holder.id));
+        // Right after an outage everybody has been silent.
+        let lease = &self.parts.config.lease;
+        let patience = lease.session_ttl + lease.lock_delay();
+        let is_in_touch = self.parts.clock.boottime() >= self.began + patience;
+        let is_dead = has_left || (is_in_touch && holder.is_dead(read_time, lease));
+        if !is_dead {
+            return Ok(false);
+        }
+        Ok(self.operations.seal(&holder).await? == SealOutcome::Ended)
     }
 
     /// Ends the session; everything that was claimed must have been released.

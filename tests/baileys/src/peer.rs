@@ -501,6 +501,13 @@ impl Peer {
         self.log.wait(since, what, DEADLINE, pick).await
     }
 
+    /// Whether this text has come by now.
+    pub fn received_already(&self, wanted: &str) -> bool {
+        let events = self.events(Mark::default());
+        let is_it = |event: &Event| matches!(event, Event::Message { text, .. } if text == wanted);
+        events.iter().any(is_it)
+    }
+
     /// Waits for a text from another and returns the message's id.
     ///
     /// # Errors

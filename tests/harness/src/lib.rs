@@ -33,6 +33,7 @@ pub mod binary;
 pub mod build;
 pub mod chat;
 pub mod cluster;
+pub mod command;
 pub mod held;
 pub mod log;
 pub mod logins;

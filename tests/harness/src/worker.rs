@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::api::Api;
+use crate::command::RunningCommand;
 use crate::log::Log;
 use crate::wait::{self, Look};
 
@@ -99,11 +100,40 @@ impl WorkerSetup {
     /// # Errors
     /// The program cannot be started.
     pub async fn command(&self, arguments: &[&str]) -> Result<(bool, String)> {
-        let output = Command::new(&self.binary)
+        self.finish(self.prepare(arguments)).await
+    }
+
+    /// The same for a command that talks to a running worker, and has no data.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub async fn command_without_data(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments);
+        self.finish(command).await
+    }
+
+    /// Starts one of the program's commands on this worker's data, to be looked at
+    /// while it runs.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn begin(&self, arguments: &[&str]) -> Result<RunningCommand> {
+        RunningCommand::start(self.prepare(arguments))
+    }
+
+    fn prepare(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
             .args(arguments)
             .arg("--data-dir")
             .arg(self.data_folder())
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    async fn finish(&self, mut command: Command) -> Result<(bool, String)> {
+        let output = command
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()

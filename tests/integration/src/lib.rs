@@ -52,9 +52,13 @@ mod idempotency;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod interop;
 #[cfg(test)]
 mod keeping;
+#[cfg(test)]
+mod kept;
 #[cfg(test)]
 mod killpoints;
 #[cfg(test)]
@@ -89,6 +93,8 @@ mod restarts;
 mod rotation;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod skipped;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]

@@ -15,28 +15,33 @@ use harness::worker::Worker;
 use wa_sim::phone::Phone;
 
 /// Everybody who plays a part.
-struct Cast {
+pub(crate) struct Cast {
     /// The session that moves.
-    old: Peer,
+    pub(crate) old: Peer,
     /// Its account, at the worker that it moves to.
-    sales: Linked,
+    pub(crate) sales: Linked,
     /// A Baileys that stays.
-    peer: Peer,
-    peer_phone: Phone,
+    pub(crate) peer: Peer,
+    pub(crate) peer_phone: Phone,
     /// A phone that writes by itself.
-    contact: Phone,
+    pub(crate) contact: Phone,
     /// An account of the worker's.
     other: Linked,
-    worker: Worker,
+    pub(crate) worker: Worker,
     /// All of them are in it.
-    group: String,
+    pub(crate) group: String,
 }
 
-fn jid(phone: &Phone) -> String {
+pub(crate) fn jid(phone: &Phone) -> String {
     format!("{}@s.whatsapp.net", phone.number())
 }
 
-async fn pair(scene: &Scene, version: Version, phone: &Phone, folder: &Path) -> Result<Peer> {
+pub(crate) async fn pair(
+    scene: &Scene,
+    version: Version,
+    phone: &Phone,
+    folder: &Path,
+) -> Result<Peer> {
     let mut peer = Peer::spawn(version, folder).await?;
     let scanning = phone.clone();
     peer.pair(&scene.sim().url(), async |code: String| {
@@ -51,7 +56,7 @@ async fn pair(scene: &Scene, version: Version, phone: &Phone, folder: &Path) -> 
 
 impl Cast {
     /// Pairs everybody, and lets all of them write to one another.
-    async fn gather(scene: &Scene, version: Version, folder: &Path) -> Result<Self> {
+    pub(crate) async fn gather(scene: &Scene, version: Version, folder: &Path) -> Result<Self> {
         let phone = scene.account_phone("Sales")?;
         let old = pair(scene, version, &phone, &folder.join("sales")).await?;
         let peer_phone = scene.account_phone("Peer")?;
@@ -112,7 +117,7 @@ impl Cast {
     }
 
     /// Everybody writes to the account, alone and in the group.
-    async fn write_to_sales(&mut self, scene: &Scene) -> Result<Vec<String>> {
+    pub(crate) async fn write_to_sales(&mut self, scene: &Scene) -> Result<Vec<String>> {
         let sales = jid(&self.sales.phone);
         let mut texts = Vec::new();
         let mut text = |label| {
@@ -137,7 +142,7 @@ impl Cast {
     }
 
     /// The account, once it is the worker's, writes to everybody.
-    async fn sales_writes_to_all(&self, scene: &Scene) -> Result<()> {
+    pub(crate) async fn sales_writes_to_all(&self, scene: &Scene) -> Result<()> {
         let api = self.api();
         let text = scene.text("from the worker");
         let mark = self.peer.mark();
@@ -157,7 +162,7 @@ impl Cast {
     }
 
     /// What was written is stored, every text of it.
-    async fn until_stored(&self, texts: &[String]) -> Result<()> {
+    pub(crate) async fn until_stored(&self, texts: &[String]) -> Result<()> {
         for text in texts {
             scene::until_stored(self.api(), &self.sales, text, DELIVERY_LIMIT)
                 .await
@@ -167,7 +172,7 @@ impl Cast {
     }
 
     /// Runs `worker import-baileys` on a folder.
-    async fn import(&self, folder: &Path, more: &[&str]) -> Result<(bool, String)> {
+    pub(crate) async fn import(&self, folder: &Path, more: &[&str]) -> Result<(bool, String)> {
         let folder = folder.to_string_lossy();
         let mut arguments = vec!["import-baileys", &folder, "--account", &self.sales.id];
         arguments.extend(more);
@@ -175,7 +180,7 @@ impl Cast {
     }
 
     /// The account connects with the session that it was given.
-    async fn until_continued(&self, scene: &Scene) -> Result<()> {
+    pub(crate) async fn until_continued(&self, scene: &Scene) -> Result<()> {
         scene::until_connected(scene, self.api(), &self.sales, LINK_LIMIT).await?;
         Ok(())
     }

@@ -2,11 +2,13 @@
 //! tombstone is left, and another account is what it was.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::api::{Api, Method};
 use harness::scene::{DELIVERY_LIMIT, Linked, Scene, play, until_connected, until_stored};
 use harness::wait::{self, Look};
+use harness::worker::Worker;
 use serde_json::{Value, json};
 
 use crate::backups::until_settled;
@@ -153,5 +155,69 @@ async fn a_purge_leaves_a_tombstone_and_touches_no_other_account() -> Result<()>
         until_connected(scene, api, &other, DELIVERY_LIMIT).await?;
         Ok(())
     })
+    .await
+}
+
+/// For a purge to be taken up: what was left is looked for every half a minute.
+const RESUME_LIMIT: Duration = Duration::from_secs(180);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_whose_worker_dies_goes_on_by_itself() -> Result<()> {
+    play(async |scene| {
+        let alice = scene.worker("alice")?.start().await?;
+        let gone = scene.link(alice.api(), "gone").await?;
+        let contact = scene.contact("Contact")?;
+        scene.send(alice.api(), &gone, &contact, "out").await?;
+        scene.settle(alice.api(), DELIVERY_LIMIT).await?;
+        let bob = scene.worker("bob")?.start().await?;
+        let data = alice.setup().data_folder();
+
+        // Its owner stands still, so whoever is asked to erase it waits; and dies.
+        pause(&alice).await?;
+        let api = bob.api().clone();
+        let path = format!("/v1/accounts/{0}?confirm={0}", gone.id);
+        let asked = tokio::spawn(async move {
+            // Nobody answers.
+            api.request(Method::Delete, &path, &[], None).await.is_ok()
+        });
+        let account = format!("accounts/{}", gone.id);
+        wait::until("the account is marked", DELIVERY_LIMIT, async || {
+            let documents = database::documents(&data)?;
+            let stored = documents.get(&account);
+            let is_marked = stored.is_some_and(|fields| holds(fields, b"purging"));
+            Ok(Look::some(is_marked.then_some(()), "not yet"))
+        })
+        .await?;
+        bob.kill().await?;
+        ensure!(!asked.await?, "it was not to be answered");
+        alice.resume()?;
+
+        let left = wait::until("nothing else is left", RESUME_LIMIT, async || {
+            let documents = database::documents(&data)?;
+            let left = of(&documents, &gone.id).into_iter().map(str::to_owned);
+            let left: Vec<String> = left.filter(|path| !path.starts_with("audit/")).collect();
+            Ok(Look::some((left.len() == 2).then(|| left.clone()), left))
+        })
+        .await?;
+        assert_eq!(left, [account.clone(), format!("wa_sessions/{}", gone.id)]);
+        Ok(())
+    })
+    .await
+}
+
+/// Stops a worker that is not in the middle of a write: nobody else could write.
+async fn pause(worker: &Worker) -> Result<()> {
+    wait::until(
+        "it is paused between two writes",
+        DELIVERY_LIMIT,
+        async || {
+            worker.pause()?;
+            let holds = worker.holds_write_lock()?;
+            if holds {
+                worker.resume()?;
+            }
+            Ok(Look::some((!holds).then_some(()), "in a write"))
+        },
+    )
     .await
 }

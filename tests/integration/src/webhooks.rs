@@ -35,11 +35,11 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(90);
 /// A delivery that the receiver took.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
-    event: String,
+    pub(crate) event: String,
     account: String,
-    seq: i64,
+    pub(crate) seq: i64,
     attempt: u32,
-    is_signed: bool,
+    pub(crate) is_signed: bool,
     /// The trace that it is a part of.
     pub(crate) traceparent: Option<String>,
 }

@@ -66,6 +66,9 @@ pub enum FaultKind {
     Delay { ms: u64 },
     /// Messages to linked devices are delivered twice.
     Duplicate,
+    /// Messages to linked devices are held back until the device logs in again;
+    /// what is sent after them comes before them.
+    Hold,
     /// Messages to linked devices arrive broken: they must ask for them again.
     Corrupt,
     /// Messages are accepted but not acknowledged.

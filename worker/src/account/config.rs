@@ -19,6 +19,8 @@ pub struct AccountConfig {
     pub silence_limit: Duration,
     /// Limit for one engine's shutdown.
     pub shutdown_limit: Duration,
+    /// The files of an import are removed once the account was well for so long.
+    pub keep_original: Duration,
 }
 
 impl Default for AccountConfig {
@@ -30,6 +32,7 @@ impl Default for AccountConfig {
             backoff_max: Duration::from_secs(300),
             silence_limit: Duration::from_secs(120),
             shutdown_limit: Duration::from_secs(10),
+            keep_original: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -135,6 +135,16 @@ impl Observed {
         *self.view.lock().seen.entry(event.name()).or_default() += 1;
     }
 
+    /// How many events of this name were handled.
+    pub fn seen(&self, event: &str) -> u64 {
+        self.view.lock().seen.get(event).copied().unwrap_or(0)
+    }
+
+    /// How the account is.
+    pub fn status(&self) -> Status {
+        self.view.lock().status
+    }
+
     /// The status changed.
     pub fn moved(&self, transition: Transition) {
         let mut view = self.view.lock();

@@ -28,6 +28,7 @@ use whatsapp::media::MediaFetcher;
 
 use self::connecting::ConnectAttempt;
 use super::AccountConfig;
+use super::archive;
 use super::instance::Instance;
 use super::ladder::Ladder;
 use super::link::Links;
@@ -37,6 +38,7 @@ use super::state::{self, Effect, Input, Machine, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
+use crate::baileys::original::keeper::Keeper;
 use crate::media::MediaStore;
 use crate::media::keeping::Keeping;
 use crate::messages::expiry::Sweeper;
@@ -172,6 +174,18 @@ impl AccountTask {
                 rng: Arc::clone(&parts.term.rng),
             };
             term.track(keeping.run(term.gates.store.clone()));
+        }
+        if let Some(noted) = term.doc.original.clone() {
+            let keeper = Keeper {
+                account: term.account.clone(),
+                store: Arc::clone(&parts.term.store),
+                writer: term.writer().clone(),
+                observed: Arc::clone(&observed),
+                clock: Arc::clone(&parts.term.clock),
+                healthy_time: parts.account.keep_original,
+                noted,
+            };
+            term.track(keeper.run(term.gates.store.clone()));
         }
         let lanes = Lanes {
             parts: LaneParts {
@@ -309,8 +323,7 @@ impl Driver {
         let doc = self.term.doc.clone();
         if doc.status == Status::LoggedOut {
             // A new link needs a session of its own; the old one is kept.
-            self.term
-                .archive_session()
+            archive::keep(&self.term)
                 .await
                 .map_err(|error| Exit::Failed(with_sources(&error)))?;
         }

@@ -17,12 +17,10 @@ use coordinator_lib::gate::{CloseReason, Gates};
 use coordinator_lib::history::ReleaseReason;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{
-    Precondition, Store, StoreError, StoreTime, Write, limits, query_all,
-};
+use coordinator_lib::store::{Precondition, Store, StoreError, StoreTime, Write};
 use session::{
-    DataKey, FLUSH_DELAY, Flusher, HeadDoc, KeyRing, Kind, SessionError, SessionFiles,
-    SessionParts, UnwrapError,
+    DataKey, FLUSH_DELAY, Flusher, HeadDoc, KeyRing, SessionError, SessionFiles, SessionParts,
+    UnwrapError,
 };
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -38,9 +36,6 @@ use crate::messages::threads::ThreadBook;
 use crate::model::{AccountDoc, EventDoc, LastError, Read, Status, Stored, queries};
 use crate::outbox::marks::InboundMarks;
 use crate::webhooks::lanes::LaneBoard;
-
-/// Session files that one archive holds at most: far more than there are.
-const ARCHIVE_FILES_MAX: usize = 10_000;
 
 /// What a person is told of an account whose session is damaged.
 const SESSION_DAMAGED: &str = "its stored session was altered, or put back from an older time: \
@@ -237,6 +232,11 @@ impl Term {
         &self.parts.store
     }
 
+    /// Through which documents of the account are written.
+    pub fn writer(&self) -> &FencedWriter {
+        &self.writer
+    }
+
     /// Time.
     pub fn clock(&self) -> &SharedClock {
         &self.parts.clock
@@ -255,48 +255,6 @@ impl Term {
     /// The epoch that the claim began.
     pub fn epoch(&self) -> i64 {
         self.ownership.fence().epoch
-    }
-
-    /// Keeps the stored session under another name and begins an empty one: the
-    /// old link is gone and the account will be linked anew.
-    ///
-    /// # Errors
-    /// [`SessionError`] or the store's; the session is as it was.
-    pub async fn archive_session(&self) -> Result<(), TermError> {
-        let files = session::files_collection(&self.account);
-        let archive = self.account.head_path().collection_below("archive")?;
-        let query = coordinator_lib::store::Query::new(files);
-        let stored = query_all(self.parts.store.as_ref(), &query, ARCHIVE_FILES_MAX).await?;
-        let mut batch: Vec<Write> = Vec::new();
-        let mut bytes = 0;
-        for document in stored {
-            let name = format!("{}-{}", self.epoch(), document.path.id());
-            let write = Write::Set {
-                path: archive.doc(&name)?,
-                fields: document.fields,
-                precondition: Precondition::Absent,
-            };
-            bytes += limits::write_bytes(&write);
-            batch.push(write);
-            if bytes > limits::COMMIT_BYTES_MAX / 2 {
-                self.copy(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-        }
-        if !batch.is_empty() {
-            self.copy(batch).await?;
-        }
-        for kind in Kind::ALL {
-            self.files.retain(kind, |_, _| false);
-        }
-        self.files.flush().await?;
-        tracing::info!(account.id = %self.account, "old session archived");
-        Ok(())
-    }
-
-    async fn copy(&self, batch: Vec<Write>) -> Result<(), TermError> {
-        // Lost: it was copied before, and the clearing was interrupted.
-        self.commit(batch).await.map(drop)
     }
 
     /// Wraps the data key anew, if that is due.

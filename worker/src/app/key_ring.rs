@@ -1,13 +1,15 @@
 //! Where the key ring comes from: a variable, a file, or, on the very first
 //! run, a random generator; and how a change of it reaches a running worker.
 
+pub mod uses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
-use coordinator_lib::store::{Query, Store, query_all};
+use coordinator_lib::store::{Query, Store};
 use session::{
     EnvironmentProvider, FileProvider, HeadDoc, KeyRing, KeyRingError, KeyRingProvider,
     ProviderError,
@@ -21,11 +23,9 @@ use crate::exit::{self, Failure};
 const VARIABLE: &str = "LEASEHOLD_KEY_RING_JSON";
 /// How often a running worker looks whether its ring has changed. A rotation
 /// waits for all of them.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// So many accounts' keys are tried at the start: a wrong ring opens none.
 const HEADS_TRIED_MAX: u32 = 100;
-/// All accounts' heads, at most.
-const HEADS_MAX: usize = 1_000_000;
 
 /// The place that the configuration names.
 pub fn provider(config: &StoreConfig) -> Arc<dyn KeyRingProvider> {
@@ -113,22 +113,6 @@ pub async fn check(store: &Store, ring: &KeyRing) -> Result<(), Failure> {
     }
     tracing::warn!(accounts = lacking.len(), opened, error = %first, "the key ring does not open every session");
     Ok(())
-}
-
-/// Counts the accounts whose data key is due for wrapping anew: their ids.
-///
-/// # Errors
-/// A line that says what is wrong, and the exit code.
-pub async fn due(store: &Store, ring: &KeyRing) -> Result<Vec<String>, Failure> {
-    let heads = query_all(store.as_ref(), &Query::new(head_collection()), HEADS_MAX)
-        .await
-        .map_err(|error| Failure::new(exit::BUSY, format!("the sessions' heads: {error}")))?;
-    let is_due = |doc: &HeadDoc| ring.is_due(&doc.wrapped_keys);
-    Ok(heads
-        .iter()
-        .filter(|head| head.decode::<HeadDoc>().is_ok_and(|doc| is_due(&doc)))
-        .map(|head| head.path.id().to_owned())
-        .collect())
 }
 
 /// The end of the program that a provider's error means.

@@ -19,6 +19,7 @@ use whatsapp::baileys::{Files, Imported};
 
 use super::original;
 use crate::account::term::{Term, TermError};
+use crate::model::account::OriginalDoc;
 use crate::model::{AccountDoc, Desired, Read, Status, Stored};
 use crate::operator::{Operator, OperatorError};
 
@@ -260,6 +261,7 @@ impl Intake<'_> {
                 "actionRequired",
                 "lastError",
                 "retryAt",
+                "original",
             ],
             |doc| {
                 doc.status = if self.start {
@@ -281,6 +283,7 @@ impl Intake<'_> {
                 doc.action_required = None;
                 doc.last_error = None;
                 doc.retry_at = None;
+                doc.original = Some(OriginalDoc::default());
             },
         )
         .await?;

@@ -2,7 +2,10 @@
 //! data key: the way back, should something have gone wrong.
 //!
 //! `wa_sessions/{account}/original/{number}`: a tar.gz of the files in pieces.
-//! `worker export-baileys --original` gives it back; it goes with the account.
+//! `worker export-baileys --original` gives it back; it goes with the account, or
+//! once the session has proved itself ([`keeper`]).
+
+pub mod keeper;
 
 use coordinator_lib::fence::FencedOutcome;
 use coordinator_lib::identity::AccountId;

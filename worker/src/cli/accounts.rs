@@ -1,6 +1,7 @@
 //! `worker accounts`: what a person does with accounts, over the API of a
 //! running worker.
 
+mod archives;
 mod link;
 mod purge;
 
@@ -108,6 +109,18 @@ enum Action {
         /// Id of the account
         id: String,
     },
+    /// Show the sessions of an account that ended with a logout and are kept for a while
+    Archives {
+        /// Id of the account
+        id: String,
+    },
+    /// Erase one of them before its time
+    EraseArchive {
+        /// Id of the account
+        id: String,
+        /// Its epoch, as `archives` shows it
+        epoch: i64,
+    },
     /// Erase an account: session, conversations, files, everything, for good
     Purge {
         /// Id of the account
@@ -189,6 +202,8 @@ impl AccountsCommand {
             Action::Restart { id } => change(&client, &id, "restart", json),
             Action::Release { id } => change(&client, &id, "release", json),
             Action::Logout { id } => change(&client, &id, "logout", json),
+            Action::Archives { id } => archives::list(&client, &id, json),
+            Action::EraseArchive { id, epoch } => archives::erase(&client, &id, epoch, json),
             Action::Purge { id, yes, wait } => purge::purge(&client, &id, yes, wait, json),
         }
     }

@@ -10,28 +10,24 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use coordinator_lib::clock::{Clock, SystemClock};
-use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
 use coordinator_lib::store::doctor::{self, Check, Finding};
 use coordinator_lib::store::{
-    Collection, CommitOutcome, DocumentStore, Precondition, Query, StoreTime, Value as StoreValue,
-    Write, query_all,
+    Collection, CommitOutcome, DocumentStore, Precondition, StoreTime, Value as StoreValue, Write,
 };
 use serde_json::{Value, json};
-use session::{HeadDoc, KeyRing};
+use session::KeyRing;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::output;
-use crate::app::backend::Backend;
-use crate::app::key_ring;
+use crate::app::key_ring::uses::{self, Holder};
+use crate::app::{backend::Backend, key_ring};
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::exit::Failure;
 use crate::media::{MediaPlace, MediaStore};
 
 /// A name server or a server that takes longer is as good as none.
 const NETWORK_LIMIT: Duration = Duration::from_secs(5);
-/// So many accounts' keys are tried; more would take long.
-const HEADS_MAX: usize = 10_000;
 /// A clock that is off by more confuses people and certificates.
 const CLOCK_OFFSET_MAX: Duration = Duration::from_secs(30);
 /// This program did not exist before: an earlier clock is not set.
@@ -83,7 +79,7 @@ async fn examine(config: &Config, mut report: Report) -> Report {
                     report.add(check.name, check.finding);
                 }
                 if let Ok(ring) = &ring {
-                    report.add("session keys", session_keys(store, ring).await);
+                    report.add("data keys", data_keys(store, ring).await);
                 }
             }
             Err(wrong) => report.add("store", Err(wrong)),
@@ -300,32 +296,22 @@ async fn promises(store: &dyn DocumentStore) -> Vec<Check> {
     }
 }
 
-/// Whether the key ring opens every account's data key.
-async fn session_keys(store: &dyn DocumentStore, ring: &KeyRing) -> Finding {
-    let mut heads = query_all(store, &Query::new(head_collection()), HEADS_MAX)
-        .await
-        .map_err(|error| error.to_string())?;
-    // A purged account has a head, and no key any more.
-    heads.retain(|head| head.fields.contains_key(session::WRAPPED_KEYS_FIELD));
-    let mut closed = Vec::new();
-    for head in &heads {
-        let account = head.path.id();
-        let opened = head
-            .decode::<HeadDoc>()
-            .is_ok_and(|doc| ring.unwrap(&doc.wrapped_keys, account).is_ok());
-        if !opened {
-            closed.push(account);
-        }
-    }
+/// Whether the key ring opens every data key, of accounts and of webhooks.
+async fn data_keys(store: &dyn DocumentStore, ring: &KeyRing) -> Finding {
+    let uses = uses::read(store).await.map_err(|error| error.to_string())?;
+    let closed: Vec<_> = uses.iter().filter(|one| !one.opens_with(ring)).collect();
+    let counts = Holder::ALL.map(|holder| {
+        let count = uses.iter().filter(|one| one.holder == holder).count();
+        format!("{count} {}", holder.plural())
+    });
     if closed.is_empty() {
-        return Ok(format!("the key ring opens all {} account(s)", heads.len()));
+        return Ok(format!("the key ring opens all {}", counts.join(" and ")));
     }
     Err(format!(
-        "the key ring does not open {} of {} account(s), {} the first: restore the ring that they \
-         were made with",
-        closed.len(),
-        heads.len(),
-        closed[0]
+        "the key ring does not open what these need, of {}: {}. Restore the ring that they were \
+         made with; a webhook can be given a new secret",
+        counts.join(" and "),
+        uses::describe(closed.into_iter())
     ))
 }
 

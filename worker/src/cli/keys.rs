@@ -1,28 +1,26 @@
 //! `worker keys`: the key ring: made, shown, rotated. Never shows a secret.
 //!
-//! A rotation is a new ring, and every account's data key wrapped for it. Owners
-//! do that for their own accounts once they have seen the ring; the command for
-//! those that nobody owns. Interrupted anywhere, the same command goes on.
+//! A rotation is a new ring, and every data key wrapped for it: of accounts and of
+//! webhooks. Owners do that for their own accounts once they have seen the ring;
+//! the command for those that nobody owns, and for webhooks. Interrupted anywhere,
+//! the same command goes on.
 
-use std::collections::BTreeSet;
+mod settle;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use coordinator_lib::clock::{Clock, SystemClock};
-use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SystemRng;
 use session::{KeyRing, KeyState, RingChangeError};
 
+use self::settle::{needing, settle};
 use super::operate::{self, Tool};
 use crate::app::{data_dir, key_ring};
 use crate::config::StoreConfig;
-use crate::config::duration::{format_duration, parse_duration};
+use crate::config::duration::parse_duration;
 use crate::exit::{self, Failure};
-use crate::operator::OperatorError;
-
-/// How often it is looked whether the owners have done their part.
-const POLL: Duration = Duration::from_secs(1);
 
 /// `worker keys …`
 #[derive(Debug, Args)]
@@ -44,28 +42,28 @@ enum Action {
         #[arg(long)]
         add_only: bool,
         #[command(flatten)]
-        settle: Settle,
+        how: Settle,
     },
     /// Use an older key no more: every session is wrapped without it
     Retire {
         /// The key's fingerprint
         fingerprint: String,
         #[command(flatten)]
-        settle: Settle,
+        how: Settle,
     },
     /// Take a retired key or a recipient out of the ring
     Remove {
         /// The key's fingerprint
         fingerprint: String,
         #[command(flatten)]
-        settle: Settle,
+        how: Settle,
     },
     /// Wrap every session for a further key too, whose secret lies in a safe
     AddRecipient {
         /// Its public half, as `worker keys show` prints it where the secret is
         public: String,
         #[command(flatten)]
-        settle: Settle,
+        how: Settle,
     },
 }
 
@@ -89,17 +87,13 @@ impl KeysCommand {
                 show(&ring);
                 Ok(ExitCode::SUCCESS)
             }
-            Action::Rotate { add_only, settle } => operate::block_on(rotate(&settle, add_only)),
-            Action::Retire {
-                fingerprint,
-                settle,
-            } => operate::block_on(change(&settle, |ring| ring.with_retired(&fingerprint))),
-            Action::Remove {
-                fingerprint,
-                settle,
-            } => operate::block_on(remove(&settle, &fingerprint)),
-            Action::AddRecipient { public, settle } => {
-                operate::block_on(change(&settle, |ring| ring.with_recipient(&public)))
+            Action::Rotate { add_only, how } => operate::block_on(rotate(&how, add_only)),
+            Action::Retire { fingerprint, how } => {
+                operate::block_on(change(&how, |ring| ring.with_retired(&fingerprint)))
+            }
+            Action::Remove { fingerprint, how } => operate::block_on(remove(&how, &fingerprint)),
+            Action::AddRecipient { public, how } => {
+                operate::block_on(change(&how, |ring| ring.with_recipient(&public)))
             }
         }
     }
@@ -138,8 +132,8 @@ fn show(ring: &KeyRing) {
     }
 }
 
-async fn rotate(settle: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&settle.store);
+async fn rotate(how: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
+    let provider = key_ring::provider(&how.store);
     let mut ring = provider.load().map_err(key_ring::provider_failure)?;
     if older_keys(&ring).is_empty() {
         ring = ring.with_new_key(&SystemRng).map_err(refused)?;
@@ -151,17 +145,20 @@ async fn rotate(settle: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
     if add_only {
         return Ok(ExitCode::SUCCESS);
     }
-    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
+    let tool = Tool::open_with(&how.store, "keys", ring.clone()).await?;
     let done = async {
-        settle_all(&tool, &ring, settle.wait).await?;
-        // Everybody has the new key now: the old one is of no more use.
+        settle(&tool, &ring, how.wait).await?;
+        // Owners have shown that they have the new key; give those without an
+        // account the time to, before webhooks open with nothing else.
+        SystemClock.sleep(key_ring::RELOAD_INTERVAL * 2).await;
+        // Everybody has it now: the old one is of no more use.
         let older = older_keys(&ring);
         for fingerprint in &older {
             ring = ring.with_retired(fingerprint).map_err(refused)?;
         }
         provider.store(&ring).map_err(key_ring::provider_failure)?;
         tool.operator.parts().keys.replace(&ring);
-        settle_all(&tool, &ring, settle.wait).await?;
+        settle(&tool, &ring, how.wait).await?;
         Ok(older)
     };
     let done: Result<Vec<String>, Failure> = done.await;
@@ -177,44 +174,57 @@ async fn rotate(settle: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
 
 /// Changes the ring, and has every session wrapped for it.
 async fn change(
-    settle: &Settle,
+    how: &Settle,
     apply: impl FnOnce(&KeyRing) -> Result<KeyRing, RingChangeError>,
 ) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&settle.store);
+    let provider = key_ring::provider(&how.store);
     let ring = provider.load().map_err(key_ring::provider_failure)?;
     let ring = apply(&ring).map_err(refused)?;
     provider.store(&ring).map_err(key_ring::provider_failure)?;
-    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
-    let done = settle_all(&tool, &ring, settle.wait).await;
+    let tool = Tool::open_with(&how.store, "keys", ring.clone()).await?;
+    let done = settle(&tool, &ring, how.wait).await;
     tool.close().await;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Takes a key out, once no session needs it.
-async fn remove(settle: &Settle, fingerprint: &str) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&settle.store);
+/// Takes a key out, once nothing in the store needs it.
+async fn remove(how: &Settle, fingerprint: &str) -> Result<ExitCode, Failure> {
+    let provider = key_ring::provider(&how.store);
     let ring = provider.load().map_err(key_ring::provider_failure)?;
     let without = ring.without(fingerprint).map_err(refused)?;
     let is_recipient = ring
         .views()
         .iter()
         .any(|key| key.fingerprint.as_str() == fingerprint && key.state == KeyState::Recipient);
-    let tool = Tool::open_with(&settle.store, "keys", ring.clone()).await?;
+    let tool = Tool::open_with(&how.store, "keys", ring.clone()).await?;
     let done = async {
         if !is_recipient {
             // Under the old ring, which still opens what is left of it.
-            settle_all(&tool, &ring, settle.wait).await?;
+            settle(&tool, &ring, how.wait).await?;
+            if let Some(uses) = needing(&tool, fingerprint).await? {
+                return Err(Failure::new(
+                    exit::DATA,
+                    format!(
+                        "{fingerprint} stays in the ring: what is wrapped for it cannot be \
+                         wrapped anew ({uses}). Give such a webhook a new secret or delete it; \
+                         restore such an account (`worker restore`) or purge it"
+                    ),
+                ));
+            }
         }
         provider
             .store(&without)
             .map_err(key_ring::provider_failure)?;
         tool.operator.parts().keys.replace(&without);
-        settle_all(&tool, &without, settle.wait).await
+        settle(&tool, &without, how.wait).await
     };
     let done: Result<(), Failure> = done.await;
     tool.close().await;
     done?;
-    println!("{fingerprint} is out of the ring");
+    println!(
+        "{fingerprint} is out of the ring; backups that were made for it open with a copy of it \
+         only"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -225,57 +235,6 @@ fn older_keys(ring: &KeyRing) -> Vec<String> {
         .filter(|key| key.state == KeyState::Valid)
         .map(|key| key.fingerprint.to_string())
         .collect()
-}
-
-/// Wraps the data keys of accounts that nobody owns, and waits for the owners of
-/// the others.
-async fn settle_all(tool: &Tool, ring: &KeyRing, wait: Duration) -> Result<(), Failure> {
-    let operator = &tool.operator;
-    let deadline = SystemClock.boottime() + wait;
-    let mut wrapped = 0;
-    // Heads without an account: nobody's any more.
-    let mut gone = BTreeSet::new();
-    loop {
-        let mut due = key_ring::due(&operator.parts().store, ring).await?;
-        due.retain(|id| !gone.contains(id));
-        if due.is_empty() {
-            println!("every session is wrapped for the ring ({wrapped} by this command)");
-            return Ok(());
-        }
-        let mut owned = 0;
-        for id in &due {
-            let account = AccountId::new(id.as_str()).map_err(|e| Failure::new(exit::DATA, e))?;
-            match operator.claim(&account).await {
-                Ok(term) => {
-                    let outcome = term.rewrap().await;
-                    let given = operator.give_back(term).await;
-                    outcome.map_err(|error| Failure::new(exit::BUSY, error))?;
-                    given.map_err(|error| Failure::new(exit::BUSY, error))?;
-                    wrapped += 1;
-                }
-                Err(OperatorError::Held) => owned += 1,
-                Err(OperatorError::Missing | OperatorError::NeedsImport) => {
-                    gone.insert(id.clone());
-                }
-                Err(error) => {
-                    return Err(Failure::new(exit::DATA, format!("account {id}: {error}")));
-                }
-            }
-        }
-        println!("{} to go, {owned} of them with a worker", due.len());
-        if SystemClock.boottime() >= deadline {
-            return Err(Failure::new(
-                exit::UNFINISHED,
-                format!(
-                    "{} session(s) are not wrapped for the ring after {}: do all workers have it? \
-                     Run this again; it goes on where it was",
-                    due.len(),
-                    format_duration(wait)
-                ),
-            ));
-        }
-        SystemClock.sleep(POLL).await;
-    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]

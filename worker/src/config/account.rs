@@ -5,7 +5,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::parse_duration;
+use super::{ConfigError, at_least};
 use crate::account::AccountConfig;
+
+/// What is kept for less may be gone before anybody looks for it.
+const KEPT_MIN: Duration = Duration::from_secs(3600);
+
+/// In a simulation nobody waits for so long.
+const KEPT_MIN_SIMULATED: Duration = Duration::from_secs(1);
 
 /// Waits of an account; each is explained at [`AccountConfig`].
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -34,6 +41,15 @@ pub struct AccountOptions {
     /// Time for one account's engine to shut down
     #[arg(long, env = "LEASEHOLD_ENGINE_SHUTDOWN_LIMIT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub engine_shutdown_limit: Duration,
+
+    /// The files of an import are kept until the account was connected for so long in all, without
+    /// a message that could not be decrypted
+    #[arg(long, env = "LEASEHOLD_KEEP_ORIGINAL", value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    pub keep_original: Duration,
+
+    /// How long a session is kept that ended with a logout
+    #[arg(long, env = "LEASEHOLD_ARCHIVE_RETENTION", value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
+    pub archive_retention: Duration,
 }
 
 impl Default for AccountOptions {
@@ -46,6 +62,8 @@ impl Default for AccountOptions {
             reconnect_wait_max: account.backoff_max,
             silence_limit: account.silence_limit,
             engine_shutdown_limit: account.shutdown_limit,
+            keep_original: account.keep_original,
+            archive_retention: Duration::from_secs(30 * 86_400),
         }
     }
 }
@@ -60,6 +78,18 @@ impl AccountOptions {
             backoff_max: self.reconnect_wait_max,
             silence_limit: self.silence_limit,
             shutdown_limit: self.engine_shutdown_limit,
+            keep_original: self.keep_original,
         }
+    }
+
+    /// Checks these options.
+    pub(super) fn validate(&self, simulation: bool) -> Result<(), ConfigError> {
+        let least = match simulation {
+            true => KEPT_MIN_SIMULATED,
+            false => KEPT_MIN,
+        };
+        at_least("--keep-original", self.keep_original, least)?;
+        at_least("--archive-retention", self.archive_retention, least)?;
+        self.account().check().map_err(ConfigError::relation)
     }
 }

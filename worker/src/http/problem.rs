@@ -59,6 +59,8 @@ pub enum ProblemKind {
     UnknownWebhook,
     /// No such delivery.
     UnknownDelivery,
+    /// No such archived session.
+    UnknownArchive,
     /// The event is not kept any more.
     EventGone,
     /// The account is not in the group any more.
@@ -190,6 +192,11 @@ impl ProblemKind {
                 S::NOT_FOUND,
                 "unknown_delivery",
                 "There is no such delivery",
+            ),
+            Self::UnknownArchive => (
+                S::NOT_FOUND,
+                "unknown_archive",
+                "There is no such archived session",
             ),
             Self::EventGone => (S::GONE, "event_gone", "The event is not kept any more"),
             Self::NotInGroup => (

@@ -6,7 +6,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{get, patch, post, put};
+use axum::routing::{delete, get, patch, post, put};
 use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -14,9 +14,9 @@ use super::guard::{self, Guard};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
-    account_qr, accounts, broadcasts, contacts, dashboard, debug, do_not_contact, events, groups,
-    history, keys, limits, linking, media, messages, openapi, purge, reference, sessions, sign_in,
-    status, threads, trace, waha, webhooks, workers,
+    account_qr, accounts, archives, broadcasts, contacts, dashboard, debug, do_not_contact, events,
+    groups, history, keys, limits, linking, media, messages, openapi, purge, reference, sessions,
+    sign_in, status, threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -45,6 +45,11 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
         .route("/v1/accounts/{id}/restart", post(accounts::restart))
         .route("/v1/accounts/{id}/release", post(accounts::release))
         .route("/v1/accounts/{id}/history", get(history::list))
+        .route("/v1/accounts/{id}/archives", get(archives::list))
+        .route(
+            "/v1/accounts/{id}/archives/{epoch}",
+            delete(archives::delete),
+        )
         .route("/v1/accounts/{id}/qr", get(account_qr::show))
         .route(
             "/v1/accounts/{id}/pairing-code",

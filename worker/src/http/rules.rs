@@ -86,6 +86,13 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/v1/accounts/{id}/restart", key(Control, Account)),
     ("POST", "/v1/accounts/{id}/release", key(Control, Account)),
     ("GET", "/v1/accounts/{id}/history", key(Read, Account)),
+    // What they hold was the account.
+    ("GET", "/v1/accounts/{id}/archives", key(Admin, Account)),
+    (
+        "DELETE",
+        "/v1/accounts/{id}/archives/{epoch}",
+        key(Admin, Account),
+    ),
     // Whoever has the code has the account.
     ("GET", "/v1/accounts/{id}/qr", key(Control, Account)),
     (

@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod archives;
 mod auth;
 mod bad_input;
 mod events;

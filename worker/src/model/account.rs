@@ -75,6 +75,8 @@ pub struct AccountDoc {
     pub push_name: Option<String>,
     /// When it was linked.
     pub paired_at: Option<StoreTime>,
+    /// While the files of an import are kept.
+    pub original: Option<OriginalDoc>,
     /// A floor for the event sequence, in case the log itself was swept.
     pub event_seq: i64,
     /// Of a tombstone: when the account was purged. It has no other business
@@ -133,6 +135,7 @@ impl Default for AccountDoc {
             lid: None,
             push_name: None,
             paired_at: None,
+            original: None,
             event_seq: 0,
             purged_at: None,
             claimed_by: None,
@@ -175,6 +178,14 @@ impl AccountDoc {
         );
         Ok(fields)
     }
+}
+
+/// The files of an import, which are kept until its session has proved itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OriginalDoc {
+    /// For how long it has been well so far, as far as that is noted.
+    pub healthy_seconds: i64,
 }
 
 /// What clients want of an account.

@@ -69,6 +69,9 @@ pub const HISTORY_PIECES: &str = "history_pieces";
 /// How much history an account has.
 pub const HISTORY_TOTALS: &str = "history_totals";
 
+/// Sessions of links that are gone.
+pub const SESSION_ARCHIVES: &str = "session_archives";
+
 /// Parts, below a piece of history.
 const PARTS: &str = "parts";
 
@@ -83,6 +86,17 @@ pub fn account(account: &str) -> Result<Path, StoreError> {
 /// `wa_sessions/{account}`, the head.
 pub fn head(account: &str) -> Result<Path, StoreError> {
     Collection::new(WA_SESSIONS)?.doc(account)
+}
+
+/// `session_archives/{account}-{epoch}`, the number padded so that ids sort as
+/// numbers do.
+pub fn session_archive(account: &str, epoch: i64) -> Result<Path, StoreError> {
+    Collection::new(SESSION_ARCHIVES)?.doc(&format!("{account}-{epoch:012}"))
+}
+
+/// `wa_sessions/{account}/archive`: the files of all of its archives.
+pub fn archived_files(account: &str) -> Result<Collection, StoreError> {
+    head(account)?.collection_below("archive")
 }
 
 /// `threads/{thread}`.

@@ -5,8 +5,8 @@ use coordinator_lib::store::{Collection, Direction, Op, Query, StoreError, Store
 
 use super::collections::{
     ACCOUNTS, API_KEYS, AUDIT, COMMANDS, CONTACTS, DO_NOT_CONTACT, EVENTS, EXPIRIES, GROUPS,
-    HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, RECEIVED_MEDIA, THREADS, WA_OUTBOX,
-    WEBHOOK_DELIVERIES, WEBHOOK_LANES, WEBHOOKS, messages,
+    HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, RECEIVED_MEDIA, SESSION_ARCHIVES, THREADS,
+    WA_OUTBOX, WEBHOOK_DELIVERIES, WEBHOOK_LANES, WEBHOOKS, messages,
 };
 use super::{DeliveryState, Desired, EventKind, Status};
 
@@ -27,6 +27,11 @@ pub fn of_account(collection: &str, account: &str) -> Result<Query, StoreError> 
 /// Accounts that clients want in a state.
 pub fn accounts_desired(desired: Desired) -> Result<Query, StoreError> {
     Ok(accounts()?.filter("desired", Op::Eq, text(desired.as_str())))
+}
+
+/// Tombstones whose purge has not looked a second time yet.
+pub fn accounts_half_purged() -> Result<Query, StoreError> {
+    Ok(accounts()?.filter("secondLook", Op::Eq, Value::Bool(true)))
 }
 
 /// Accounts that clients want in a state and that nobody owns.
@@ -275,6 +280,13 @@ pub fn idempotency_ended(at: StoreTime) -> Result<Query, StoreError> {
         .order("expiresAt", Direction::Ascending))
 }
 
+/// Sessions that were put away before a time: what a sweep looks through.
+pub fn session_archives_before(at: StoreTime) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(SESSION_ARCHIVES)?)
+        .filter("archivedAt", Op::Lt, Value::Time(at))
+        .order("archivedAt", Direction::Ascending))
+}
+
 /// All webhooks, by id.
 pub fn webhooks() -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(WEBHOOKS)?))
@@ -367,6 +379,7 @@ mod tests {
             ("accounts", accounts()),
             ("of_account", of_account(THREADS, "a")),
             ("accounts_desired", accounts_desired(Desired::Running)),
+            ("accounts_half_purged", accounts_half_purged()),
             ("accounts_unowned", accounts_unowned(Desired::Running)),
             ("accounts_named", accounts_named("n")),
             (
@@ -421,6 +434,10 @@ mod tests {
             (
                 "idempotency_ended",
                 idempotency_ended(StoreTime::from_micros(0)),
+            ),
+            (
+                "session_archives_before",
+                session_archives_before(StoreTime::from_micros(0)),
             ),
             ("webhooks", webhooks()),
             ("webhook_lanes", webhook_lanes("w")),

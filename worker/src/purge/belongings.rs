@@ -52,6 +52,7 @@ pub const BELONGINGS: &[(&str, Belonging, InBackup)] = &[
         Belonging::BelowRoot,
         InBackup::LeftOut,
     ),
+    ("session_archives", Belonging::ByAccount, InBackup::LeftOut),
     (
         "wa_sessions/*/original",
         Belonging::BelowRoot,

@@ -7,6 +7,7 @@ use coordinator_lib::lease::LeaseConfig;
 use coordinator_lib::store::{Collection, Fault, Path, Store, fields_to_bytes};
 
 use super::belongings::{BELONGINGS, Belonging, own_name, pattern};
+use super::resume::{LEFT_AFTER, PurgeSweep, Resumed};
 use super::*;
 use crate::media::FileName;
 use crate::media::tests::{in_folder, put};
@@ -130,6 +131,16 @@ impl Stage {
         run(&self.operator, &self.media, &self.gone, LIMIT).await
     }
 
+    async fn account(&self) -> Document {
+        let found = self.bench.store.get(&[self.gone.account_path()]).await;
+        found.unwrap().documents.remove(0).unwrap()
+    }
+
+    async fn is_half_purged(&self) -> bool {
+        let query = crate::model::queries::accounts_half_purged().unwrap();
+        self.bench.store.count(&query).await.unwrap() > 0
+    }
+
     /// Documents but for those of worker sessions, which beat.
     fn documents(&self) -> Vec<Document> {
         let mut documents = self.bench.memory.documents();
@@ -159,12 +170,18 @@ impl Stage {
 }
 
 async fn operator(bench: &Bench) -> Operator {
+    Operator::begin(operator_parts(bench), "purge")
+        .await
+        .unwrap()
+}
+
+fn operator_parts(bench: &Bench) -> OperatorParts {
     let store = Arc::clone(&bench.store);
     let heartbeat: StoreMaker = Arc::new(move || {
         let store = Arc::clone(&store);
         Box::pin(async move { Ok(store) })
     });
-    let parts = OperatorParts {
+    OperatorParts {
         store: Arc::clone(&bench.store),
         heartbeat,
         presence: None,
@@ -172,8 +189,7 @@ async fn operator(bench: &Bench) -> Operator {
         clock: Arc::clone(&bench.clock),
         rng: Arc::clone(&bench.rng),
         lease: LeaseConfig::default(),
-    };
-    Operator::begin(parts, "purge").await.unwrap()
+    }
 }
 
 fn tells_of(document: &Document, account: &str) -> bool {
@@ -282,9 +298,63 @@ async fn interrupted_at_any_commit_the_next_run_goes_on() {
         };
         let left = stage.left();
         assert!(left.iter().all(|path| is_tombstone(path)), "{at}: {left:?}");
+        assert!(!stage.is_half_purged().await, "{at}");
         stage.operator.close().await;
         at += 1;
     }
+}
+
+#[tokio::test]
+async fn interrupted_at_any_commit_it_goes_on_by_itself() {
+    let mut at = 0;
+    loop {
+        let mut stage = Stage::new().await;
+        stage.bench.memory.fail_after(at, Fault::Unavailable);
+        let first = stage.purge().await;
+        if first.is_ok() {
+            break;
+        }
+        // Whoever had begun it has ended.
+        let other = operator(&stage.bench).await;
+        std::mem::replace(&mut stage.operator, other).close().await;
+        let sweep = PurgeSweep {
+            operator: operator_parts(&stage.bench),
+            media: stage.media.clone(),
+            left_after: Duration::ZERO,
+        };
+        let resumed = sweep.pass().await.unwrap();
+        let left = stage.left();
+        match desired(&stage.account().await) {
+            Some("purged") => {
+                assert!(left.iter().all(|path| is_tombstone(path)), "{at}: {left:?}");
+                assert!(!stage.is_half_purged().await, "{at}");
+            }
+            // It had not begun.
+            other => {
+                let expected = (Some("running"), Resumed::default());
+                assert_eq!((other, resumed), expected, "{at}");
+                assert_eq!(at, 0);
+            }
+        }
+        at += 1;
+    }
+    assert!(at > 20, "it has many commits");
+}
+
+#[tokio::test]
+async fn a_purge_that_somebody_works_on_is_left_to_them() {
+    let stage = Stage::new().await;
+    assert!(matches!(
+        mark(&stage.operator, &stage.gone).await,
+        Ok(Mark::Marked)
+    ));
+    let sweep = PurgeSweep {
+        operator: operator_parts(&stage.bench),
+        media: stage.media.clone(),
+        left_after: LEFT_AFTER,
+    };
+    assert_eq!(sweep.pass().await.unwrap(), Resumed::default());
+    assert_eq!(desired(&stage.account().await), Some("purging"));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ impl Scene {
             rng: SeededRng::shared(1),
             retention: 7 * DAY,
             audit_retention: 30 * DAY,
+            archive_retention: 30 * DAY,
         }
     }
 
@@ -125,4 +126,36 @@ async fn idempotency_keys_and_the_audit_log_have_times_of_their_own() {
     scene.clock.advance(30 * DAY);
     let swept = scene.sweep().pass().await.unwrap();
     assert_eq!((swept.keys, swept.audit), (0, 1));
+}
+
+#[tokio::test]
+async fn an_archived_session_goes_with_its_files_and_a_later_one_stays() {
+    let scene = Scene::new();
+    for (epoch, days) in [(1, 20), (11, 20)] {
+        let archive = SessionArchiveDoc {
+            account_id: "a".to_owned(),
+            epoch,
+            archived_at: Stamp::Commit,
+            phone: None,
+            files: ["device", "peers.0"]
+                .map(|name| format!("{epoch}-{name}"))
+                .into(),
+        };
+        for name in &archive.files {
+            let file = collections::archived_files("a").unwrap().doc(name).unwrap();
+            scene.put(file, &RecordSweepDoc::default()).await;
+        }
+        let path = collections::session_archive("a", epoch).unwrap();
+        scene.put(path, &archive).await;
+        scene.clock.advance(days * DAY);
+    }
+    let swept = scene.sweep().pass().await.unwrap();
+    assert_eq!(swept.archives, 1);
+    let files = Query::new(collections::archived_files("a").unwrap());
+    let page = scene.store.query(&files).await.unwrap();
+    let left: Vec<&str> = page.documents.iter().map(|file| file.path.id()).collect();
+    assert_eq!(left, ["11-device", "11-peers.0"]);
+    scene.clock.advance(30 * DAY);
+    assert_eq!(scene.sweep().pass().await.unwrap().archives, 1);
+    assert_eq!(scene.store.count(&files).await.unwrap(), 0);
 }

@@ -163,9 +163,21 @@ impl HookBook {
         }
     }
 
+    /// Follows the store until its watch ends, or until the key ring has changed:
+    /// what did not open may open now, so everything is read anew.
     async fn watch(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
+        let mut revisions = self.0.keys.revisions();
         let mut watch = self.0.store.watch(&queries::webhooks()?).await?;
-        while let Some(change) = watch.next().await {
+        loop {
+            let change = tokio::select! {
+                biased;
+                // The ring is the book's own, so it never goes.
+                _ = revisions.changed() => return Ok(()),
+                change = watch.next() => change,
+            };
+            let Some(change) = change else {
+                return Ok(());
+            };
             backoff.reset();
             match change {
                 Change::Snapshot(documents) => {
@@ -182,7 +194,6 @@ impl HookBook {
                 Change::Removed(path) => self.replace(&path, None),
             }
         }
-        Ok(())
     }
 
     fn replace(&self, path: &Path, hook: Option<Hook>) {

@@ -134,6 +134,7 @@ impl FaultBook {
             | FaultKind::StreamError { .. }
             | FaultKind::Delay { .. }
             | FaultKind::Duplicate
+            | FaultKind::Hold
             | FaultKind::Corrupt
             | FaultKind::WithholdAcks
             | FaultKind::DropOnMessage { .. }
@@ -185,6 +186,11 @@ impl FaultBook {
     /// Whether a message to the account goes out twice.
     pub(crate) fn duplicates(&mut self, account: &str) -> bool {
         self.takes(account, &FaultKind::Duplicate)
+    }
+
+    /// Whether a message to the account's linked device is held back.
+    pub(crate) fn holds(&mut self, account: &str) -> bool {
+        self.takes(account, &FaultKind::Hold)
     }
 
     /// Whether a message to the account's linked device is broken.

@@ -93,10 +93,13 @@ impl World {
     /// Puts a stanza into a device's mailbox. False if there is no such device
     /// or no more room.
     pub(super) fn post(&mut self, to: &DeviceId, address: Address, node: Node) -> bool {
-        let can_repeat = address.class == Class::Message && to.device != 0;
-        let copies = match can_repeat && self.faults.duplicates(&to.account) {
-            true => 2,
-            false => 1,
+        let is_for_linked = address.class == Class::Message && to.device != 0;
+        let copies = if is_for_linked && self.faults.holds(&to.account) {
+            0
+        } else if is_for_linked && self.faults.duplicates(&to.account) {
+            2
+        } else {
+            1
         };
         let Some(device) = self.device_mut(to) else {
             return false;

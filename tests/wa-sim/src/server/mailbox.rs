@@ -42,7 +42,8 @@ pub(crate) struct Address {
 struct Item {
     address: Address,
     node: Node,
-    /// How often it goes out in the next session or sending: a fault may say 2.
+    /// How often it goes out in this session or sending; then once in each: a fault
+    /// may say 2, or 0.
     copies: u8,
     /// It was there when the session began.
     offline: bool,
@@ -193,5 +194,16 @@ mod tests {
         assert_eq!(ids(&mailbox.take(9, false)), ["a", "a"]);
         assert!(mailbox.settle(&message("a")));
         assert_eq!(mailbox.len(), 0);
+    }
+
+    #[test]
+    fn what_is_held_back_comes_with_the_next_session() {
+        let mut mailbox = Mailbox::default();
+        mailbox.push(message("a"), Node::new("message").attr("id", "a"), 0);
+        mailbox.push(message("b"), Node::new("message").attr("id", "b"), 1);
+        assert_eq!(ids(&mailbox.take(9, false)), ["b"]);
+        assert!(mailbox.settle(&message("b")));
+        mailbox.begin_session();
+        assert_eq!(ids(&mailbox.take(9, true)), ["a"]);
     }
 }

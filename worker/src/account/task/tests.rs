@@ -403,7 +403,7 @@ async fn a_logged_out_account_is_released_and_keeps_its_session() {
     let term = scene.bench.term(&scene.account).await;
     assert!(term.files.contains(session::Kind::Device, b"k"));
     // Linked anew it begins with an empty session; the old one is archived.
-    term.archive_session().await.unwrap();
+    archive::keep(&term).await.unwrap();
     assert_eq!(term.files.size().0, 0);
     let archive = coordinator_lib::store::Collection::new("wa_sessions/a1/archive").unwrap();
     let query = coordinator_lib::store::Query::new(archive);

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::super::operation::{Operation, boolean, integer, operation, text};
 use crate::http::problem::ProblemKind as P;
-use crate::http::{account_qr, accounts, debug, history, linking, purge, sessions};
+use crate::http::{account_qr, accounts, archives, debug, history, linking, purge, sessions};
 use crate::model::Status;
 
 pub(super) const TAG: &str = "Accounts";
@@ -96,6 +96,23 @@ pub(super) fn operations() -> Vec<Operation> {
         .query_of::<history::Of>("of", "What is told: `ownership` unless given")
         .paged()
         .answers::<history::HistoryPage>(StatusCode::OK, "A page, the latest first"),
+        op(
+            "GET",
+            "/v1/accounts/{id}/archives",
+            "listArchives",
+            "Sessions that ended with a logout",
+        )
+        .about("They are kept for `--archive-retention`, and erased with the account.")
+        .paged()
+        .answers::<archives::ArchivePage>(StatusCode::OK, "A page, the oldest first"),
+        op(
+            "DELETE",
+            "/v1/accounts/{id}/archives/{epoch}",
+            "eraseArchive",
+            "Erases an archived session before its time",
+        )
+        .answers::<archives::ArchiveView>(StatusCode::OK, "What was erased")
+        .fails(&[P::UnknownArchive]),
         op(
             "GET",
             "/v1/accounts/{id}/qr",
