@@ -94,7 +94,7 @@ export function KeysPage() {
       {made && (
         <SecretDialog
           title={`Key “${made.name}”`}
-          about="Programs send it as `Authorization: Bearer …`; people sign in with it here."
+          about="Programs send it in the header “Authorization: Bearer …”; people sign in with it here."
           secret={made.key}
           onClose={() => setMade(null)}
         />
