@@ -23,10 +23,22 @@ await play(async (about, open) => {
     assert.ok(answer.ok, `${path}: ${answer.status}`);
     return answer.json();
   };
+  const isNow = (state, id) =>
+    until(`a message is ${state}`, async () => {
+      const message = await (await fetch(`${base}/v1/messages/${id}`)).json();
+      return message.state === state;
+    });
   let thread;
   for (const [direction, text] of TALK) {
     if (direction === "out") {
-      thread = (await post(`/v1/accounts/${first.id}/messages`, { to: contact, text })).threadId;
+      const sent = await post(`/v1/accounts/${first.id}/messages`, { to: contact, text });
+      await isNow("delivered", sent.messageId);
+      // The first one is read, and the last is not yet.
+      if (!thread) {
+        await ask({ ask: "read", number: contact });
+        await isNow("read", sent.messageId);
+      }
+      thread = sent.threadId;
       continue;
     }
     await ask({ ask: "write", from: contact, to: first.number, text });
@@ -35,7 +47,6 @@ await play(async (about, open) => {
       return threads.some(({ lastMessagePreview }) => lastMessagePreview === text);
     });
   }
-  await ask({ ask: "read", number: contact });
   await post(`/v1/webhooks/${webhook}/test`);
   // It waits for a phone, and so does what is written there.
   await until("something waits", async () => {
