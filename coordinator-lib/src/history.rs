@@ -7,6 +7,7 @@
 
 use crate::identity::{AccountId, WorkerIdentity, WorkerSessionId};
 use crate::lease::{self, CLAIMED_BY_FIELD, LEASE_SESSION_FIELD};
+use crate::observer;
 use crate::store::{
     Collection, Direction, Document, Fields, Path, Precondition, Query, StoreError, Value, Write,
 };
@@ -146,7 +147,7 @@ pub(crate) fn release_entry(
 }
 
 fn entry(kind: &str, me: &WorkerIdentity, epoch: i64, reason: &str) -> Fields {
-    lease::named([
+    let mut fields = lease::named([
         ("schemaVersion", SCHEMA_VERSION.into()),
         ("kind", kind.into()),
         ("epoch", epoch.into()),
@@ -154,7 +155,12 @@ fn entry(kind: &str, me: &WorkerIdentity, epoch: i64, reason: &str) -> Fields {
         ("session", me.session_id.as_str().into()),
         ("reason", reason.into()),
         ("at", Value::CommitTime),
-    ])
+    ]);
+    // Who reads of it later finds the trace of the claim or the release.
+    if let Some(traceparent) = observer::traceparent() {
+        fields.insert("traceparent".to_owned(), traceparent.as_str().into());
+    }
+    fields
 }
 
 fn write(account: &AccountId, epoch: i64, kind: &str, fields: Fields) -> Result<Write, StoreError> {

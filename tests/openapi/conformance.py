@@ -222,11 +222,13 @@ def recipes(run):
         "listGroups", "readGroup", "listKeys", "readKey", "listAudit", "listDoNotContact",
         "readOutgoingMessage", "markRead", "watchPresence", "readMetrics", "followEvents",
         "listWebhooks", "readWebhook", "testWebhook", "listDeliveries", "listOutgoingMessages",
+        "listOutbox",
     ]:
         run.recipe(plain)
     run.recipe("dashboardFile", path_parameters={"file": "app.js"})
     run.recipe("signIn", body={"key": scene["key"]}, **as_json)
     run.recipe("readAccountHistory", query={"of": "status"})
+    run.recipe("listOutbox", query={"state": "failed"})
     for form in ["png", "svg", "text"]:
         run.recipe("readQrCode", query={"format": form})
     made = run.recipe("createAccount", body={"name": "made"}, **as_json)

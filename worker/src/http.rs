@@ -26,6 +26,7 @@ mod media;
 mod message_body;
 mod messages;
 pub(crate) mod openapi;
+mod outbox;
 mod page;
 pub mod problem;
 pub mod proxy;

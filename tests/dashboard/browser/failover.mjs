@@ -1,7 +1,7 @@
 // Two pages are open when a worker is killed: one that it served, and one that
-// the other worker serves.
+// another worker serves.
 import assert from "node:assert/strict";
-import { ask, play, until } from "./stage.mjs";
+import { ask, picture, play, until } from "./stage.mjs";
 
 const namesIn = (page, worker) =>
   page
@@ -9,19 +9,23 @@ const namesIn = (page, worker) =>
     .locator("[data-moves]")
     .count();
 
-await play(async ({ alice, bob, accounts }, open) => {
-  const watched = await open(alice);
-  const orphaned = await open(bob);
+await play(async ({ workers, accounts }, open) => {
+  const watched = await open(workers.alice);
+  const orphaned = await open(workers.bob);
   const all = accounts.length;
-  await until("both workers own accounts", async () => {
-    const [hers, his] = [await namesIn(watched, "alice"), await namesIn(watched, "bob")];
-    return hers > 0 && his > 0 && hers + his === all;
+  const counts = () => Promise.all(Object.keys(workers).map((name) => namesIn(watched, name)));
+  await until("all workers own accounts", async () => {
+    const owned = await counts();
+    return owned.every((count) => count > 0) && owned.reduce((sum, count) => sum + count) === all;
   });
   await orphaned.getByText("Live", { exact: true }).waitFor();
 
   await ask({ ask: "kill", worker: "bob" });
   const killedAt = Date.now();
-  await until("alice is seen to own all", async () => (await namesIn(watched, "alice")) === all);
+  await until("the others are seen to own all", async () => {
+    const [hers, , theirs] = await counts();
+    return hers + theirs === all;
+  });
   console.error(`seen to own all ${Date.now() - killedAt} ms after the kill`);
   await watched.getByText("nothing is unowned").waitFor();
   const moves = watched.locator(".timeline li", { hasText: "owner found dead" });
@@ -31,6 +35,7 @@ await play(async ({ alice, bob, accounts }, open) => {
     .locator(".figure", { hasText: "Connected" })
     .getByText("all that are to run")
     .waitFor();
+  await picture(watched, "cluster");
 
   // Who was looking at the dead worker's page is told.
   await orphaned.getByText("Not live", { exact: true }).waitFor();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import jsqr from "jsqr";
 import { PNG } from "pngjs";
-import { ask, play, until } from "./stage.mjs";
+import { ask, picture, play, until } from "./stage.mjs";
 
 /** Reads the code that a camera in front of the screen would see. */
 function codeIn(screenshot) {
@@ -11,7 +11,7 @@ function codeIn(screenshot) {
 }
 
 /** A picture of one colour. */
-function picture() {
+function photograph() {
   const png = new PNG({ width: 64, height: 64 });
   png.data.fill(140);
   return PNG.sync.write(png);
@@ -28,6 +28,7 @@ await play(async ({ base, number, contact }, open) => {
   await page.getByRole("heading", { name: "Front desk" }).waitFor();
 
   await page.getByAltText("QR code that links Front desk").waitFor();
+  await picture(page, "linking");
   const code = await until("the code on the screen is read", async () => codeIn(await page.screenshot()));
   await ask({ ask: "scan", number, code });
   await page.locator(".how").getByText("Connected").waitFor();
@@ -45,12 +46,13 @@ await play(async ({ base, number, contact }, open) => {
   await own.locator('[data-state="delivered"]').waitFor();
   await ask({ ask: "read", number: contact });
   await own.locator('[data-state="read"]').waitFor();
+  assert.equal(await page.locator("a.trace").count(), 0, "nobody said where traces are shown");
 
   // A file goes out, and is fetched back when somebody wants to see it.
   await page.setInputFiles('input[type="file"]', {
     name: "shop.png",
     mimeType: "image/png",
-    buffer: picture(),
+    buffer: photograph(),
   });
   await page.getByLabel(/^Message to/).fill("The shop");
   await page.getByRole("button", { name: "Send", exact: true }).click();
@@ -58,6 +60,7 @@ await play(async ({ base, number, contact }, open) => {
   await sent.locator('[data-state="delivered"]').waitFor();
 
   await page.getByRole("link", { name: "Delivery" }).click();
-  await page.getByText("Until six.").waitFor();
   await page.getByText("0 waiting").waitFor();
+  await page.getByLabel("Account", { exact: true }).selectOption({ label: "Front desk" });
+  await page.getByRole("listitem").getByText("Until six.").waitFor();
 });

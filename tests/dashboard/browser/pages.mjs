@@ -1,13 +1,9 @@
 // Every page, light and dark, wide and narrow: nothing for axe to complain of,
-// everything within reach of a keyboard, and pictures for who wants to look.
+// nothing that is too wide, and pictures for who wants to look.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { ask, play, until } from "./stage.mjs";
+import { LOOKS, complaints, look, tryOut } from "./axe.mjs";
+import { ask, picture, play, until } from "./stage.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const SIZES = { wide: { width: 1360, height: 860 }, narrow: { width: 390, height: 844 } };
 const TALK = [
   ["in", "Hello, is the workshop on Saturday still on?"],
   ["out", "Good morning Anna, yes – it begins at 10."],
@@ -15,20 +11,8 @@ const TALK = [
   ["out", "Of course. There are four places left."],
 ];
 
-/** What axe finds, in few words. */
-async function complaints(page) {
-  // Like a tool of the browser's: the page's own policy does not let it in.
-  const session = await page.context().newCDPSession(page);
-  await session.send("Runtime.evaluate", { expression: AXE });
-  await session.detach();
-  const { violations } = await page.evaluate(() => axe.run(document));
-  return violations.map(
-    ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`,
-  );
-}
-
 await play(async (about, open) => {
-  const { base, accounts, waiting, contact, webhook, screenshots } = about;
+  const { base, accounts, waiting, contact, webhook } = about;
   const [first] = accounts;
   const post = async (path, body) => {
     const answer = await fetch(base + path, {
@@ -39,10 +23,22 @@ await play(async (about, open) => {
     assert.ok(answer.ok, `${path}: ${answer.status}`);
     return answer.json();
   };
+  const isNow = (state, id) =>
+    until(`a message is ${state}`, async () => {
+      const message = await (await fetch(`${base}/v1/messages/${id}`)).json();
+      return message.state === state;
+    });
   let thread;
   for (const [direction, text] of TALK) {
     if (direction === "out") {
-      thread = (await post(`/v1/accounts/${first.id}/messages`, { to: contact, text })).threadId;
+      const sent = await post(`/v1/accounts/${first.id}/messages`, { to: contact, text });
+      await isNow("delivered", sent.messageId);
+      // The first one is read, and the last is not yet.
+      if (!thread) {
+        await ask({ ask: "read", number: contact });
+        await isNow("read", sent.messageId);
+      }
+      thread = sent.threadId;
       continue;
     }
     await ask({ ask: "write", from: contact, to: first.number, text });
@@ -52,6 +48,15 @@ await play(async (about, open) => {
     });
   }
   await post(`/v1/webhooks/${webhook}/test`);
+  // It waits for a phone, and so does what is written there.
+  await until("something waits", async () => {
+    const answer = await fetch(`${base}/v1/accounts/${waiting}/messages`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ to: contact, text: "It waits." }),
+    });
+    return answer.ok;
+  });
 
   const places = {
     cluster: ["#/", "Lately"],
@@ -60,88 +65,38 @@ await play(async (about, open) => {
     linking: [`#/accounts/${waiting}`, "No camera at hand?"],
     chats: [`#/chats/${first.id}/${thread}`, "four places left"],
     threads: [`#/chats/${first.id}`, "Anna"],
-    outbox: ["#/delivery", "four places left"],
+    delivery: ["#/delivery", "It waits."],
+    outbox: [`#/delivery/outbox/${first.id}`, "four places left"],
     webhooks: ["#/delivery/webhooks", "CRM"],
     webhook: [`#/delivery/webhooks/${webhook}`, "Deliveries"],
     keys: ["#/keys", "There is no key yet"],
     nowhere: ["#/nowhere", "There is no such page"],
   };
-  if (screenshots) mkdirSync(screenshots, { recursive: true });
   const page = await open(base);
-  // A check that cannot fail is none.
-  await page.evaluate(() => document.body.append(document.createElement("img")));
-  assert.match((await complaints(page)).join(), /image-alt/);
-  await page.evaluate(() => document.body.lastElementChild.remove());
+  await tryOut(page);
   const found = [];
-  const check = async (name) => {
-    // Colours are compared once nothing glides or fades.
-    await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished)));
-    if (!name.endsWith("narrow")) {
-      found.push(...(await complaints(page)).map((text) => `${name}: ${text}`));
-    }
-    if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`) });
-  };
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    for (const [size, viewport] of Object.entries(SIZES)) {
-      // The same in other colours, for pictures alone.
-      if (size === "narrow" && colorScheme === "dark" && !screenshots) continue;
-      await page.setViewportSize(viewport);
-      for (const [name, [address, text]] of Object.entries(places)) {
-        await page.goto(`${base}/${address}`);
-        await page.locator("main").getByText(text).filter({ visible: true }).first().waitFor();
-        await check(`${name}-${colorScheme}-${size}`);
-        const overflow = await page.evaluate(
-          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-        );
-        assert.equal(overflow, 0, `${name} is too wide where it is ${size}`);
-      }
-      await page.goto(`${base}/#/accounts`);
-      await page.getByRole("button", { name: "Add account" }).click();
-      await check(`add-${colorScheme}-${size}`);
-      await page.keyboard.press("Escape");
+  for (const one of LOOKS) {
+    await look(page, one);
+    for (const [name, [address, text]] of Object.entries(places)) {
+      await page.goto(`${base}/${address}`);
+      await page.locator("main").getByText(text).filter({ visible: true }).first().waitFor();
+      found.push(...(await complaints(page)).map((text) => `${name}, ${one.name}: ${text}`));
+      await picture(page, `${name}-${one.name}`);
+      const overflow = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      assert.equal(overflow, 0, `${name} is too wide in ${one.name}`);
     }
   }
   assert.deepEqual(found, []);
 
-  // By keyboard alone.
-  await page.setViewportSize(SIZES.wide);
-  await page.goto(`${base}/#/accounts`);
-  await page.reload();
-  await page.getByRole("button", { name: "Add account" }).waitFor();
-  const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim() ?? "");
-  await page.keyboard.press("Tab");
-  assert.equal(await focused(), "Skip to content");
-  await page.keyboard.press("Enter");
-  await page.keyboard.press("Tab");
-  assert.equal(await focused(), "Add account");
-  await page.keyboard.press("Enter");
-  const dialog = page.getByRole("dialog", { name: "Add an account" });
-  await dialog.waitFor();
-  assert.ok(
-    await dialog.getByLabel("Name").evaluate((field) => field === document.activeElement),
-    "the first field has the focus",
-  );
-  for (let presses = 0; presses < 12; presses += 1) {
-    await page.keyboard.press("Tab");
-    const isInside = await page.evaluate(
-      () => document.activeElement === document.body || !!document.activeElement.closest("dialog"),
-    );
-    assert.ok(isInside, "the focus stays in the dialog");
-  }
-  await page.keyboard.press("Escape");
-  await dialog.waitFor({ state: "detached" });
-  assert.equal(await focused(), "Add account", "the focus is back");
-
-  // What cannot be undone asks first.
-  await page.goto(`${base}/#/accounts/${first.id}`);
-  await page.getByRole("button", { name: "Log out" }).click();
-  const question = page.getByRole("dialog", { name: "Log this account out?" });
-  await question.getByRole("button", { name: "Cancel" }).click();
-  await question.waitFor({ state: "detached" });
-  await page.getByRole("button", { name: "Hand off" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Hand off" }).click();
-  await page.getByText("Its owner hands it off.").waitFor();
-  await page.getByRole("button", { name: "Owners" }).click();
-  await page.locator(".history").getByText("somebody asked for it").first().waitFor();
+  // As on a phone, with its finer dots.
+  const phone = await open(`${base}/#/chats/${first.id}/${thread}`, {
+    viewport: { width: 390, height: 760 },
+    deviceScaleFactor: 1.5,
+    colorScheme: "dark",
+  });
+  await phone.getByText("four places left").filter({ visible: true }).first().waitFor();
+  await phone.locator('article [data-state="read"]').last().waitFor();
+  await picture(phone, "chat");
 });

@@ -1,9 +1,9 @@
 // What scripts have in common: the browser, what every test checks, and the
 // stage on the other side of standard input and output.
 import { createInterface } from "node:readline";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 
@@ -46,6 +46,31 @@ export async function until(what, look) {
   }
 }
 
+/** Keeps a picture of what is on the screen, where pictures are wanted. */
+export async function picture(page, name) {
+  const folder = process.env.DASHBOARD_SCREENSHOTS;
+  if (!folder) return;
+  mkdirSync(folder, { recursive: true });
+  await page.evaluate(() => Promise.allSettled(document.getAnimations().map((one) => one.finished)));
+  await page.screenshot({ path: join(folder, `${name}.png`) });
+}
+
+/** Presses Tab until what is called `name` has the focus. */
+export async function tabTo(page, name, pressesMax = 60) {
+  const passed = [];
+  for (let presses = 0; presses < pressesMax; presses += 1) {
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate(() => {
+      const element = document.activeElement;
+      const text = element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent;
+      return (text ?? "").replace(/\s+/g, " ").trim();
+    });
+    if (typeof name === "string" ? focused === name : name.test(focused)) return;
+    passed.push(focused.slice(0, 40));
+  }
+  throw new Error(`Tab does not lead to ${name}, but to ${passed.join(" | ")}`);
+}
+
 /**
  * Plays a test: with what the stage says, and a function that opens a page.
  * Nothing of any page may have left its origin, nor broken its policy, nor
@@ -65,6 +90,12 @@ export async function play(test) {
       ...options,
     });
     contexts.push(context);
+    const dist = process.env.DASHBOARD_DIST;
+    if (dist) {
+      await context.route("**/assets/*", (route) =>
+        route.fulfill({ path: join(dist, basename(route.request().url())) }),
+      );
+    }
     const page = context.pages()[0] ?? (await context.newPage());
     const origin = new URL(url).origin;
     page.setDefaultTimeout(LIMIT_MS);

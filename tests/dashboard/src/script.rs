@@ -17,7 +17,7 @@ use crate::stage::{Ask, Stage};
 /// Debian's; no other is looked for.
 const CHROMIUM: &str = "/usr/bin/chromium";
 /// For a whole script, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(220);
 
 /// Plays a script to its end. `about` is what it is told at the beginning.
 ///

@@ -19,6 +19,14 @@ pub(crate) struct Stage<'a> {
 pub(crate) enum Ask {
     /// The phone with this number scans a code.
     Scan { number: String, code: String },
+    /// The phone with this number types a code.
+    EnterCode { number: String, code: String },
+    /// The phone sends a picture to a number.
+    SendPicture {
+        from: String,
+        to: String,
+        content: Vec<u8>,
+    },
     /// The phone writes to a number.
     Write {
         from: String,
@@ -70,6 +78,13 @@ impl<'a> Stage<'a> {
             Ask::Scan { number, code } => {
                 let phone = sim.phone(&number)?;
                 phone.scan(&code).await.context("scanning")?;
+            }
+            Ask::EnterCode { number, code } => {
+                let phone = sim.phone(&number)?;
+                phone.enter_code(&code).await.context("typing a code")?;
+            }
+            Ask::SendPicture { from, to, content } => {
+                sim.phone(&from)?.send_picture(&to, &content)?;
             }
             Ask::Write { from, to, text } => {
                 sim.phone(&from)?.send_text(&to, &text)?;

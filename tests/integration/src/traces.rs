@@ -183,6 +183,15 @@ async fn one_trace_from_the_request_to_the_receipt() -> Result<()> {
             trace.len()
         );
 
+        // Whoever asks for the message is told its trace, and where it is in its thread.
+        let shown = pair.alice.api().get(&format!("/v1/messages/{id}")).await?;
+        let shown: serde_json::Value = shown.json()?;
+        assert_eq!(shown["traceId"], CALLER_TRACE);
+        let thread = shown["threadId"].as_str().context("a thread")?;
+        let path = format!("/v1/threads/{thread}/messages");
+        let messages: serde_json::Value = pair.alice.api().get(&path).await?.json()?;
+        assert_eq!(messages["messages"][0]["traceId"], CALLER_TRACE);
+
         // Whoever goes on from the event goes on with the trace.
         let store = store_of(pair.bob.setup()).await?;
         let query = Query::new(coordinator_lib::store::Collection::new("events")?);

@@ -6,9 +6,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use opentelemetry_sdk::trace::Sampler;
+use url::Url;
 
 use super::ConfigError;
 use super::duration::parse_duration;
+
+/// Stands for a trace's id in `--trace-url`.
+const TRACE_PLACE: &str = "{trace}";
+/// Stands for an account's id in `--account-traces-url`.
+const ACCOUNT_PLACE: &str = "{account}";
+/// Characters of an address with such a place.
+const TEMPLATE_CHARS_MAX: usize = 2_000;
 
 /// How a collector is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -200,6 +208,14 @@ pub struct TelemetryConfig {
     #[arg(long, env = "OTEL_SDK_DISABLED")]
     pub no_export: bool,
 
+    /// Where one trace is shown to people, with {trace} in the place of its id; the dashboard links to it
+    #[arg(long, env = "LEASEHOLD_TRACE_URL", value_name = "URL")]
+    pub trace_url: Option<String>,
+
+    /// Where an account's traces are shown to people, with {account} in the place of its id; the dashboard links to it
+    #[arg(long, env = "LEASEHOLD_ACCOUNT_TRACES_URL", value_name = "URL")]
+    pub account_traces_url: Option<String>,
+
     /// Shows /metrics to everybody who reaches the port, instead of only to keys with the right `read`
     #[arg(long, env = "LEASEHOLD_METRICS_PUBLIC")]
     pub metrics_public: bool,
@@ -228,6 +244,8 @@ impl Default for TelemetryConfig {
             metrics_interval: Duration::from_secs(60),
             service_name: "leasehold".to_owned(),
             no_export: false,
+            trace_url: None,
+            account_traces_url: None,
             metrics_public: false,
         }
     }
@@ -272,7 +290,24 @@ impl TelemetryConfig {
                 )));
             }
         }
+        if let Some(template) = self.trace_url() {
+            check_template("--trace-url (LEASEHOLD_TRACE_URL)", template, TRACE_PLACE)?;
+        }
+        if let Some(template) = self.account_traces_url() {
+            let option = "--account-traces-url (LEASEHOLD_ACCOUNT_TRACES_URL)";
+            check_template(option, template, ACCOUNT_PLACE)?;
+        }
         Ok(())
+    }
+
+    /// Where one trace is shown, with `{trace}` in it.
+    pub fn trace_url(&self) -> Option<&str> {
+        given(&self.trace_url)
+    }
+
+    /// Where an account's traces are shown, with `{account}` in it.
+    pub fn account_traces_url(&self) -> Option<&str> {
+        given(&self.account_traces_url)
     }
 
     /// Whether anything is exported.
@@ -346,6 +381,30 @@ fn is_queue(batch: usize, queue: usize) -> bool {
     (1..=queue).contains(&batch) && queue <= 1_000_000
 }
 
+/// A template becomes a link of the dashboard: a page of the web, on a host that
+/// no id changes, and without a password, since everybody who looks sees it.
+fn check_template(option: &str, template: &str, place: &str) -> Result<(), ConfigError> {
+    let address = |id: &str| Url::parse(&template.replace(place, id)).ok();
+    let is_link = match (address("a"), address("b")) {
+        (Some(one), Some(other)) => {
+            matches!(one.scheme(), "http" | "https")
+                && one != other
+                && one.origin() == other.origin()
+                && one.username().is_empty()
+                && one.password().is_none()
+        }
+        (Some(_) | None, Some(_) | None) => false,
+    };
+    if is_link && template.chars().count() <= TEMPLATE_CHARS_MAX {
+        return Ok(());
+    }
+    Err(ConfigError::relation(format!(
+        "{option} must be an http:// or https:// address with {place} after the host, without a \
+         password and of at most {TEMPLATE_CHARS_MAX} characters, such as \
+         http://127.0.0.1:16686/trace/{place}"
+    )))
+}
+
 /// An empty variable is as good as none.
 fn given(endpoint: &Option<String>) -> Option<&str> {
     endpoint
@@ -397,6 +456,40 @@ mod tests {
         assert!(config.exports_logs());
         config.no_export = true;
         assert!(!config.is_exporting());
+    }
+
+    #[test]
+    fn links_to_traces_are_pages_of_the_web_on_a_host_that_no_id_changes() {
+        let check = |template: &str| {
+            let config = TelemetryConfig {
+                trace_url: Some(template.to_owned()),
+                ..TelemetryConfig::default()
+            };
+            config.validate().map_err(|error| error.to_string())
+        };
+        for good in [
+            "",
+            "http://127.0.0.1:16686/trace/{trace}",
+            "https://grafana.example/explore?left={\"traceId\":\"{trace}\"}",
+            "https://traces.example/#/{trace}",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "traces.example/{trace}",
+            "javascript:alert('{trace}')",
+            "https://traces.example/",
+            "https://traces.example/{account}",
+            "https://{trace}.example/",
+            "https://{trace}@traces.example/",
+            "https://me:secret@traces.example/{trace}",
+        ] {
+            let error = check(bad).unwrap_err();
+            assert!(error.contains("--trace-url"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let long = format!("https://traces.example/{{trace}}{}", "x".repeat(2_000));
+        assert!(check(&long).is_err());
     }
 
     #[test]

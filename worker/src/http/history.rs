@@ -6,7 +6,7 @@ use axum::extract::State;
 use coordinator_lib::history;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::store::StoreTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::accounts;
@@ -15,6 +15,7 @@ use super::page::{PageParameters, next_page};
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::{EventDoc, Stored, queries};
+use crate::telemetry::propagation;
 
 /// An entry as the coordinator writes it and clients see it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -36,6 +37,15 @@ struct Entry {
     to_session: Option<String>,
     reason: String,
     at: StoreTime,
+    /// The trace of the claim or the release, where it was traced.
+    #[serde(default, alias = "traceparent", deserialize_with = "trace_of")]
+    trace_id: Option<String>,
+}
+
+/// Stored is the whole context.
+fn trace_of<'de, D: Deserializer<'de>>(stored: D) -> Result<Option<String>, D::Error> {
+    let traceparent: Option<String> = Deserialize::deserialize(stored)?;
+    Ok(traceparent.as_deref().and_then(propagation::trace_id))
 }
 
 /// Parameters of the request.
@@ -72,6 +82,8 @@ struct StatusChange {
     to: String,
     reason: String,
     at: StoreTime,
+    /// The trace that it belongs to, where it was traced.
+    trace_id: Option<String>,
 }
 
 impl StatusChange {
@@ -88,6 +100,7 @@ impl StatusChange {
             to,
             reason,
             at: event.at,
+            trace_id: event.trace.as_deref().and_then(propagation::trace_id),
         })
     }
 }

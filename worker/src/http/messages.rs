@@ -49,6 +49,8 @@ pub(super) struct MessageView {
     wa_message_id: String,
     thread_id: String,
     idempotency_key: Option<String>,
+    /// The trace of the request to send it, where it was traced.
+    trace_id: Option<String>,
 }
 
 /// A message that was queued.
@@ -222,7 +224,7 @@ pub(super) async fn read(State(api): State<Api>, Id(id): Id) -> Result<Json<Mess
 
 impl MessageView {
     /// The view of a message: what was asked for, and how far it has come.
-    fn new(id: String, asked: OutboxDoc, sent: WaOutboxDoc) -> Self {
+    pub(super) fn new(id: String, asked: OutboxDoc, sent: WaOutboxDoc) -> Self {
         Self {
             message_id: id,
             account_id: asked.account_id,
@@ -240,16 +242,17 @@ impl MessageView {
             wa_message_id: sent.wa_message_id,
             thread_id: asked.thread_id,
             idempotency_key: asked.idempotency_key,
+            trace_id: asked.traceparent.as_deref().and_then(propagation::trace_id),
         }
     }
 }
 
-/// A page of what an account was asked to send, the latest first.
+/// A page of what accounts were asked to send.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OutgoingPage {
-    messages: Vec<MessageView>,
+    pub(super) messages: Vec<MessageView>,
     /// The `after` of the next page.
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 /// `GET /v1/accounts/{id}/messages`: what clients asked to send, the latest

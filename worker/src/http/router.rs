@@ -15,8 +15,8 @@ use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use super::{
     account_qr, accounts, archives, broadcasts, contacts, dashboard, debug, do_not_contact, events,
-    groups, history, keys, limits, linking, media, messages, openapi, purge, reference, sessions,
-    sign_in, status, threads, trace, waha, webhooks, workers,
+    groups, history, keys, limits, linking, media, messages, openapi, outbox, purge, reference,
+    sessions, sign_in, status, threads, trace, waha, webhooks, workers,
 };
 use crate::config::{HttpConfig, TelemetryConfig};
 
@@ -78,6 +78,7 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
             get(groups::invitation).post(groups::renew_invitation),
         )
         .route("/v1/groups/{id}/leave", post(groups::leave))
+        .route("/v1/messages", get(outbox::list))
         .route(
             "/v1/messages/{id}",
             get(messages::read).delete(messages::cancel),
@@ -157,6 +158,7 @@ pub fn router(api: Api, config: &HttpConfig, telemetry: &TelemetryConfig) -> Rou
     // The last layer is the outermost.
     let limited = routes
         .layer(Extension(sign_in::Lifetime(config.sign_in_time)))
+        .layer(Extension(Arc::new(workers::TraceLinks::new(telemetry))))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(from_fn(limits::body_size))
         .layer(from_fn_with_state(

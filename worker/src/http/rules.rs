@@ -130,6 +130,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/v1/accounts/{id}/messages", key(Read, Account)),
     ("POST", "/v1/accounts/{id}/messages", key(Send, Account)),
     ("GET", "/v1/accounts/{id}/threads", key(Read, Account)),
+    ("GET", "/v1/messages", key(Read, List)),
     ("GET", "/v1/messages/{id}", key(Read, Message)),
     ("DELETE", "/v1/messages/{id}", key(Send, Message)),
     // They are people of all accounts.

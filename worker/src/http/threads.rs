@@ -23,6 +23,7 @@ use crate::model::{
     Direction, KeptState, MessageDoc, MessageState, Read, ReceiptsDoc, ReceivedFile, Stored,
     ThreadDoc, collections, queries,
 };
+use crate::telemetry::propagation;
 
 /// A thread as clients see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -140,6 +141,8 @@ struct ThreadMessageView {
     offline: bool,
     /// It is from before the account was linked.
     history: bool,
+    /// The trace of the request to send it, or of its arrival, where it was traced.
+    trace_id: Option<String>,
 }
 
 impl From<Record<MessageDoc>> for ThreadMessageView {
@@ -174,6 +177,7 @@ impl From<Record<MessageDoc>> for ThreadMessageView {
             stored_at: doc.stored_at,
             offline: doc.offline,
             history: doc.history,
+            trace_id: doc.traceparent.as_deref().and_then(propagation::trace_id),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `/v1/workers`: the worker sessions that have not ended.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
+use axum::{Extension, Json};
 use coordinator_lib::store::StoreTime;
 use coordinator_lib::worker_session::{self, SessionState, WorkerSession};
 use serde::Serialize;
@@ -9,9 +11,27 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::state::Api;
+use crate::config::TelemetryConfig;
 
 /// Worker sessions that one answer lists at most: far more than a cluster has.
 const WORKERS_MAX: usize = 10_000;
+
+/// Where people look at traces, as the worker was told.
+#[derive(Debug)]
+pub(super) struct TraceLinks {
+    trace: Option<String>,
+    account: Option<String>,
+}
+
+impl TraceLinks {
+    /// Those of a configuration.
+    pub(super) fn new(config: &TelemetryConfig) -> Self {
+        Self {
+            trace: config.trace_url().map(str::to_owned),
+            account: config.account_traces_url().map(str::to_owned),
+        }
+    }
+}
 
 /// A worker session as clients see it.
 #[derive(Serialize, ToSchema)]
@@ -43,6 +63,11 @@ pub(super) struct WorkerList {
     lease_ms: u64,
     /// How long a worker session lasts without a heartbeat.
     session_ms: u64,
+    /// Where a trace is shown to people, with `{trace}` in the place of its id.
+    trace_url: Option<String>,
+    /// Where an account's traces are shown to people, with `{account}` in the
+    /// place of its id.
+    account_traces_url: Option<String>,
     /// Always null: there are no pages.
     next: Option<String>,
 }
@@ -51,7 +76,10 @@ pub(super) struct WorkerList {
 ///
 /// # Errors
 /// The store's failure.
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<WorkerList>, Problem> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(links): Extension<Arc<TraceLinks>>,
+) -> Result<Json<WorkerList>, Problem> {
     let config = &api.info().lease;
     let mut query = worker_session::living();
     let mut workers = Vec::new();
@@ -86,6 +114,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<WorkerList>, Pro
         workers,
         lease_ms: config.duration.as_millis() as u64,
         session_ms: config.session_ttl.as_millis() as u64,
+        trace_url: links.trace.clone(),
+        account_traces_url: links.account.clone(),
         next: None,
     }))
 }

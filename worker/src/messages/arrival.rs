@@ -22,6 +22,7 @@ use crate::model::{
     Change, Direction, EventKind, GroupDoc, MessageDoc, MessageState, ThreadDoc, ThreadKind,
     collections,
 };
+use crate::telemetry::propagation;
 
 /// The kind of a message that could not be decrypted yet.
 pub const UNDECRYPTABLE: &str = "undecryptable";
@@ -247,6 +248,7 @@ impl Arrival {
             stored_at: now,
             offline: message.offline,
             history: false,
+            traceparent: propagation::current(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::events::{Journal, JournalError, Need};
 use crate::model::{
     Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind, collections, ids,
 };
+use crate::telemetry::propagation;
 
 /// A message that could not be decrypted.
 pub struct Undecryptable {
@@ -99,6 +100,7 @@ pub async fn note(
             stored_at: now,
             offline: false,
             history: false,
+            traceparent: propagation::current(),
         };
         draft.put(path.clone(), &document)?;
         draft.event(

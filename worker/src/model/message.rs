@@ -94,6 +94,9 @@ pub struct MessageDoc {
     /// It is from before the account was linked: the phone gave it.
     #[serde(default)]
     pub history: bool,
+    /// W3C trace context of the request to send it, or of its arrival.
+    #[serde(default)]
+    pub traceparent: Option<String>,
 }
 
 impl Stored for MessageDoc {}
@@ -427,6 +430,7 @@ pub(crate) mod tests {
             stored_at: at,
             offline: false,
             history: false,
+            traceparent: None,
         }
     }
 

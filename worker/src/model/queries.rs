@@ -8,7 +8,7 @@ use super::collections::{
     HISTORY_PIECES, IDEMPOTENCY_KEYS, MEDIA, OUTBOX, RECEIVED_MEDIA, SESSION_ARCHIVES, THREADS,
     WA_OUTBOX, WEBHOOK_DELIVERIES, WEBHOOK_LANES, WEBHOOKS, messages,
 };
-use super::{DeliveryState, Desired, EventKind, Status};
+use super::{DeliveryState, Desired, EventKind, OutboxState, Status};
 
 /// All accounts, by id.
 ///
@@ -176,6 +176,16 @@ pub fn wa_outbox_needing(media: &str) -> Result<Query, StoreError> {
 /// Outgoing messages with this file, whosesoever.
 pub fn wa_outbox_with(media: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("mediaId", Op::Eq, text(media)))
+}
+
+/// Outgoing messages of all accounts that have come so far, the oldest first.
+pub fn wa_outbox_oldest(state: OutboxState) -> Result<Query, StoreError> {
+    Ok(wa_outbox_in(state)?.order("acceptedAt", Direction::Ascending))
+}
+
+/// The same, the latest first.
+pub fn wa_outbox_latest(state: OutboxState) -> Result<Query, StoreError> {
+    Ok(wa_outbox_in(state)?.order("acceptedAt", Direction::Descending))
 }
 
 /// Files that are not kept for longer than until a time, the oldest first.
@@ -348,6 +358,10 @@ fn wa_outbox_of(account: &str) -> Result<Query, StoreError> {
     Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("accountId", Op::Eq, text(account)))
 }
 
+fn wa_outbox_in(state: OutboxState) -> Result<Query, StoreError> {
+    Ok(Query::new(Collection::new(WA_OUTBOX)?).filter("state", Op::Eq, text(state.as_str())))
+}
+
 fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
 }
@@ -408,6 +422,8 @@ mod tests {
             ("wa_outbox_by_wa_id", wa_outbox_by_wa_id("a", "m")),
             ("wa_outbox_needing", wa_outbox_needing("m")),
             ("wa_outbox_with", wa_outbox_with("m")),
+            ("wa_outbox_oldest", wa_outbox_oldest(OutboxState::Queued)),
+            ("wa_outbox_latest", wa_outbox_latest(OutboxState::Failed)),
             (
                 "media_kept_until",
                 media_kept_until(StoreTime::from_micros(0)),

@@ -476,6 +476,7 @@ fn writes(
             stored_at: now,
             offline: false,
             history: false,
+            traceparent: request.traceparent.clone(),
         };
         let path = collections::message(&thread_id, &stored_message_id)?;
         writes.push(create(path, message.to_document()?));

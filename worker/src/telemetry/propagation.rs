@@ -55,6 +55,11 @@ pub fn links(span: &Span, traceparent: Option<&str>) {
     }
 }
 
+/// The trace of a `traceparent`: 32 hexadecimal digits.
+pub fn trace_id(traceparent: &str) -> Option<String> {
+    parse(traceparent).map(|context| context.trace_id().to_string())
+}
+
 fn parse(traceparent: &str) -> Option<SpanContext> {
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let context = TraceContextPropagator::new().extract(&carrier);
@@ -71,6 +76,8 @@ mod tests {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = parse(good).unwrap();
         assert!(context.is_remote() && context.is_sampled());
+        let trace = trace_id(good);
+        assert_eq!(trace.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
         for bad in [
             "",
             "00",
@@ -80,6 +87,7 @@ mod tests {
             "00-zzf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ] {
             assert!(parse(bad).is_none(), "{bad}");
+            assert_eq!(trace_id(bad), None, "{bad}");
         }
     }
 

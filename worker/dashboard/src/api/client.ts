@@ -29,7 +29,7 @@ export class Problem extends Error {
   }
 }
 
-type Listener = () => void;
+type Listener = () => void | Promise<void>;
 let whenSignedOut: Listener = () => {};
 
 /** Who is to be told that the sign-in has ended. */
@@ -55,7 +55,7 @@ export async function ask(path: string, options: RequestInit = {}): Promise<Resp
   }
   if (answer.ok) return answer;
   const problem = await problemOf(answer);
-  if (answer.status === 401 && path !== "/v1/sign-in") whenSignedOut();
+  if (answer.status === 401 && path !== "/v1/sign-in") void whenSignedOut();
   throw problem;
 }
 
@@ -79,23 +79,37 @@ export async function send<T = void>(
   return (text === "" ? undefined : JSON.parse(text)) as T;
 }
 
-/** All pages of a list, up to `most` entries. */
+/** Entries of the largest page. */
+const PAGE_MAX = 200;
+
+/** The beginning of a list: as many pages as `most` entries fill. */
+export async function some<Name extends string, T>(
+  path: string,
+  name: Name,
+  most: number,
+): Promise<{ entries: T[]; isAll: boolean }> {
+  let entries: T[] = [];
+  let after = "";
+  let left = Math.ceil(most / PAGE_MAX);
+  do {
+    const joint = path.includes("?") ? "&" : "?";
+    const page = await get<Record<Name, T[]> & { next?: string | null }>(
+      `${path}${joint}limit=${PAGE_MAX}${after}`,
+    );
+    entries = entries.concat(page[name]);
+    after = page.next ? `&after=${encodeURIComponent(page.next)}` : "";
+    left -= 1;
+  } while (after && left > 0);
+  return { entries, isAll: after === "" };
+}
+
+/** The same, for lists that are known to have no more. */
 export async function pages<Name extends string, T>(
   path: string,
   name: Name,
   most: number,
 ): Promise<T[]> {
-  let all: T[] = [];
-  let after = "";
-  do {
-    const joint = path.includes("?") ? "&" : "?";
-    const page = await get<Record<Name, T[]> & { next?: string | null }>(
-      `${path}${joint}limit=200${after}`,
-    );
-    all = all.concat(page[name]);
-    after = page.next ? `&after=${encodeURIComponent(page.next)}` : "";
-  } while (after && all.length < most);
-  return all;
+  return (await some<Name, T>(path, name, most)).entries;
 }
 
 /** A key for a request that must not be done twice. (`randomUUID` is for pages that came by TLS.) */

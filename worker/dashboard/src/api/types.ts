@@ -17,6 +17,7 @@ export type MessageState = Schemas["MessageState"];
 export type MediaKind = Schemas["MediaKind"];
 export type Outgoing = Schemas["OutgoingMessage"];
 export type Webhook = Schemas["Webhook"];
+export type Purge = Schemas["Purge"];
 export type Delivery = Schemas["Delivery"];
 export type Key = Schemas["Key"];
 export type MadeKey = Schemas["MadeKey"];

@@ -9,7 +9,7 @@ import { Empty, Loading, Trouble, attempt } from "../parts/notice";
 import { Page } from "../parts/page";
 import { useReading } from "../parts/reading";
 import { Ago, Clock } from "../parts/time";
-import { session } from "../state/session";
+import { beginWith, session } from "../state/session";
 
 const KEYS_MAX = 2_000;
 const SCOPES: [Scope, string][] = [
@@ -94,7 +94,7 @@ export function KeysPage() {
       {made && (
         <SecretDialog
           title={`Key “${made.name}”`}
-          about="Programs send it as `Authorization: Bearer …`; people sign in with it here."
+          about="Programs send it in the header “Authorization: Bearer …”; people sign in with it here."
           secret={made.key}
           onClose={() => setMade(null)}
         />
@@ -131,7 +131,8 @@ function MakeDialog({ onClose, onMade }: { onClose: () => void; onMade: (key: Ma
       scopes: fields.getAll("scope"),
       ...(ids ? { accounts: ids } : {}),
     };
-    onMade(await send<MadeKey>("POST", "/v1/keys", body));
+    const make = () => send<MadeKey>("POST", "/v1/keys", body);
+    onMade(await (isFirst ? beginWith(make) : make()));
   };
   return (
     <FormDialog title="Make a key" action="Make" onClose={onClose} onSubmit={submit}>

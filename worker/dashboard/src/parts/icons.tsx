@@ -56,6 +56,11 @@ export const SignOutIcon = () => (
     <path d="M14 4h5v16h-5M10 8l-4 4 4 4M6.5 12H15" />
   </Icon>
 );
+export const TraceIcon = () => (
+  <Icon size={18}>
+    <path d="M3.5 6.5h9M7.5 12h9M11.5 17.5h9" />
+  </Icon>
+);
 export const PlusIcon = () => (
   <Icon size={18}>
     <path d="M12 5v14M5 12h14" />

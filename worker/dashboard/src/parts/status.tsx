@@ -1,7 +1,7 @@
 // How something is: a word, a colour and a shape.
 import type { Account } from "../api/types";
 import { Shape } from "./icons";
-import { meaning, type Tone } from "./words";
+import { meaningOf, type Tone } from "./words";
 
 export function Badge({ tone, children }: { tone: Tone; children: string }) {
   return (
@@ -13,7 +13,7 @@ export function Badge({ tone, children }: { tone: Tone; children: string }) {
 }
 
 export function StatusBadge({ account }: { account: Account }) {
-  const { label, tone } = meaning(account.status);
+  const { label, tone } = meaningOf(account);
   const stage = account.status === "connecting" && account.stage ? ` (${account.stage})` : "";
   return <Badge tone={tone}>{label + stage}</Badge>;
 }

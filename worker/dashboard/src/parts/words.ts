@@ -81,6 +81,34 @@ const MEANINGS: Record<Status, Meaning> = {
 
 export const STATUSES = Object.keys(MEANINGS) as Status[];
 
+/** What an account that is being erased is like, whatever its status says. */
+const ERASING: Meaning = {
+  label: "Being erased",
+  tone: "off",
+  about: "Its session, its conversations and its files are being erased for good.",
+  todo: "Whoever has an admin’s key goes on with it until nothing is left; nothing else can be wanted of it.",
+};
+const ERASED: Meaning = {
+  label: "Erased",
+  tone: "off",
+  about: "Nothing is left of it but its id.",
+  todo: "Add an account to use its number again.",
+};
+
+/** What an account is like. */
+export function meaningOf(account: Account): Meaning {
+  switch (account.desired) {
+    case "purging":
+      return ERASING;
+    case "purged":
+      return ERASED;
+    case "running":
+    case "stopped":
+    case "logged_out":
+      return meaning(account.status);
+  }
+}
+
 export function meaning(status: Status): Meaning {
   return (
     MEANINGS[status] ?? { label: status, tone: "off", about: "This page does not know this status." }
@@ -89,7 +117,8 @@ export function meaning(status: Status): Meaning {
 
 /** What a person should do about an account; empty where nothing is to be done. */
 export function todo(account: Account): string {
-  const text = account.actionRequired || meaning(account.status).todo || "";
+  const isKept = account.desired !== "purging" && account.desired !== "purged";
+  const text = (isKept && account.actionRequired) || meaningOf(account).todo || "";
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 

@@ -29,6 +29,11 @@ export const workers = signal<readonly Worker[]>([]);
 export const workersAt = signal(0);
 /** How long a lease and a worker session last without renewal. */
 export const leaseTimes = signal({ leaseMs: 300_000, sessionMs: 10_000 });
+/** Where traces are shown, with `{trace}` and `{account}` in the places of ids; null if nowhere. */
+export const traceUrls = signal<{ trace: string | null; account: string | null }>({
+  trace: null,
+  account: null,
+});
 export const health = signal<Health | null>(null);
 /** What went wrong with the last reading. */
 export const trouble = signal<Problem | null>(null);
@@ -50,6 +55,7 @@ export interface Move {
   /** The reason of the release where there was one: it says more. */
   reason: string;
   at: string;
+  traceId: string | null;
 }
 /** The latest changes of ownership, the latest first. */
 export const moves = signal<readonly Move[]>([]);
@@ -89,6 +95,9 @@ async function readWorkers(): Promise<void> {
   );
   workersAt.value = Date.now();
   leaseTimes.value = { leaseMs: list.leaseMs, sessionMs: list.sessionMs };
+  const [trace, account] = [list.traceUrl ?? null, list.accountTracesUrl ?? null];
+  const before = traceUrls.value;
+  if (before.trace !== trace || before.account !== account) traceUrls.value = { trace, account };
 }
 
 /** It answers 503 with the same document where the worker cannot do its job. */
@@ -102,9 +111,9 @@ async function readHealth(): Promise<void> {
 /** Of an account's history, the latest first. */
 export function movesOf(accountId: string, history: readonly OwnershipChange[]): Move[] {
   const found: Move[] = [];
-  for (const { kind, epoch, worker, from, reason, at } of history) {
+  for (const { kind, epoch, worker, from, reason, at, traceId = null } of history) {
     if (kind === "claimed") {
-      found.push({ accountId, epoch, to: worker, from: from ?? null, reason, at });
+      found.push({ accountId, epoch, to: worker, from: from ?? null, reason, at, traceId });
       continue;
     }
     const next = found.at(-1);
@@ -112,7 +121,7 @@ export function movesOf(accountId: string, history: readonly OwnershipChange[]):
       next.from = worker;
       next.reason = reason;
     } else {
-      found.push({ accountId, epoch, to: null, from: worker, reason, at });
+      found.push({ accountId, epoch, to: null, from: worker, reason, at, traceId });
     }
   }
   return found;

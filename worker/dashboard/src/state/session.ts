@@ -1,8 +1,8 @@
 // Who is signed in, and what they may do.
 import { computed, signal } from "@preact/signals";
 import { get, onSignedOut, send } from "../api/client";
-import { stopStream } from "../api/stream";
-import type { Scope, SignIn } from "../api/types";
+import { startStream, stopStream } from "../api/stream";
+import type { MadeKey, Scope, SignIn } from "../api/types";
 
 /** Null until it is known. */
 export const session = signal<SignIn | null>(null);
@@ -35,10 +35,34 @@ export async function signOut(): Promise<void> {
   await readSession();
 }
 
-onSignedOut(() => {
-  if (session.value?.signedIn) {
+let isChangingHands = false;
+
+/** Makes the first key, and goes on with it: from then on nobody is let in without one. */
+export async function beginWith(make: () => Promise<MadeKey>): Promise<MadeKey> {
+  isChangingHands = true;
+  let made: MadeKey;
+  try {
+    made = await make();
+  } catch (error) {
+    isChangingHands = false;
+    throw error;
+  }
+  // If this fails, the page stays as it is, so that the key can be read; a reload asks for it.
+  await signIn(made.key).then(
+    () => (isChangingHands = false),
+    () => {},
+  );
+  return made;
+}
+
+onSignedOut(async () => {
+  if (isChangingHands) return;
+  const wasSignedIn = session.value?.signedIn;
+  await readSession().catch(() => {});
+  // What was refused may have been asked before somebody signed in.
+  if (session.value?.signedIn) return startStream();
+  if (wasSignedIn) {
     endedBecause.value = "Your sign-in has ended. Sign in again to go on where you were.";
   }
   stopStream();
-  void readSession().catch(() => {});
 });

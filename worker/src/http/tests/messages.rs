@@ -1,6 +1,9 @@
 //! Accepting texts; threads and what is in them.
 
+use coordinator_lib::store::StoreTime;
+
 use super::*;
+use crate::auth::Scope;
 
 async fn send(api: &Fixture, account: &str, key: Option<&str>, body: Value) -> Answer {
     let mut request = Request::post(format!("/v1/accounts/{account}/messages"))
@@ -325,4 +328,101 @@ async fn what_an_account_sends_is_listed_the_latest_first() {
     assert_eq!(texts(&rest), ["first"]);
     let unknown = fixture.get("/v1/accounts/account_0/messages").await;
     unknown.problem(404, "unknown_account");
+}
+
+#[tokio::test]
+async fn what_waits_is_listed_the_oldest_first_and_what_failed_the_latest() {
+    let fixture = Fixture::new();
+    let (one, other) = (fixture.account("eu").await, fixture.account("us").await);
+    let mut ids = Vec::new();
+    for (account, text) in [(&one, "first"), (&other, "second"), (&one, "third")] {
+        let body = json!({ "to": "491701234567", "text": text });
+        let sent = fixture
+            .post(&format!("/v1/accounts/{account}/messages"), body)
+            .await;
+        ids.push(sent.json()["messageId"].as_str().unwrap().to_owned());
+        fixture.clock.advance(std::time::Duration::from_secs(1));
+    }
+    let texts = |page: &Value| -> Vec<String> {
+        let messages = page["messages"].as_array().unwrap().iter();
+        messages
+            .map(|message| message["text"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let page = fixture.get("/v1/messages?limit=2").await.json();
+    assert_eq!(texts(&page), ["first", "second"]);
+    let next = page["next"].as_str().unwrap();
+    let rest = fixture
+        .get(&format!("/v1/messages?after={next}"))
+        .await
+        .json();
+    assert_eq!(texts(&rest), ["third"]);
+
+    for id in &ids[..2] {
+        let fields = [("state".to_owned(), StoreValue::Text("failed".to_owned()))].into();
+        let path = collections::wa_outbox(id).unwrap();
+        fixture.update(path, fields).await;
+    }
+    let failed = fixture.get("/v1/messages?state=failed").await.json();
+    assert_eq!(texts(&failed), ["second", "first"]);
+    let waiting = fixture.get("/v1/messages?state=queued").await.json();
+    assert_eq!(texts(&waiting), ["third"]);
+    let unknown = fixture.get("/v1/messages?state=lost").await;
+    unknown.problem(400, "invalid_query");
+
+    let admin = auth::make(&fixture, None, &[Scope::Admin], None).await;
+    let own = auth::make(&fixture, Some(&admin), &[Scope::Read], Some(&[&other])).await;
+    let request = Request::get("/v1/messages?state=failed").header("x-api-key", own);
+    let limited = fixture.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(texts(&limited.json()), ["second"]);
+}
+
+#[tokio::test]
+async fn messages_and_changes_of_owner_name_their_trace() {
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = || StoreValue::Text(format!("00-{trace}-00f067aa0ba902b7-01"));
+    let fixture = Fixture::new();
+    let account = fixture.account("eu").await;
+    let path = format!("/v1/accounts/{account}/messages");
+    let body = json!({ "to": "491701234567", "text": "hello" });
+    let sent = fixture.post(&path, body).await.json();
+    let listed = fixture.get(&path).await.json();
+    assert_eq!(
+        listed["messages"][0]["traceId"],
+        json!(null),
+        "nothing is traced here"
+    );
+
+    let id = |name: &str| sent[name].as_str().unwrap();
+    let fields = || [("traceparent".to_owned(), traceparent())].into();
+    let outgoing = collections::outbox(id("messageId")).unwrap();
+    fixture.update(outgoing, fields()).await;
+    let listed = fixture.get(&path).await.json();
+    assert_eq!(listed["messages"][0]["traceId"], trace);
+
+    let thread = format!("/v1/threads/{}/messages", id("threadId"));
+    let stored = fixture.get(&thread).await.json();
+    let stored = stored["messages"][0]["id"].as_str().unwrap();
+    let stored = collections::message(id("threadId"), stored).unwrap();
+    fixture.update(stored, fields()).await;
+    let shown = fixture.get(&thread).await.json();
+    assert_eq!(shown["messages"][0]["traceId"], trace);
+
+    let entry = [
+        ("schemaVersion".to_owned(), 1.into()),
+        ("kind".to_owned(), "claimed".into()),
+        ("epoch".to_owned(), 1.into()),
+        ("seq".to_owned(), 2.into()),
+        ("worker".to_owned(), "alice".into()),
+        ("session".to_owned(), "s".into()),
+        ("reason".to_owned(), "new".into()),
+        ("at".to_owned(), StoreValue::Time(StoreTime::from_micros(0))),
+        ("traceparent".to_owned(), traceparent()),
+    ];
+    let place = format!("accounts/{account}/history/000000000001-claimed");
+    fixture.put(&place, entry.into()).await;
+    let history = format!("/v1/accounts/{account}/history");
+    let history = fixture.get(&history).await.json();
+    assert_eq!(history["history"][0]["traceId"], trace);
+    assert!(history["history"][0].get("traceparent").is_none());
 }

@@ -276,6 +276,24 @@ async fn workers_are_listed_as_the_store_knows_them() {
 }
 
 #[tokio::test]
+async fn who_may_see_workers_is_told_where_traces_are_shown() {
+    let workers = Fixture::new().get("/v1/workers").await.json();
+    assert_eq!(workers["traceUrl"], json!(null));
+    assert_eq!(workers["accountTracesUrl"], json!(null));
+
+    let (trace, account) = ("http://traces/{trace}", "http://traces/?of={account}");
+    let telemetry = TelemetryConfig {
+        trace_url: Some(trace.to_owned()),
+        account_traces_url: Some(account.to_owned()),
+        ..TelemetryConfig::default()
+    };
+    let api = Fixture::of(&HttpConfig::default(), MediaStore::default(), &telemetry);
+    let workers = api.get("/v1/workers").await.json();
+    assert_eq!(workers["traceUrl"], trace);
+    assert_eq!(workers["accountTracesUrl"], account);
+}
+
+#[tokio::test]
 async fn the_reference_page_is_locked_down() {
     let answer = Fixture::new().get("/docs").await;
     assert_eq!(answer.status, StatusCode::OK);

@@ -299,6 +299,7 @@ impl Placed {
             reactions: self.reactions.clone(),
             offline: false,
             history: true,
+            traceparent: None,
             ..self.arrival.document(self.sort_at, now)
         }
     }

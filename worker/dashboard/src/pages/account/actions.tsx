@@ -5,9 +5,11 @@ import type { Account } from "../../api/types";
 import { FormDialog } from "../../parts/dialog";
 import { Field, textOf } from "../../parts/field";
 import { attempt } from "../../parts/notice";
+import { AccountTraces } from "../../parts/trace";
 import { put } from "../../state/cluster";
 import { to } from "../../state/route";
 import { can } from "../../state/session";
+import { Erasing } from "./erasing";
 
 type Verb = "start" | "stop" | "restart" | "release" | "logout";
 
@@ -47,10 +49,21 @@ export function Actions({ account }: { account: Account }) {
     else void attempt(() => act(verb), DONE[verb]);
   };
   const chats = (
-    <a class="button" href={to("chats", account.id)}>
-      Chats
-    </a>
+    <>
+      <AccountTraces id={account.id} />
+      <a class="button" href={to("chats", account.id)}>
+        Chats
+      </a>
+    </>
   );
+  if (account.desired === "purging" || account.desired === "purged") {
+    return (
+      <>
+        <AccountTraces id={account.id} />
+        <Erasing id={account.id} />
+      </>
+    );
+  }
   if (!can("control")) return chats;
   const runs = account.desired === "running";
   const question = asked && QUESTIONS[asked];

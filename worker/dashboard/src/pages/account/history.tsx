@@ -5,6 +5,7 @@ import type { OwnershipChange, StatusChange } from "../../api/types";
 import { Empty, Loading, Trouble, attempt } from "../../parts/notice";
 import { useReading } from "../../parts/reading";
 import { Clock } from "../../parts/time";
+import { TraceLink } from "../../parts/trace";
 import { meaning, plain, reasonOf } from "../../parts/words";
 import type { Status } from "../../api/types";
 import { Shape } from "../../parts/icons";
@@ -66,7 +67,8 @@ function Entries({ id, of, turn }: { id: string; of: Of; turn: number }) {
         {all.map((entry) => (
           <li key={"seq" in entry ? entry.seq : `${entry.epoch} ${entry.kind}`}>
             {"seq" in entry ? <StatusEntry change={entry} /> : <OwnershipEntry change={entry} />}
-            <span class="muted">
+            <span class="muted entry-when">
+              <TraceLink id={entry.traceId} of={"seq" in entry ? "this change" : `epoch ${entry.epoch}`} />
               <Clock at={entry.at} />
             </span>
           </li>

@@ -10,7 +10,7 @@ import { Page } from "../../parts/page";
 import { useEvery, useReading } from "../../parts/reading";
 import { StatusBadge } from "../../parts/status";
 import { Ago, Clock, Until } from "../../parts/time";
-import { meaning, plain, todo } from "../../parts/words";
+import { meaningOf, plain, todo } from "../../parts/words";
 import { accounts, leaseTimes, readAccount } from "../../state/cluster";
 import { to } from "../../state/route";
 import { can } from "../../state/session";
@@ -77,7 +77,7 @@ export function AccountPage({ id }: { id: string }) {
 }
 
 function How({ account }: { account: Account }) {
-  const { about } = meaning(account.status);
+  const { about } = meaningOf(account);
   const act = todo(account);
   const error = account.status === "connected" ? null : account.lastError;
   const reason = account.lastDisconnectReason;

@@ -46,17 +46,36 @@ function Shown({ url, media, name }: { url: string; media: Media; name: string }
   switch (media.kind) {
     case "image":
     case "sticker":
-      return <img src={url} alt={media.caption ?? `A picture, ${name}`} />;
+      return (
+        <>
+          <img src={url} alt={media.caption ?? `A picture, ${name}`} />
+          <Save url={url} name={name} />
+        </>
+      );
     case "video":
-      return <video src={url} controls />;
+      return (
+        <>
+          <video src={url} controls />
+          <Save url={url} name={name} />
+        </>
+      );
     case "audio":
     case "voice":
-      return <audio src={url} controls />;
-    case "document":
       return (
-        <a href={url} download={name}>
-          Save {name}
-        </a>
+        <>
+          <audio src={url} controls />
+          <Save url={url} name={name} />
+        </>
       );
+    case "document":
+      return <Save url={url} name={name} />;
   }
+}
+
+function Save({ url, name }: { url: string; name: string }) {
+  return (
+    <a class="save" href={url} download={name}>
+      Save {name}
+    </a>
+  );
 }

@@ -2,6 +2,7 @@
 import type { Message, MessageState } from "../../api/types";
 import { plain } from "../../parts/words";
 import { clock, full } from "../../parts/time";
+import { TraceLink } from "../../parts/trace";
 import { Attachment } from "./attachment";
 import { senderName } from "./names";
 
@@ -76,6 +77,7 @@ export function Bubble({ message, showSender }: { message: Message; showSender: 
         <time dateTime={message.timestamp} title={full(message.timestamp)}>
           {clock(message.timestamp)}
         </time>
+        <TraceLink id={message.traceId} of={`the message of ${clock(message.timestamp)}`} />
         {message.direction === "out" && <Ticks state={message.state} />}
       </p>
       {message.error && <p class="error">{plain(message.error)}</p>}

@@ -2,6 +2,7 @@
 import { Shape } from "../../parts/icons";
 import { Empty } from "../../parts/notice";
 import { Clock } from "../../parts/time";
+import { TraceLink } from "../../parts/trace";
 import { reasonOf, type Tone } from "../../parts/words";
 import { accounts, moves, type Move } from "../../state/cluster";
 import { to } from "../../state/route";
@@ -29,7 +30,10 @@ export function Timeline() {
                 <a class="clip" href={to("accounts", move.accountId)}>
                   {accounts.value.get(move.accountId)?.name ?? move.accountId}
                 </a>
-                <Clock at={move.at} />
+                <span class="timeline-when">
+                  <TraceLink id={move.traceId} of={`epoch ${move.epoch}`} />
+                  <Clock at={move.at} />
+                </span>
               </p>
               <p>
                 {move.from && move.from !== move.to && (

@@ -7,7 +7,7 @@ import { useMoving } from "../../parts/moving";
 import { Empty } from "../../parts/notice";
 import { Badge } from "../../parts/status";
 import { span } from "../../parts/time";
-import { meaning, workerState } from "../../parts/words";
+import { meaningOf, workerState } from "../../parts/words";
 import { accountList, health, leaseTimes, workers, workersAt } from "../../state/cluster";
 import { now } from "../../state/now";
 import { to } from "../../state/route";
@@ -92,7 +92,7 @@ function WorkerCard({ worker, accounts }: { worker: Worker; accounts: readonly A
 }
 
 function Chip({ account, leaseMs }: { account: Account; leaseMs: number }) {
-  const { tone, label } = meaning(account.status);
+  const { tone, label } = meaningOf(account);
   const owner = account.owner!;
   return (
     <li data-moves={account.id}>

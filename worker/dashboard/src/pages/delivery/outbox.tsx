@@ -1,16 +1,16 @@
-// What an account was asked to send: how old, how far, and why not.
+// What accounts were asked to send: all of them at a glance, or one in detail.
 import { useEffect, useState } from "preact/hooks";
-import { get, send } from "../../api/client";
+import { get } from "../../api/client";
 import { onEvent } from "../../api/stream";
 import type { Outgoing } from "../../api/types";
 import { Shape } from "../../parts/icons";
 import { Empty, Loading, Trouble, attempt } from "../../parts/notice";
 import { useEvery, useReading } from "../../parts/reading";
-import { Ago, Until } from "../../parts/time";
-import { plain, type Tone } from "../../parts/words";
+import { Ago } from "../../parts/time";
 import { accountList, isLoaded } from "../../state/cluster";
-import { go, route, to } from "../../state/route";
-import { can } from "../../state/session";
+import { go, route } from "../../state/route";
+import { Overview } from "./overview";
+import { Row } from "./row";
 
 const EVERY_MS = 5_000;
 
@@ -19,53 +19,37 @@ interface OutgoingPage {
   next?: string | null;
 }
 
-function toneOf(message: Outgoing): Tone {
-  switch (message.state) {
-    case "failed":
-    case "expired":
-      return "bad";
-    case "queued":
-    case "sending":
-      return message.attempts > 1 ? "bad" : "busy";
-    case "cancelled":
-      return "off";
-    case "sent":
-    case "received":
-    case "delivered":
-    case "read":
-    case "played":
-      return "good";
-  }
-}
-
 export function Outbox() {
   const list = accountList.value;
-  const chosen = route.value[1] === "outbox" ? route.value[2] : undefined;
-  const account = chosen ?? (list.find(({ jid }) => jid) ?? list[0])?.id;
-  if (!account) {
+  const account = route.value[1] === "outbox" ? route.value[2] : undefined;
+  if (list.length === 0) {
     return isLoaded.value ? (
       <Empty title="There is no account yet">Nothing can be sent without one.</Empty>
     ) : (
       <Loading what="accounts" />
     );
   }
+  const choose = (id: string) => (id ? go("delivery", "outbox", id) : go("delivery"));
   return (
     <>
       <div class="filters">
         <select
           aria-label="Account"
-          value={account}
-          onChange={(event) => go("delivery", "outbox", event.currentTarget.value)}
+          value={account ?? ""}
+          onChange={(event) => choose(event.currentTarget.value)}
         >
+          <option value="">All accounts</option>
           {list.map(({ id, name }) => (
             <option key={id} value={id}>
               {name}
             </option>
           ))}
         </select>
-        <span class="muted">The outbox is kept by account; the latest stand first.</span>
+        <span class="muted">
+          {account ? "The latest stand first." : "What waits, and what could not be sent."}
+        </span>
       </div>
-      <Messages key={account} account={account} />
+      {account ? <Messages key={account} account={account} /> : <Overview />}
     </>
   );
 }
@@ -109,7 +93,7 @@ function Messages({ account }: { account: string }) {
           <Shape tone={waiting.length ? "busy" : "good"} /> {waiting.length} waiting
           {oldest && (
             <>
-              , the oldest since <Ago at={oldest.acceptedAt} />
+              , the oldest from <Ago at={oldest.acceptedAt} />
             </>
           )}
         </span>
@@ -129,42 +113,5 @@ function Messages({ account }: { account: string }) {
         </button>
       )}
     </>
-  );
-}
-
-function Row({ message, again }: { message: Outgoing; again: () => void }) {
-  const cancel = () =>
-    void attempt(() => send("DELETE", `/v1/messages/${message.messageId}`), "It will not be sent.").then(again);
-  return (
-    <li>
-      <Shape tone={toneOf(message)} />
-      <div class="list-main">
-        <p class="clip">
-          <a href={to("chats", message.accountId, message.threadId)}>{message.to.split("@")[0]}</a>{" "}
-          <span class="muted">{message.text || plain(message.kind)}</span>
-        </p>
-        <p class="muted">
-          {plain(message.state)} · <Ago at={message.acceptedAt} />
-          {message.attempts > 1 && ` · ${message.attempts} attempts`}
-          {message.nextAttemptAt && (
-            <>
-              {" "}
-              · tries again <Until at={message.nextAttemptAt} />
-            </>
-          )}
-        </p>
-        {message.error && (
-          <p class="error">
-            {message.error.message} ({message.error.code}
-            {message.error.waCode ? `, WhatsApp ${message.error.waCode}` : ""})
-          </p>
-        )}
-      </div>
-      {message.state === "queued" && can("send") && (
-        <button type="button" onClick={cancel}>
-          Take back
-        </button>
-      )}
-    </li>
   );
 }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use super::super::operation::{Operation, operation};
 use crate::http::problem::ProblemKind as P;
 use crate::http::{broadcasts, do_not_contact, media, message_body, messages};
+use crate::model::OutboxState;
 
 pub(super) const TAG: &str = "Messages";
 
@@ -33,6 +34,15 @@ pub(super) fn operations() -> Vec<Operation> {
                 "All were looked at: each has a message, or an error",
             )
             .fails(&[P::AccountState, P::DoNotContact, P::NotInGroup, P::UnknownMessage]),
+        op("GET", "/v1/messages", "listOutbox", "What all accounts are to send, by how far it is")
+            .about(
+                "The oldest first where messages wait (`queued`, `sending`), else the latest. A key \
+                 that is limited to accounts may get pages with few entries, or none, before the \
+                 last.",
+            )
+            .query_of::<OutboxState>("state", "How far it has come; `queued` unless said otherwise")
+            .paged()
+            .answers::<messages::OutgoingPage>(StatusCode::OK, "A page"),
         op("GET", "/v1/messages/{id}", "readOutgoingMessage", "How far a message has come")
             .answers::<messages::MessageView>(StatusCode::OK, "As it is now"),
         op("DELETE", "/v1/messages/{id}", "cancelMessage", "Takes a queued message back")
