@@ -75,6 +75,18 @@ async fn send(
     Ok(())
 }
 
+/// Waits until the server knows of everything that came that it did: Baileys tells
+/// the server later than us.
+async fn until_settled(scene: &Scene, cast: &Cast, held: usize) -> Result<()> {
+    wait::until("only what is held waits", DELIVERY_LIMIT, async || {
+        let accounts = scene.sim().state().accounts;
+        let account = accounts.get(cast.sales.number()).context("the account")?;
+        let waiting: usize = account.devices.iter().map(|device| device.waiting).sum();
+        Ok(Look::some((waiting <= held).then_some(()), waiting))
+    })
+    .await
+}
+
 /// Skipped messages come after the move, and everything else goes on.
 async fn moves_in(version: Version) -> Result<()> {
     play(async |scene| {
@@ -108,6 +120,7 @@ async fn moves_in(version: Version) -> Result<()> {
             }
         }
         assert_eq!(texts.held.len(), 3 * 2 * HELD.len());
+        until_settled(scene, &cast, texts.held.len()).await?;
         cast.old.disconnect().await?;
         for held in &texts.held {
             let came = cast.old.received_already(held);

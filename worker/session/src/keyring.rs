@@ -17,13 +17,14 @@
 //! The file that holds a ring is [`file`]'s business, other places are
 //! [`provider`]'s, and changes of a ring [`change`]'s.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use coordinator_lib::rng::Rng;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -169,9 +170,18 @@ fn list(fingerprints: &[Fingerprint]) -> String {
 #[derive(Clone)]
 pub struct KeyRing {
     ring: Arc<RwLock<Ring>>,
+    opened: Arc<Mutex<Opened>>,
     /// Counts its replacements.
     revision: watch::Sender<u64>,
 }
+
+/// Data keys that the ring has opened lately, by account and by what was opened.
+/// Each message to be sent needs its account's, on whichever worker it arrives, and
+/// opening one costs more than everything else that is done with it.
+type Opened = HashMap<(String, WrappedKey), DataKey>;
+
+/// Data keys that are kept open; then they are opened anew.
+const OPENED_MAX: usize = 4_096;
 
 /// A ring as it is at some time.
 #[derive(Clone, PartialEq)]
@@ -281,6 +291,7 @@ impl KeyRing {
     fn of(ring: Ring) -> Self {
         Self {
             ring: Arc::new(RwLock::new(ring)),
+            opened: Arc::default(),
             revision: watch::Sender::new(0),
         }
     }
@@ -402,6 +413,8 @@ impl KeyRing {
             return false;
         }
         *ring = new;
+        // With the ring in hand: nobody adds what only the old one opens.
+        self.opened.lock().clear();
         drop(ring);
         self.revision.send_modify(|revision| *revision += 1);
         true
@@ -462,10 +475,20 @@ impl KeyRing {
                     .collect(),
             });
         };
-        open_entry(entry, key, account).ok_or_else(|| UnwrapError::Altered {
+        let place = (account.to_owned(), entry.clone());
+        if let Some(known) = self.opened.lock().get(&place) {
+            return Ok(known.clone());
+        }
+        let data_key = open_entry(entry, key, account).ok_or_else(|| UnwrapError::Altered {
             account: account.to_owned(),
             recipient: key.fingerprint.clone(),
-        })
+        })?;
+        let mut opened = self.opened.lock();
+        if opened.len() >= OPENED_MAX {
+            opened.clear();
+        }
+        opened.insert(place, data_key.clone());
+        Ok(data_key)
     }
 }
 

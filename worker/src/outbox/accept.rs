@@ -6,6 +6,12 @@
 //! the message is the owner's to send; before it there is nothing.
 //!
 //! This does not look whether the account is connected: what is queued waits.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`look`] | what is known before |
+
+mod look;
 
 use std::time::Duration;
 
@@ -13,33 +19,32 @@ use bytes::Bytes;
 use coordinator_lib::clock::Clock;
 use coordinator_lib::rng::Rng;
 use coordinator_lib::store::{
-    CommitOutcome, Document, DocumentStore, Fields, Path, Precondition, StoreError, StoreTime,
-    Value, Write,
+    CommitOutcome, DocumentStore, Fields, Path, Precondition, StoreError, StoreTime, Value, Write,
 };
-use session::{DataKey, HeadDoc, KeyRing};
+use session::KeyRing;
 use whatsapp::content::encode::{Surroundings, encode};
 use whatsapp::media::MEDIA_KEY_BYTES;
 use whatsapp::{Content, Extras, InvalidRecipient};
 
+use self::look::{KeyState, Known, Looked, Place, look};
 use super::request::{Context, NewMessage, Prepared};
 use crate::groups::shelf;
 use crate::killpoint::{self, KillPoint};
 use crate::messages::arrival::poll_purpose;
 use crate::messages::expiry;
 use crate::messages::identity::{self, ME, Preview};
-use crate::messages::refusals;
 use crate::model::expiry::ExpiryDoc;
 use crate::model::message::Details;
 use crate::model::outbox::payload_purpose;
 use crate::model::stored::Record;
 use crate::model::{
-    AccountDoc, Desired, Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc,
-    Read, Status, Stored, ThreadDoc, ThreadKind, WaOutboxDoc, collections, ids, queries,
+    Direction, GroupDoc, IdempotencyDoc, MessageDoc, MessageState, OutboxDoc, Status, Stored,
+    ThreadDoc, WaOutboxDoc, collections, ids,
 };
+use crate::telemetry::metrics;
 
 /// Attempts at a commit that other commits keep getting ahead of.
 const ATTEMPTS_MAX: usize = 8;
-use crate::telemetry::metrics;
 
 /// Between two such attempts.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
@@ -166,33 +171,24 @@ pub async fn accept(
     request: &AcceptRequest,
 ) -> Result<AcceptOutcome, AcceptError> {
     let to = whatsapp::normalise_recipient(&request.to)?;
-    let (data_key, own) = sending_account(parts, &request.account_id).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let key = match key_state(parts, request, &to).await? {
-            KeyState::Repeated(outcome) => return Ok(outcome),
-            state @ (KeyState::None | KeyState::Free(_)) => state,
+        let known = match look(parts, request, &to).await? {
+            Looked::Repeated(accepted) => return Ok(AcceptOutcome::Repeated(accepted)),
+            Looked::Ready(known) => known,
         };
-        let thread = find_thread(parts.store, &request.account_id, &to).await?;
-        if is_refused(parts.store, &to, thread.as_ref()).await? {
-            return Err(AcceptError::Refused);
-        }
-        let group = find_group(parts.store, &request.account_id, &to).await?;
-        if group.as_ref().is_some_and(|group| !group.joined) {
-            return Err(AcceptError::NotInGroup);
-        }
+        let Place { thread, group } = &known.place;
         let context = Context {
             group: group.as_ref(),
             store: parts.store,
             account_id: &request.account_id,
-            data_key: &data_key,
-            own: &own,
+            data_key: &known.data_key,
+            own: &known.own,
             thread_id: thread.as_ref().map(|thread| thread.path.id()),
             to: &to,
             media_retention: parts.media_retention,
         };
         let prepared = request.message.prepare(&context).await?;
-        let place = Place { thread, group };
-        let (writes, accepted) = writes(parts, request, &to, &data_key, prepared, place, key)?;
+        let (writes, accepted) = writes(parts, request, &to, prepared, *known)?;
         match parts.store.commit(writes).await? {
             CommitOutcome::Committed(_) => {
                 killpoint::reach(KillPoint::AfterAccept);
@@ -207,187 +203,16 @@ pub async fn accept(
     Err(AcceptError::Contended)
 }
 
-/// The data key of an account that may send, and its own addresses.
-async fn sending_account(
-    parts: AcceptParts<'_>,
-    account_id: &str,
-) -> Result<(DataKey, Vec<String>), AcceptError> {
-    let (Ok(account), Ok(head)) = (
-        collections::account(account_id),
-        collections::head(account_id),
-    ) else {
-        return Err(AcceptError::UnknownAccount);
-    };
-    let snapshot = parts.store.get(&[account, head]).await?;
-    let [Some(account), head] = &snapshot.documents[..] else {
-        return Err(AcceptError::UnknownAccount);
-    };
-    let account = match AccountDoc::read(account)? {
-        Read::Known(record) => record.value,
-        Read::Newer(_) => return Err(AcceptError::Newer),
-    };
-    match account.desired {
-        Desired::Running | Desired::Stopped | Desired::LoggedOut => {}
-        Desired::Purging | Desired::Purged => return Err(AcceptError::UnknownAccount),
-    }
-    match account.status {
-        Status::LoggedOut | Status::NeedsImport => {
-            return Err(AcceptError::NotSending(account.status));
-        }
-        Status::Idle
-        | Status::Connecting
-        | Status::QrReady
-        | Status::NeedsQr
-        | Status::Pairing
-        | Status::Connected
-        | Status::Disconnected
-        | Status::Banned
-        | Status::Locked
-        | Status::Conflict
-        | Status::Degraded
-        | Status::Failed
-        | Status::Stopped => {}
-    }
-    let head = head
-        .as_ref()
-        .ok_or(AcceptError::NotSending(Status::NeedsImport))?;
-    let head: HeadDoc = head.decode()?;
-    let data_key = parts
-        .keys
-        .unwrap(&head.wrapped_keys, account_id)
-        .map_err(|error| {
-            tracing::error!(account.id = account_id, %error, "data key does not open");
-            AcceptError::Keys
-        })?;
-    let own = [account.jid, account.lid].into_iter().flatten();
-    Ok((data_key, own.map(|own| identity::bare(&own)).collect()))
-}
-
-/// What the idempotency key says.
-enum KeyState {
-    /// There is no key.
-    None,
-    /// It is not in use; the write that takes it is on this condition.
-    Free(Precondition),
-    /// The request was accepted before.
-    Repeated(AcceptOutcome),
-}
-
-async fn key_state(
-    parts: AcceptParts<'_>,
-    request: &AcceptRequest,
-    to: &str,
-) -> Result<KeyState, AcceptError> {
-    let Some(key) = &request.idempotency_key else {
-        return Ok(KeyState::None);
-    };
-    let path = collections::idempotency_key(&ids::idempotency(&request.account_id, key))?;
-    let snapshot = parts.store.get(&[path]).await?;
-    let read_time = snapshot.read_time;
-    let Some(document) = snapshot.documents.into_iter().flatten().next() else {
-        return Ok(KeyState::Free(Precondition::Absent));
-    };
-    let Read::Known(record) = IdempotencyDoc::read(&document)? else {
-        return Err(AcceptError::Newer);
-    };
-    if record.value.expires_at < read_time {
-        return Ok(KeyState::Free(Precondition::Unchanged(record.update_time)));
-    }
-    if record.value.body_hash != body_hash(request, to) {
-        return Err(AcceptError::KeyReused);
-    }
-    let path = collections::wa_outbox(&record.value.message_id)?;
-    let snapshot = parts.store.get(&[path]).await?;
-    let document = snapshot.documents.into_iter().flatten().next();
-    // Both were created in one commit.
-    let document =
-        document.ok_or_else(|| StoreError::invalid("an idempotency key without its message"))?;
-    let Read::Known(sent) = WaOutboxDoc::read(&document)? else {
-        return Err(AcceptError::Newer);
-    };
-    Ok(KeyState::Repeated(AcceptOutcome::Repeated(Accepted {
-        message_id: record.value.message_id,
-        wa_message_id: sent.value.wa_message_id,
-        thread_id: sent.value.thread_id,
-        stored_message_id: sent.value.stored_message_id,
-    })))
-}
-
-/// Whether the recipient is on the do-not-contact list.
-async fn is_refused(
-    store: &dyn DocumentStore,
-    to: &str,
-    thread: Option<&Record<ThreadDoc>>,
-) -> Result<bool, StoreError> {
-    let known = thread.map(|thread| [&thread.value.pn, &thread.value.lid]);
-    let known = known.into_iter().flatten().filter_map(Option::as_deref);
-    refusals::any(store, std::iter::once(to).chain(known)).await
-}
-
-/// The thread with a recipient, under whichever of its addresses it was begun.
-async fn find_thread(
-    store: &dyn DocumentStore,
-    account_id: &str,
-    to: &str,
-) -> Result<Option<Record<ThreadDoc>>, AcceptError> {
-    let path = collections::thread(&ids::thread(account_id, to))?;
-    let snapshot = store.get(&[path]).await?;
-    let mut found: Option<Document> = snapshot.documents.into_iter().flatten().next();
-    if found.is_none() && ThreadKind::of(to) == ThreadKind::Direct {
-        let query = if identity::is_lid(to) {
-            queries::thread_by_lid(account_id, to)?
-        } else {
-            queries::thread_by_pn(account_id, to)?
-        };
-        found = store.query(&query).await?.documents.into_iter().next();
-    }
-    if let Some(into) = merging_into(found.as_ref())? {
-        let snapshot = store.get(&[collections::thread(&into)?]).await?;
-        found = snapshot.documents.into_iter().flatten().next();
-    }
-    match found.as_ref().map(ThreadDoc::read).transpose()? {
-        Some(Read::Known(record)) => Ok(Some(record)),
-        Some(Read::Newer(_)) => Err(AcceptError::Newer),
-        None => Ok(None),
-    }
-}
-
-/// The thread that a thread's messages move into, if they do.
-fn merging_into(found: Option<&Document>) -> Result<Option<String>, StoreError> {
-    let thread = found.map(ThreadDoc::read).transpose()?;
-    let thread = thread.and_then(Read::known);
-    Ok(thread.and_then(|thread| thread.value.merging_into))
-}
-
-/// The group of this address, if it is one's and known.
-async fn find_group(
-    store: &dyn DocumentStore,
-    account_id: &str,
-    to: &str,
-) -> Result<Option<GroupDoc>, AcceptError> {
-    if ThreadKind::of(to) != ThreadKind::Group {
-        return Ok(None);
-    }
-    let path = collections::group(&ids::thread(account_id, to))?;
-    let snapshot = store.get(&[path]).await?;
-    let found = snapshot.documents.iter().flatten().next();
-    match found.map(GroupDoc::read).transpose()? {
-        Some(Read::Known(record)) => Ok(Some(record.value)),
-        Some(Read::Newer(_)) => Err(AcceptError::Newer),
-        None => Ok(None),
-    }
-}
-
 fn writes(
     parts: AcceptParts<'_>,
     request: &AcceptRequest,
     to: &str,
-    data_key: &DataKey,
     mut prepared: Prepared,
-    Place { thread, group }: Place,
-    key: KeyState,
+    known: Known,
 ) -> Result<(Vec<Write>, Accepted), AcceptError> {
     let AcceptParts { clock, rng, .. } = parts;
+    let Known { data_key, key, .. } = known;
+    let Place { thread, group } = known.place;
     let wall = clock.wall();
     let now = StoreTime::from_datetime(wall);
     let account_id = request.account_id.clone();
@@ -603,12 +428,6 @@ fn thread_write(
     thread.last_message_preview = Some(preview.into());
     thread.last_message_id = Some(message_id.to_owned());
     Ok(create(path, thread.to_document()?))
-}
-
-/// Where a message belongs, as far as there is something of it yet.
-struct Place {
-    thread: Option<Record<ThreadDoc>>,
-    group: Option<GroupDoc>,
 }
 
 /// A thread before a message is accepted for it.

@@ -39,7 +39,7 @@ impl fmt::Debug for WrappedKeys {
 }
 
 /// A data key, wrapped for one recipient.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WrappedKey {
     /// The ring's key that opens it.
