@@ -266,6 +266,8 @@ def recipes(run):
     run.recipe("rotateWebhookSecret", body={"overlapSeconds": 60}, **as_json)
     run.recipe("deleteWebhook", path_parameters={"id": hook.get("id", "none")})
     run.recipe("releaseAccount")
+    run.recipe("listArchives")
+    run.recipe("eraseArchive")
     run.recipe("exportSession", path_parameters={"id": scene["quiet"]})
 
 

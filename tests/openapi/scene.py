@@ -15,7 +15,7 @@ LIMIT_SECONDS = 120
 CONTACT, OTHER = "4915100000001", "4915100000002"
 # Nobody listens there.
 RECEIVER = "http://127.0.0.1:9/events"
-OWNERS = {"sales": "4915100000011", "quiet": "4915100000012"}
+OWNERS = {"sales": "4915100000011", "quiet": "4915100000012", "gone": "4915100000014"}
 
 
 def until(what, look):
@@ -91,6 +91,13 @@ def prepare(api, phones):
     until("the groups are kept", lambda: len(api.get(f"/v1/accounts/{account}/groups")["groups"]) == 2)
     api.post(f"/v1/accounts/{quiet}/stop")
     until_status(api, quiet, "stopped")
+    gone = link(api, phones, "gone")
+    api.post(f"/v1/accounts/{gone}/logout")
+    until_status(api, gone, "logged_out")
+    # Linked anew, it puts the old session away.
+    api.post(f"/v1/accounts/{gone}/start")
+    archives = lambda: api.get(f"/v1/accounts/{gone}/archives")["archives"]
+    archive = {"id": gone, "epoch": until("a session is archived", archives)[0]["epoch"]}
     spare = {"id": api.post("/v1/accounts", {"name": "spare"})["id"]}
     webhook = api.post("/v1/webhooks", {"url": RECEIVER})["id"]
     waiting = {"id": api.post("/v1/accounts", {"name": "waiting"})["id"]}
@@ -124,6 +131,8 @@ def prepare(api, phones):
             "readQrCode": waiting,
             "makePairingCode": waiting,
             "leaveGroup": {"id": left},
+            "listArchives": {"id": gone},
+            "eraseArchive": archive,
         },
     }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::collections::{OUTBOX, WA_OUTBOX};
 use crate::testing::{ANNA, Bench, request, until};
+use session::HeadDoc;
 use std::collections::HashSet;
 
 fn accepted(outcome: AcceptOutcome) -> Accepted {
