@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use session::GoogleKmsKey;
 
 use super::ConfigError;
 use super::secret::Secret;
@@ -73,6 +74,11 @@ pub struct StoreConfig {
         hide_env_values = true
     )]
     pub key_ring_json: Option<Secret>,
+
+    /// Key of Google Cloud KMS that encrypts the ring where it is kept:
+    /// projects/P/locations/L/keyRings/R/cryptoKeys/K. Needs a build with the feature google-kms
+    #[arg(long, env = "LEASEHOLD_KEY_RING_KMS", value_name = "KEY")]
+    pub key_ring_kms: Option<GoogleKmsKey>,
 }
 
 impl Default for StoreConfig {
@@ -85,6 +91,7 @@ impl Default for StoreConfig {
             data_dir: PathBuf::from("leasehold-data"),
             key_ring: None,
             key_ring_json: None,
+            key_ring_kms: None,
         }
     }
 }
