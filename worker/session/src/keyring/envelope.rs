@@ -112,10 +112,11 @@ pub enum EnvelopeError {
          GOOGLE_APPLICATION_CREDENTIALS"
     )]
     NoCredentials,
-    /// No answer.
+    /// No answer: of the service, or of the one that has the credentials.
     #[error(
         "Google Cloud KMS was not reached, or did not answer in time: check the way to \
-         cloudkms.googleapis.com and to the metadata server, and try again"
+         cloudkms.googleapis.com and to the metadata server (outside of Google Cloud, set \
+         GOOGLE_APPLICATION_CREDENTIALS), and try again"
     )]
     Unreachable,
     /// Too many requests.

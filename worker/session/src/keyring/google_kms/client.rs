@@ -4,6 +4,7 @@
 //! Credentials). Both directions carry checksums, so that what a broken network
 //! or proxy alters is noticed before the ring in clear is gone.
 
+use std::error::Error as _;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use google_cloud_gax::client_builder;
+use google_cloud_gax::error::CredentialsError;
 use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
 use google_cloud_gax::options::RequestOptionsBuilder as _;
 use google_cloud_gax::retry_policy::{Aip194Strict, RetryPolicyExt as _};
@@ -108,7 +110,7 @@ impl GoogleKms {
     /// request, and so the ring.
     fn failure(&self, error: &Error, invalid: EnvelopeError) -> EnvelopeError {
         if error.is_authentication() {
-            return EnvelopeError::NoCredentials;
+            return without_credentials(error);
         }
         if error.is_deserialization() {
             return EnvelopeError::Damaged;
@@ -196,6 +198,17 @@ impl Envelope for GoogleKms {
             }
             Ok(Zeroizing::new(answer.plaintext.to_vec()))
         })
+    }
+}
+
+/// A metadata server that is not there yet is no lack of credentials.
+fn without_credentials(error: &Error) -> EnvelopeError {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<CredentialsError>());
+    match cause {
+        Some(cause) if cause.is_transient() => EnvelopeError::Unreachable,
+        Some(_) | None => EnvelopeError::NoCredentials,
     }
 }
 

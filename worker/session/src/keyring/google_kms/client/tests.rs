@@ -281,6 +281,16 @@ fn a_refusal_says_what_to_do_and_quotes_nothing() {
 }
 
 #[test]
+fn credentials_that_may_come_yet_are_told_from_none() {
+    let of = |is_transient| {
+        let cause = CredentialsError::from_msg(is_transient, "canary");
+        without_credentials(&Error::authentication(cause))
+    };
+    assert_eq!(of(true), EnvelopeError::Unreachable);
+    assert_eq!(of(false), EnvelopeError::NoCredentials);
+}
+
+#[test]
 fn a_wrong_answer_opens_nothing() {
     let fake = Fake::start(Manner::Good);
     let sealed = fake.key(KEY).seal(b"clear").unwrap();
