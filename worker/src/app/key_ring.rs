@@ -61,11 +61,8 @@ fn envelope(config: &StoreConfig) -> Result<Option<Arc<dyn Envelope>>, Failure> 
 fn envelope(config: &StoreConfig) -> Result<Option<Arc<dyn Envelope>>, Failure> {
     match config.key_ring_kms {
         None => Ok(None),
-        Some(_) => Err(Failure::new(
-            exit::CONFIG,
-            "--key-ring-kms needs a worker that was built with Google Cloud KMS: `cargo build \
-             --release -p worker --features google-kms`",
-        )),
+        // Commands do not check the options' relations as `serve` does.
+        Some(_) => Err(Failure::new(exit::CONFIG, crate::config::KMS_NOT_BUILT_IN)),
     }
 }
 
