@@ -151,7 +151,7 @@ impl App {
         monitor.look(true).await;
         tasks.spawn(monitor.clone().run(stop.clone()));
         tasks.spawn(key_ring::follow(
-            key_ring::provider(&config.store),
+            key_ring::provider(&config.store)?,
             Arc::clone(&keys),
             Arc::clone(&clock),
             stop.clone(),

@@ -39,6 +39,8 @@ pub use self::log::{LogConfig, LogFormat};
 pub use self::media::MediaOptions;
 pub use self::outbox::OutboxOptions;
 pub use self::secret::Secret;
+#[cfg(not(feature = "google-kms"))]
+pub(crate) use self::store::KMS_NOT_BUILT_IN;
 pub use self::store::{StoreConfig, StoreKind};
 pub use self::telemetry::{OtlpProtocol, SignalExporter, TelemetryConfig, TraceSampler};
 pub use self::webhooks::WebhookOptions;

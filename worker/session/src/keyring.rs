@@ -14,8 +14,9 @@
 //!
 //! Losing the ring loses every session: nothing else opens a data key.
 //!
-//! The file that holds a ring is [`file`]'s business, other places are
-//! [`provider`]'s, and changes of a ring [`change`]'s.
+//! Where a ring is kept is [`provider`]'s business, its file [`file`]'s, a key of
+//! somebody else's that it is encrypted with there [`envelope`]'s, and changes of a
+//! ring [`change`]'s.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,13 +35,19 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::datakey::{DataKey, KEY_BYTES, derive, open, push_text, seal};
 
 mod change;
+mod envelope;
 mod file;
+mod google_kms;
 mod provider;
 mod voucher;
 mod wrapped;
 
 pub use change::{KeyState, KeyView, RingChangeError};
+pub use envelope::{Envelope, EnvelopeError};
 pub use file::KeyRingError;
+#[cfg(feature = "google-kms")]
+pub use google_kms::GoogleKms;
+pub use google_kms::{GoogleKmsKey, GoogleKmsKeyError};
 pub use provider::{EnvironmentProvider, FileProvider, KeyRingProvider, ProviderError};
 pub use wrapped::{WrappedKey, WrappedKeys};
 

@@ -1,7 +1,8 @@
 //! An account's session: every secret that WhatsApp's protocol keeps between
 //! connections, in encrypted files over the document store.
 //!
-//! - [`KeyRing`]: the cluster's keys; wraps each account's [`DataKey`];
+//! - [`KeyRing`]: the cluster's keys; wraps each account's [`DataKey`]; kept by a
+//!   [`KeyRingProvider`], there perhaps encrypted by an [`Envelope`];
 //! - [`DataKey`]: seals the account's files, and single secrets in documents;
 //! - [`SessionFiles`]: records in memory ([`Kind`], [`Record`]), made durable by
 //!   flushes of few writes under the account's claim;
@@ -35,10 +36,12 @@ pub use files::{
     Edit, FLUSH_DELAY, FlushStats, Flusher, SessionFiles, SessionParts, files_collection,
 };
 pub use head::{HeadDoc, WRAPPED_KEYS_FIELD};
+#[cfg(feature = "google-kms")]
+pub use keyring::GoogleKms;
 pub use keyring::{
-    EnvironmentProvider, FileProvider, Fingerprint, KeyRing, KeyRingError, KeyRingProvider,
-    KeyState, KeyView, ParseError, ProviderError, RingChangeError, UnwrapError, WrappedKey,
-    WrappedKeys,
+    Envelope, EnvelopeError, EnvironmentProvider, FileProvider, Fingerprint, GoogleKmsKey,
+    GoogleKmsKeyError, KeyRing, KeyRingError, KeyRingProvider, KeyState, KeyView, ParseError,
+    ProviderError, RingChangeError, UnwrapError, WrappedKey, WrappedKeys,
 };
 pub use kind::{Family, Kind};
 pub use packed::FileFault;

@@ -1,5 +1,6 @@
 //! Where the key ring comes from: a variable, a file, or, on the very first
-//! run, a random generator; and how a change of it reaches a running worker.
+//! run, a random generator; what it is encrypted with there; and how a change of it
+//! reaches a running worker.
 
 pub mod uses;
 
@@ -11,8 +12,8 @@ use coordinator_lib::identity::head_collection;
 use coordinator_lib::rng::{Rng, SystemRng};
 use coordinator_lib::store::{Query, Store};
 use session::{
-    EnvironmentProvider, FileProvider, HeadDoc, KeyRing, KeyRingError, KeyRingProvider,
-    ProviderError,
+    Envelope, EnvelopeError, EnvironmentProvider, FileProvider, HeadDoc, KeyRing, KeyRingError,
+    KeyRingProvider, ProviderError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +29,40 @@ pub const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 const HEADS_TRIED_MAX: u32 = 100;
 
 /// The place that the configuration names.
-pub fn provider(config: &StoreConfig) -> Arc<dyn KeyRingProvider> {
-    match &config.key_ring_json {
-        Some(json) => Arc::new(EnvironmentProvider::new(VARIABLE, json.expose())),
-        None => Arc::new(FileProvider::new(
-            config.key_ring_path(),
-            SystemRng::shared(),
+///
+/// # Errors
+/// This program cannot decrypt what is there.
+pub fn provider(config: &StoreConfig) -> Result<Arc<dyn KeyRingProvider>, Failure> {
+    Ok(match &config.key_ring_json {
+        Some(json) => Arc::new(EnvironmentProvider::new(
+            VARIABLE,
+            json.expose(),
+            envelope(config)?,
         )),
+        None => Arc::new(file(config)?),
+    })
+}
+
+fn file(config: &StoreConfig) -> Result<FileProvider, Failure> {
+    let (path, rng) = (config.key_ring_path(), SystemRng::shared());
+    Ok(FileProvider::new(path, envelope(config)?, rng))
+}
+
+/// What encrypts the ring.
+#[cfg(feature = "google-kms")]
+#[allow(clippy::unnecessary_wraps, reason = "other builds refuse it")]
+fn envelope(config: &StoreConfig) -> Result<Option<Arc<dyn Envelope>>, Failure> {
+    let key = config.key_ring_kms.clone();
+    Ok(key.map(|key| Arc::new(session::GoogleKms::new(key)) as Arc<dyn Envelope>))
+}
+
+/// What encrypts the ring.
+#[cfg(not(feature = "google-kms"))]
+fn envelope(config: &StoreConfig) -> Result<Option<Arc<dyn Envelope>>, Failure> {
+    match config.key_ring_kms {
+        None => Ok(None),
+        // Commands do not check the options' relations as `serve` does.
+        Some(_) => Err(Failure::new(exit::CONFIG, crate::config::KMS_NOT_BUILT_IN)),
     }
 }
 
@@ -43,7 +71,26 @@ pub fn provider(config: &StoreConfig) -> Arc<dyn KeyRingProvider> {
 /// # Errors
 /// A line that says what is wrong with it, and the exit code.
 pub fn load(config: &StoreConfig) -> Result<KeyRing, Failure> {
-    provider(config).load().map_err(provider_failure)
+    provider(config)?.load().map_err(provider_failure)
+}
+
+/// A ring in the file that the configuration names, made if there is none.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_or_generate_file(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, Failure> {
+    file(config)?
+        .load_or_generate(rng)
+        .map_err(provider_failure)
+}
+
+/// Encrypts the ring's file with the key that the configuration names; one that is
+/// encrypted with it already, anew. Yields the ring, as it is read back.
+///
+/// # Errors
+/// As [`load`]; the file is as it was.
+pub fn seal(config: &StoreConfig) -> Result<KeyRing, Failure> {
+    file(config)?.seal().map_err(provider_failure)
 }
 
 /// Takes a ring over that changes while the worker runs.
@@ -64,7 +111,13 @@ pub async fn follow(
             () = clock.sleep(RELOAD_INTERVAL) => {}
         }
         let from = Arc::clone(&provider);
-        match tokio::task::spawn_blocking(move || from.load()).await {
+        let loaded = tokio::select! {
+            biased;
+            // A service that is asked may take its time.
+            () = stop.cancelled() => return,
+            loaded = tokio::task::spawn_blocking(move || from.load()) => loaded,
+        };
+        match loaded {
             Ok(Ok(new)) => {
                 was_told = false;
                 if ring.replace(&new) {
@@ -120,9 +173,14 @@ pub async fn check(store: &Store, ring: &KeyRing) -> Result<(), Failure> {
 pub fn provider_failure(error: ProviderError) -> Failure {
     match error {
         ProviderError::File(error) => failure(error),
-        other @ (ProviderError::Environment { .. } | ProviderError::ReadOnly { .. }) => {
-            Failure::new(exit::DATA, other)
-        }
+        // Trying later helps.
+        ref later @ ProviderError::Envelope {
+            source: EnvelopeError::Unreachable | EnvelopeError::Quota,
+            ..
+        } => Failure::new(exit::BUSY, later),
+        other @ (ProviderError::Environment { .. }
+        | ProviderError::Envelope { .. }
+        | ProviderError::ReadOnly { .. }) => Failure::new(exit::DATA, other),
     }
 }
 
@@ -164,7 +222,7 @@ pub fn load_or_generate(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, 
             ),
         ));
     }
-    let ring = KeyRing::load_or_generate(&path, rng).map_err(failure)?;
+    let ring = load_or_generate_file(config, rng)?;
     tracing::info!(
         key.ring = %path.display(),
         key.fingerprint = %ring.active(),
@@ -175,13 +233,16 @@ pub fn load_or_generate(config: &StoreConfig, rng: &dyn Rng) -> Result<KeyRing, 
 
 /// Where the ring is, for people.
 pub fn place(config: &StoreConfig) -> String {
-    provider(config).place()
+    match &config.key_ring_json {
+        Some(_) => VARIABLE.to_owned(),
+        None => config.key_ring_path().display().to_string(),
+    }
 }
 
 /// The end of the program that a ring's error means. Its text says what to do
 /// and quotes nothing.
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-pub fn failure(error: KeyRingError) -> Failure {
+fn failure(error: KeyRingError) -> Failure {
     let text = error.to_string();
     // What the system said helps, where the text does not have it already.
     let source = std::error::Error::source(&error)
@@ -194,6 +255,7 @@ pub fn failure(error: KeyRingError) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use coordinator_lib::rng::SeededRng;
 
@@ -231,5 +293,58 @@ mod tests {
             "{failure}"
         );
         assert!(!failure.message.contains("canary"), "{failure}");
+    }
+
+    #[cfg(not(feature = "google-kms"))]
+    #[test]
+    fn a_build_without_kms_says_how_to_get_one_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: folder.path().to_owned(),
+            key_ring_kms: Some(
+                "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+                    .parse()
+                    .unwrap(),
+            ),
+            ..StoreConfig::default()
+        };
+        let failure = load_or_generate(&config, &SeededRng::new(1)).unwrap_err();
+        assert_eq!(failure.code, exit::CONFIG);
+        assert!(
+            failure.message.contains("--features google-kms"),
+            "{failure}"
+        );
+        assert!(!config.key_ring_path().exists(), "nothing in clear instead");
+    }
+
+    #[test]
+    fn an_encrypted_ring_is_not_replaced_and_names_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            data_dir: folder.path().to_owned(),
+            ..StoreConfig::default()
+        };
+        let text = r#"{"schemaVersion":1,"sealedBy":"projects/p","ciphertext":"AA=="}"#;
+        fs::write(config.key_ring_path(), text).unwrap();
+        fs::set_permissions(config.key_ring_path(), fs::Permissions::from_mode(0o600)).unwrap();
+        let failure = load_or_generate(&config, &SeededRng::new(1)).unwrap_err();
+        assert_eq!(failure.code, exit::DATA);
+        assert!(
+            failure
+                .message
+                .contains("projects/p: name that with --key-ring-kms"),
+            "{failure}"
+        );
+        assert_eq!(fs::read_to_string(config.key_ring_path()).unwrap(), text);
+    }
+
+    #[test]
+    fn only_a_service_that_was_not_reached_is_worth_another_try() {
+        let code = |source| {
+            let place = "keyring.json".to_owned();
+            provider_failure(ProviderError::Envelope { place, source }).code
+        };
+        assert_eq!(code(EnvelopeError::Unreachable), exit::BUSY);
+        assert_eq!(code(EnvelopeError::NoCredentials), exit::DATA);
     }
 }

@@ -35,6 +35,8 @@ enum Action {
     Generate(StoreConfig),
     /// Show the ring's keys: fingerprint, state, public half
     Show(StoreConfig),
+    /// Encrypt the ring's file with the key of --key-ring-kms; again, with that key's newest version
+    Seal(StoreConfig),
     /// Replace the active key while the cluster runs; again, it goes on where it was
     Rotate {
         /// Stop once the new key is in the ring: for rings that are copied to other machines. Copy
@@ -87,6 +89,7 @@ impl KeysCommand {
                 show(&ring);
                 Ok(ExitCode::SUCCESS)
             }
+            Action::Seal(store) => seal(&store),
             Action::Rotate { add_only, how } => operate::block_on(rotate(&how, add_only)),
             Action::Retire { fingerprint, how } => {
                 operate::block_on(change(&how, |ring| ring.with_retired(&fingerprint)))
@@ -112,10 +115,31 @@ fn generate(store: &StoreConfig) -> Result<ExitCode, Failure> {
         ));
     }
     data_dir::prepare(&store.data_dir)?;
-    let ring = KeyRing::load_or_generate(&path, &SystemRng).map_err(key_ring::failure)?;
+    let ring = key_ring::load_or_generate_file(store, &SystemRng)?;
     println!(
         "made {}; keep a copy, without it no session can be opened",
         path.display()
+    );
+    show(&ring);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seal(store: &StoreConfig) -> Result<ExitCode, Failure> {
+    let refused = |message: &str| Err(Failure::new(exit::CONFIG, message));
+    let Some(key) = &store.key_ring_kms else {
+        return refused("name the key that is to encrypt the ring with --key-ring-kms");
+    };
+    if store.key_ring_json.is_some() {
+        return refused(
+            "a ring in LEASEHOLD_KEY_RING_JSON cannot be changed from here: encrypt a copy in a \
+             file (--key-ring), and put that file's text there",
+        );
+    }
+    let ring = key_ring::seal(store)?;
+    println!(
+        "{} is encrypted by {key}, and opens with --key-ring-kms only; copies that were made \
+         before are in clear",
+        key_ring::place(store)
     );
     show(&ring);
     Ok(ExitCode::SUCCESS)
@@ -133,7 +157,7 @@ fn show(ring: &KeyRing) {
 }
 
 async fn rotate(how: &Settle, add_only: bool) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&how.store);
+    let provider = key_ring::provider(&how.store)?;
     let mut ring = provider.load().map_err(key_ring::provider_failure)?;
     if older_keys(&ring).is_empty() {
         ring = ring.with_new_key(&SystemRng).map_err(refused)?;
@@ -177,7 +201,7 @@ async fn change(
     how: &Settle,
     apply: impl FnOnce(&KeyRing) -> Result<KeyRing, RingChangeError>,
 ) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&how.store);
+    let provider = key_ring::provider(&how.store)?;
     let ring = provider.load().map_err(key_ring::provider_failure)?;
     let ring = apply(&ring).map_err(refused)?;
     provider.store(&ring).map_err(key_ring::provider_failure)?;
@@ -189,7 +213,7 @@ async fn change(
 
 /// Takes a key out, once nothing in the store needs it.
 async fn remove(how: &Settle, fingerprint: &str) -> Result<ExitCode, Failure> {
-    let provider = key_ring::provider(&how.store);
+    let provider = key_ring::provider(&how.store)?;
     let ring = provider.load().map_err(key_ring::provider_failure)?;
     let without = ring.without(fingerprint).map_err(refused)?;
     let is_recipient = ring

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use session::GoogleKmsKey;
 
 use super::ConfigError;
 use super::secret::Secret;
@@ -13,6 +14,10 @@ const DATABASE_NAME: &str = "leasehold.db";
 const PRESENCE_NAME: &str = "workers";
 /// Name of the key ring inside the data folder.
 const KEY_RING_NAME: &str = "keyring.json";
+
+/// What a build without Google Cloud KMS says to `--key-ring-kms`.
+pub(crate) const KMS_NOT_BUILT_IN: &str = "--key-ring-kms needs a worker that was built with Google \
+     Cloud KMS: `cargo build --release -p worker --features google-kms`";
 
 /// Which store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -73,6 +78,11 @@ pub struct StoreConfig {
         hide_env_values = true
     )]
     pub key_ring_json: Option<Secret>,
+
+    /// Key of Google Cloud KMS that encrypts the ring where it is kept:
+    /// projects/P/locations/L/keyRings/R/cryptoKeys/K. Needs a build with the feature google-kms
+    #[arg(long, env = "LEASEHOLD_KEY_RING_KMS", value_name = "KEY")]
+    pub key_ring_kms: Option<GoogleKmsKey>,
 }
 
 impl Default for StoreConfig {
@@ -85,6 +95,7 @@ impl Default for StoreConfig {
             data_dir: PathBuf::from("leasehold-data"),
             key_ring: None,
             key_ring_json: None,
+            key_ring_kms: None,
         }
     }
 }
@@ -117,11 +128,34 @@ impl StoreConfig {
                 "--store firestore needs --firestore-project (or GOOGLE_CLOUD_PROJECT)",
             ));
         }
+        if self.key_ring_kms.is_some() && !cfg!(feature = "google-kms") {
+            return Err(ConfigError::relation(KMS_NOT_BUILT_IN));
+        }
         if self.key_ring.is_some() && self.key_ring_json.is_some() {
             return Err(ConfigError::relation(
                 "LEASEHOLD_KEY_RING_JSON and --key-ring both name a key ring: give one of them",
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_kms_is_taken_by_builds_with_kms_only() {
+        let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+        let config = StoreConfig {
+            key_ring_kms: Some(key.parse().unwrap()),
+            ..StoreConfig::default()
+        };
+        let expected = if cfg!(feature = "google-kms") {
+            Ok(())
+        } else {
+            Err(ConfigError::relation(KMS_NOT_BUILT_IN))
+        };
+        assert_eq!(config.validate(), expected);
     }
 }

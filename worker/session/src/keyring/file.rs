@@ -6,9 +6,9 @@
 //! all: written beside its place under another name, synced, then linked into
 //! place. Linking, unlike renaming, fails where a file already is, so two
 //! workers that start together end with one ring, and a ring that exists is
-//! overwritten by [`KeyRing::save`] alone, whole or not at all.
+//! overwritten by [`write`] alone, whole or not at all.
 //!
-//! Blocking calls: meant for the start of a program.
+//! What the bytes mean is [`super::provider`]'s business. Blocking calls.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use coordinator_lib::rng::Rng;
 use zeroize::Zeroizing;
 
-use super::{KeyRing, ParseError};
+use super::ParseError;
 
 /// Many times the size of the largest ring.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -73,64 +73,35 @@ pub enum KeyRingError {
     },
 }
 
-impl KeyRing {
-    /// Reads the ring at `path`, or makes one if there is no file.
-    ///
-    /// # Errors
-    /// [`KeyRingError`]: whatever exists but is not a good ring is left alone.
-    pub fn load_or_generate(path: &Path, rng: &dyn Rng) -> Result<Self, KeyRingError> {
-        match Self::load(path) {
-            Err(KeyRingError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            loaded_or_broken => return loaded_or_broken,
-        }
-        let ring = Self::generate(rng);
-        let placed =
-            place(path, ring.to_json().as_bytes(), rng).map_err(|source| KeyRingError::Create {
-                path: path.to_owned(),
-                source,
-            })?;
-        match placed {
-            Placed::Here => Ok(ring),
-            Placed::AnotherWasFaster => Self::load(path),
-        }
-    }
-
-    /// Reads the ring at `path`.
-    ///
-    /// # Errors
-    /// [`KeyRingError`] says what is wrong and what to do.
-    pub fn load(path: &Path) -> Result<Self, KeyRingError> {
-        let unreadable = |source| KeyRingError::Read {
+/// Reads the file at `path`.
+///
+/// # Errors
+/// [`KeyRingError`] says what is wrong and what to do.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyRingError> {
+    let unreadable = |source| KeyRingError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // Of the file that was opened, whatever the path names by now.
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if !is_private(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
+        return Err(KeyRingError::Mode {
             path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(unreadable)?;
-        // Of the file that was opened, whatever the path names by now.
-        let metadata = file.metadata().map_err(unreadable)?;
-        let mode = metadata.permissions().mode() & 0o7777;
-        if !is_private(mode, metadata.uid(), rustix::process::geteuid().as_raw()) {
-            return Err(KeyRingError::Mode {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let mut text = Zeroizing::new(Vec::new());
-        file.take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut text)
-            .map_err(unreadable)?;
-        if text.len() as u64 > FILE_BYTES_MAX {
-            return Err(KeyRingError::TooLarge {
-                path: path.to_owned(),
-            });
-        }
-        std::str::from_utf8(&text)
-            .map_err(|_| ParseError::Json { line: 1, column: 1 })
-            .and_then(Self::from_json)
-            .map_err(|source| KeyRingError::Broken {
-                path: path.to_owned(),
-                source,
-            })
+            mode,
+        });
     }
+    let mut content = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut content)
+        .map_err(unreadable)?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return Err(KeyRingError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(content)
 }
 
 /// Whether a file of this mode is kept from everybody that it does not concern.
@@ -139,22 +110,33 @@ fn is_private(mode: u32, owner: u32, reader: u32) -> bool {
     mode & OTHERS & !needed == 0
 }
 
-impl KeyRing {
-    /// Writes this ring in the place of the one at `path`.
-    ///
-    /// # Errors
-    /// [`KeyRingError::Create`]: the old one is still there.
-    pub fn save(&self, path: &Path, rng: &dyn Rng) -> Result<(), KeyRingError> {
-        overwrite(path, self.to_json().as_bytes(), rng).map_err(|source| KeyRingError::Create {
-            path: path.to_owned(),
-            source,
-        })
-    }
-}
-
-enum Placed {
+/// What became of a new file.
+pub(super) enum Placed {
     Here,
     AnotherWasFaster,
+}
+
+/// Writes a file in the place of the one at `path`.
+///
+/// # Errors
+/// [`KeyRingError::Create`]: the old one is still there.
+pub(super) fn write(path: &Path, content: &[u8], rng: &dyn Rng) -> Result<(), KeyRingError> {
+    overwrite(path, content, rng).map_err(|source| not_created(path, source))
+}
+
+/// Writes a file where there is none.
+///
+/// # Errors
+/// [`KeyRingError::Create`].
+pub(super) fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> Result<Placed, KeyRingError> {
+    link_new(path, content, rng).map_err(|source| not_created(path, source))
+}
+
+fn not_created(path: &Path, source: io::Error) -> KeyRingError {
+    KeyRingError::Create {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -184,7 +166,7 @@ fn overwrite(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-fn place(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
+fn link_new(path: &Path, content: &[u8], rng: &dyn Rng) -> io::Result<Placed> {
     let temporary = write_beside(path, content, rng)?;
     match fs::hard_link(&temporary.0, path) {
         Ok(()) => {}
@@ -215,13 +197,26 @@ impl Drop for Temporary {
 mod tests {
     use coordinator_lib::rng::{SeededRng, SystemRng};
 
+    use super::super::{FileProvider, KeyRing, ProviderError};
     use super::*;
+
+    fn load_or_generate(path: &Path) -> Result<KeyRing, KeyRingError> {
+        let provider = FileProvider::new(path.to_owned(), None, SystemRng::shared());
+        provider
+            .load_or_generate(&SystemRng)
+            .map_err(|error| match error {
+                ProviderError::File(error) => error,
+                other @ (ProviderError::Environment { .. }
+                | ProviderError::Envelope { .. }
+                | ProviderError::ReadOnly { .. }) => panic!("not the file's: {other}"),
+            })
+    }
 
     fn mode_of(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
-    fn write(path: &Path, text: &str, mode: u32) {
+    fn put(path: &Path, text: &str, mode: u32) {
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -230,9 +225,9 @@ mod tests {
     fn a_ring_is_made_once_for_its_owner_alone_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keyring.json");
-        let made = KeyRing::load_or_generate(&path, &SystemRng).unwrap();
+        let made = load_or_generate(&path).unwrap();
         assert_eq!(mode_of(&path), 0o600);
-        let read = KeyRing::load_or_generate(&path, &SystemRng).unwrap();
+        let read = load_or_generate(&path).unwrap();
         assert_eq!(read.fingerprints(), made.fingerprints());
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
@@ -247,7 +242,7 @@ mod tests {
         let path = folder.path().join("keyring.json");
         let rings: Vec<_> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| KeyRing::load_or_generate(&path, &SystemRng).unwrap()))
+                .map(|_| scope.spawn(|| load_or_generate(&path).unwrap()))
                 .collect();
             starts
                 .into_iter()
@@ -261,15 +256,15 @@ mod tests {
     fn a_mode_that_lets_others_in_is_refused_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keyring.json");
-        KeyRing::load_or_generate(&path, &SystemRng).unwrap();
+        load_or_generate(&path).unwrap();
         for loose in [0o640, 0o604, 0o666, 0o610] {
             fs::set_permissions(&path, fs::Permissions::from_mode(loose)).unwrap();
-            let error = KeyRing::load_or_generate(&path, &SystemRng).unwrap_err();
+            let error = load_or_generate(&path).unwrap_err();
             assert!(matches!(error, KeyRingError::Mode { mode, .. } if mode == loose));
             assert!(error.to_string().contains("chmod 600"), "{error}");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(KeyRing::load_or_generate(&path, &SystemRng).is_ok());
+        assert!(load_or_generate(&path).is_ok());
     }
 
     #[test]
@@ -301,8 +296,8 @@ mod tests {
             "\u{0}\u{1}",
             r#"{"schemaVersion":1}"#,
         ] {
-            write(&path, garbage, 0o600);
-            let error = KeyRing::load_or_generate(&path, &SystemRng).unwrap_err();
+            put(&path, garbage, 0o600);
+            let error = load_or_generate(&path).unwrap_err();
             assert!(
                 matches!(error, KeyRingError::Broken { .. }),
                 "{garbage:?}: {error}"
@@ -316,12 +311,12 @@ mod tests {
     fn an_unknown_schema_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keyring.json");
-        write(
+        put(
             &path,
             r#"{"schemaVersion":7,"rings":"of a later shape"}"#,
             0o600,
         );
-        let error = KeyRing::load_or_generate(&path, &SystemRng).unwrap_err();
+        let error = load_or_generate(&path).unwrap_err();
         assert!(error.to_string().contains("schema version is 7"), "{error}");
     }
 
@@ -329,19 +324,19 @@ mod tests {
     fn a_missing_folder_a_folder_in_its_place_and_a_huge_file_are_clear_errors() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("absent").join("keyring.json");
-        let error = KeyRing::load_or_generate(&missing, &SystemRng).unwrap_err();
+        let error = load_or_generate(&missing).unwrap_err();
         assert!(matches!(error, KeyRingError::Create { .. }), "{error}");
         assert!(error.to_string().contains("folder exists"), "{error}");
 
         let huge = folder.path().join("huge");
-        write(&huge, &"x".repeat(70_000), 0o600);
-        let error = KeyRing::load_or_generate(&huge, &SystemRng).unwrap_err();
+        put(&huge, &"x".repeat(70_000), 0o600);
+        let error = load_or_generate(&huge).unwrap_err();
         assert!(matches!(error, KeyRingError::TooLarge { .. }), "{error}");
 
         let subfolder = folder.path().join("folder");
         fs::create_dir(&subfolder).unwrap();
         fs::set_permissions(&subfolder, fs::Permissions::from_mode(0o700)).unwrap();
-        let error = KeyRing::load_or_generate(&subfolder, &SystemRng).unwrap_err();
+        let error = load_or_generate(&subfolder).unwrap_err();
         assert!(matches!(error, KeyRingError::Read { .. }), "{error}");
     }
 
@@ -364,8 +359,8 @@ mod tests {
         ];
         for text in damaged {
             assert_ne!(text, *good);
-            write(&path, &text, 0o600);
-            let error = KeyRing::load_or_generate(&path, &SystemRng).unwrap_err();
+            put(&path, &text, 0o600);
+            let error = load_or_generate(&path).unwrap_err();
             for output in [format!("{error}"), format!("{error:?}")] {
                 let output = output.to_lowercase();
                 assert!(!output.contains(&secret.to_lowercase()), "{output}");
