@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use coordinator_lib::store::{
-    CommitOutcome, Document, Fields, Precondition, StoreTime, Value, Write,
+    CommitOutcome, Document, DocumentStore, Fields, Path, Precondition, StoreError, StoreTime,
+    Value, Write,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -247,6 +248,22 @@ impl MessageView {
     }
 }
 
+/// The documents that go with those of a page, in the same order: a message to be
+/// sent is what was asked for, and what became of it.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn other_halves(
+    store: &dyn DocumentStore,
+    paths: impl Iterator<Item = Result<Path, StoreError>>,
+) -> Result<Vec<Option<Document>>, StoreError> {
+    let paths: Vec<Path> = paths.collect::<Result<_, _>>()?;
+    match paths.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(store.get(&paths).await?.documents),
+    }
+}
+
 /// A page of what accounts were asked to send.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OutgoingPage {
@@ -271,14 +288,8 @@ pub(super) async fn list(
     let asked: Vec<_> = (page.documents.iter())
         .filter_map(OutboxDoc::read_or_skip)
         .collect();
-    let paths: Result<Vec<_>, _> = (asked.iter())
-        .map(|record| collections::wa_outbox(record.path.id()))
-        .collect();
-    let paths = paths?;
-    let sent = match paths.is_empty() {
-        true => Vec::new(),
-        false => store.get(&paths).await?.documents,
-    };
+    let paths = (asked.iter()).map(|record| collections::wa_outbox(record.path.id()));
+    let sent = other_halves(store, paths).await?;
     // One that is being removed is half there: it is left out.
     let messages = asked.into_iter().zip(&sent).filter_map(|(asked, sent)| {
         let sent = WaOutboxDoc::read_or_skip(sent.as_ref()?)?;

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::extract::Parameters;
-use super::messages::{MessageView, OutgoingPage};
+use super::messages::{MessageView, OutgoingPage, other_halves};
 use super::page::{PageParameters, next_page};
 use super::problem::Problem;
 use super::state::Api;
@@ -55,16 +55,10 @@ pub(super) async fn list(
     let page = page.read(store, query).await?;
     let sent: Vec<_> = (page.documents.iter())
         .filter_map(WaOutboxDoc::read_or_skip)
-        .filter(|record| is_reached(&grant, &record.value.account_id))
+        .filter(|record| grant.is_for(&record.value.account_id))
         .collect();
-    let paths: Result<Vec<_>, _> = (sent.iter())
-        .map(|record| collections::outbox(record.path.id()))
-        .collect();
-    let paths = paths?;
-    let asked = match paths.is_empty() {
-        true => Vec::new(),
-        false => store.get(&paths).await?.documents,
-    };
+    let paths = (sent.iter()).map(|record| collections::outbox(record.path.id()));
+    let asked = other_halves(store, paths).await?;
     // One that is being removed is half there: it is left out.
     let messages = sent.into_iter().zip(&asked).filter_map(|(sent, asked)| {
         let asked = OutboxDoc::read_or_skip(asked.as_ref()?)?;
@@ -75,9 +69,4 @@ pub(super) async fn list(
         messages: messages.collect(),
         next: next_page(&page),
     }))
-}
-
-fn is_reached(grant: &Grant, account: &str) -> bool {
-    let accounts = grant.accounts.as_ref();
-    accounts.is_none_or(|accounts| accounts.iter().any(|one| one == account))
 }
