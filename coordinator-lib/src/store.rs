@@ -56,6 +56,7 @@ pub mod contract;
 pub mod doctor;
 mod document;
 mod error;
+mod fields;
 #[cfg(feature = "firestore")]
 mod firestore;
 pub mod indexes;
@@ -75,6 +76,7 @@ mod write;
 pub use codec::{fields_from_bytes, fields_to_bytes};
 pub use document::{Document, Page, Snapshot};
 pub use error::StoreError;
+pub use fields::Fields;
 #[cfg(feature = "firestore")]
 pub use firestore::{FirestoreOptions, FirestoreStore};
 pub use memory::{Fault, MemoryStore};
@@ -83,7 +85,7 @@ pub use query::{Cursor, Direction, Filter, Matcher, Op, Order, Query, QueryShape
 pub use serde::{Stamp, from_fields, to_fields};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use time::StoreTime;
-pub use value::{Fields, Value};
+pub use value::Value;
 pub use watch::{Change, Watch};
 pub use write::{Commit, CommitOutcome, Precondition, Write, WriteOutcome};
 

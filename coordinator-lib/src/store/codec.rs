@@ -18,6 +18,9 @@ use super::{Fields, StoreError, StoreTime, Value};
 
 const VERSION: u8 = 1;
 
+/// Most documents fit.
+const USUAL_BYTES: usize = 1024;
+
 mod tag {
     pub(super) const NULL: u8 = 0;
     pub(super) const FALSE: u8 = 1;
@@ -64,8 +67,10 @@ pub fn fields_from_bytes(bytes: &Bytes) -> Result<Fields, StoreError> {
 
 /// The bytes of a document's fields, with commit times filled in.
 pub(crate) fn encode(fields: &Fields, commit_time: StoreTime) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_BYTES);
+    out.push(VERSION);
     let mut encoder = Encoder {
-        out: vec![VERSION],
+        out,
         commit_time: Some(commit_time),
     };
     encoder.fields(fields);
@@ -128,20 +133,19 @@ impl Encoder {
         }
     }
 
-    /// A value behind its length. Texts and bytes, which may be large, are
-    /// copied once; for the others the length is known only afterwards.
+    /// A value behind its length. Where that is only known afterwards, the value
+    /// is laid out beside first.
     fn framed(&mut self, value: &Value) {
-        match value {
-            Value::Text(text) => self.varint(1 + text.len()),
-            Value::Bytes(bytes) => self.varint(1 + bytes.len()),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Double(_)
-            | Value::Time(_)
-            | Value::List(_)
-            | Value::Map(_)
-            | Value::CommitTime => {
+        let length = match value {
+            Value::Null | Value::Bool(_) => 1,
+            Value::Int(_) | Value::Double(_) | Value::Time(_) => 1 + 8,
+            Value::Text(text) => 1 + text.len(),
+            Value::Bytes(bytes) => 1 + bytes.len(),
+            Value::CommitTime => match self.commit_time {
+                Some(_) => 1 + 8,
+                None => 1,
+            },
+            Value::List(_) | Value::Map(_) => {
                 let mut inner = Encoder {
                     out: Vec::new(),
                     commit_time: self.commit_time,
@@ -151,7 +155,8 @@ impl Encoder {
                 self.out.extend_from_slice(&inner.out);
                 return;
             }
-        }
+        };
+        self.varint(length);
         self.value(value);
     }
 
@@ -310,13 +315,14 @@ pub(crate) mod arbitrary {
         leaf.prop_recursive(4, 24, 5, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::List),
-                proptest::collection::btree_map(".{1,6}", inner, 0..5).prop_map(Value::Map),
+                proptest::collection::btree_map(".{1,6}", inner, 0..5)
+                    .prop_map(|fields| Value::Map(fields.into())),
             ]
         })
     }
 
     pub(crate) fn fields() -> impl Strategy<Value = Fields> {
-        proptest::collection::btree_map("[a-z]{1,8}", value(), 0..6)
+        proptest::collection::btree_map("[a-z]{1,8}", value(), 0..6).prop_map(Fields::from)
     }
 }
 

@@ -32,6 +32,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 
 use self::clock::StoreClock;
 use self::indexes::Indexes;
@@ -61,6 +62,10 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+
+/// Documents that are read on the calling thread: some ten microseconds each,
+/// most likely from memory.
+const FEW_PATHS: usize = 16;
 
 /// How a SQLite store is opened.
 #[derive(Clone)]
@@ -167,6 +172,15 @@ impl Shared {
             .await
     }
 
+    /// Runs a read of a few rows.
+    async fn read_a_few<T>(
+        &self,
+        read: impl FnOnce(&reads::Reading<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let here = |connection: &Connection| reads::at_one_time(connection, &self.clock, read);
+        self.readers.here(here).await
+    }
+
     /// Sees to it that queries of this shape have an index.
     async fn index(&self, query: &Query) {
         if let Some(index) = self.indexes.missing(query) {
@@ -183,6 +197,9 @@ impl DocumentStore for SqliteStore {
                 "{} paths in one get",
                 paths.len()
             )));
+        }
+        if paths.len() <= FEW_PATHS {
+            return self.shared.read_a_few(|reading| reading.get(paths)).await;
         }
         let paths = paths.to_vec();
         self.shared.read(move |reading| reading.get(&paths)).await
@@ -267,9 +284,9 @@ impl Source for WatchSource {
     }
 
     async fn delta(&self, collection: &Collection, seen: StoreTime) -> Result<Delta, StoreError> {
-        let collection = collection.clone();
+        // Woken by each commit, it has little to read.
         self.store()?
-            .read(move |reading| reading.delta(&collection, seen))
+            .read_a_few(|reading| reading.delta(collection, seen))
             .await
     }
 }

@@ -1,14 +1,10 @@
 //! What a field of a document may hold.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::StoreTime;
-
-/// A document's fields, or a map within them, in the order of their names.
-pub type Fields = BTreeMap<String, Value>;
+use super::{Fields, StoreTime};
 
 /// A field's value. Numbers of both kinds compare with each other in queries;
 /// otherwise types do not mix.

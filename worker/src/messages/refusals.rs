@@ -46,6 +46,9 @@ pub async fn any<'a>(
             paths.push(path);
         }
     }
+    if paths.is_empty() {
+        return Ok(false);
+    }
     let found = store.get(&paths).await?;
     Ok(found.documents.iter().any(Option::is_some))
 }

@@ -28,6 +28,10 @@ const STATEMENTS_KEPT: usize = 64;
 /// The memory for pages that a connection keeps, in KiB.
 const CACHE_KIB: i64 = 8 * 1024;
 
+/// Pages in the log before a commit writes them into the file, 16 MiB. Most of
+/// them are pages that were written many times, and go there once.
+const LOG_PAGES: i64 = 4096;
+
 /// A log that grew in a burst is cut back to this when it is reused.
 const LOG_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
@@ -74,6 +78,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC

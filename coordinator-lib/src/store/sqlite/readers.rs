@@ -1,4 +1,4 @@
-//! A small pool of connections that read, each on a blocking thread.
+//! A small pool of connections that read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,18 +28,33 @@ impl Readers {
         }
     }
 
+    /// Runs a read on the calling thread: for a few rows, which take less time
+    /// than to hand the work over and to be woken.
+    pub(super) async fn here<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(failure::closed());
+        };
+        let connection = self.take()?;
+        let outcome = read(&connection);
+        self.give_back(connection);
+        outcome
+    }
+
     /// Runs a read off the async threads. It is finished even if nobody waits.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Ok(permit) = self.permits.acquire().await else {
             return Err(failure::closed());
         };
         let readers = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            let mut connection = readers.take()?;
-            let outcome = read(&mut connection);
+            let connection = readers.take()?;
+            let outcome = read(&connection);
             readers.give_back(connection);
             outcome
         });

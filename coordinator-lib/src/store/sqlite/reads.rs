@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use tracing::warn;
 
 use super::clock::StoreClock;
 use super::failure;
@@ -29,14 +30,14 @@ pub(super) struct Reading<'a> {
 
 /// Runs a read within a transaction of its own.
 pub(super) fn at_one_time<T>(
-    connection: &mut Connection,
+    connection: &Connection,
     clock: &StoreClock,
     read: impl FnOnce(&Reading<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     // Read before the snapshot is taken: nothing that it lacks is older.
     let now = clock.now();
-    let transaction = connection.transaction().map_err(failure::of)?;
-    let (last, forgotten) = transaction
+    let _transaction = ReadTransaction::begin(connection).map_err(failure::of)?;
+    let (last, forgotten) = connection
         .prepare_cached("SELECT last_micros, forgotten_micros FROM meta")
         .and_then(|mut statement| {
             statement.query_row([], |row| {
@@ -48,12 +49,38 @@ pub(super) fn at_one_time<T>(
         })
         .map_err(failure::of)?;
     let reading = Reading {
-        connection: &transaction,
+        connection,
         read_time: now.max(last),
         last,
         forgotten,
     };
     read(&reading)
+}
+
+/// A transaction that ends with this. SQLite's own type has its two statements
+/// parsed each time.
+struct ReadTransaction<'a>(&'a Connection);
+
+impl<'a> ReadTransaction<'a> {
+    fn begin(connection: &'a Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for ReadTransaction<'_> {
+    fn drop(&mut self) {
+        let rolled_back = self
+            .0
+            .prepare_cached("ROLLBACK")
+            .and_then(|mut statement| statement.execute([]));
+        // Some failures have ended it already.
+        if let Err(error) = rolled_back
+            && !self.0.is_autocommit()
+        {
+            warn!(%error, "a reading did not end");
+        }
+    }
 }
 
 impl Reading<'_> {

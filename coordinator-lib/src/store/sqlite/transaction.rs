@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::failure;
 use crate::store::{
     Commit, CommitOutcome, Fields, Path, StoreError, StoreTime, Write, apply, codec, limits,
 };
@@ -12,49 +11,44 @@ use crate::store::{
 /// longer begins again.
 const REMOVALS_KEPT_MICROS: i64 = 10 * 60 * 1_000_000;
 
-/// Why a commit could not be made.
-pub(super) enum Failure {
-    /// SQLite failed; the transaction may be gone with it.
-    Sqlite(rusqlite::Error),
-    /// This commit is at fault, and no other.
-    Own(StoreError),
+/// What becomes of a document's row.
+enum Row {
+    /// It holds these bytes; it is new if it has no number.
+    Put(Option<i64>, Vec<u8>),
+    /// It goes.
+    Remove(i64),
+    /// It stays as it is.
+    Keep,
 }
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Failure::Sqlite(error)
-    }
-}
-
-impl Failure {
-    pub(super) fn into_error(self) -> StoreError {
-        match self {
-            Failure::Sqlite(error) => failure::of(error),
-            Failure::Own(error) => error,
-        }
-    }
-}
-
-/// Makes all the writes at one time, or finds that a precondition fails and
-/// makes none. After a failure some may have been made: the caller rolls back.
+/// Makes all the writes at one time; or none, where a precondition fails or the
+/// commit itself is at fault. The outer error, SQLite's, may have come between
+/// two of them: the caller rolls back.
 pub(super) fn commit(
     connection: &Connection,
     writes: &[Write],
     time: StoreTime,
-) -> Result<CommitOutcome, Failure> {
-    let mut numbers = Vec::with_capacity(writes.len());
+) -> rusqlite::Result<Result<CommitOutcome, StoreError>> {
+    let mut rows = Vec::with_capacity(writes.len());
     for write in writes {
         let found = find(connection, write.path())?;
         if !apply::is_met(write, found.map(|(_, version)| version)) {
-            return Ok(CommitOutcome::Rejected);
+            return Ok(Ok(CommitOutcome::Rejected));
         }
-        numbers.push(found.map(|(number, _)| number));
+        match row(connection, write, found.map(|(number, _)| number), time)? {
+            Ok(row) => rows.push(row),
+            Err(error) => return Ok(Err(error)),
+        }
     }
     let mut update_times = Vec::with_capacity(writes.len());
-    for (write, number) in writes.iter().zip(numbers) {
-        update_times.push(make(connection, write, number, time)?);
+    for (write, row) in writes.iter().zip(rows) {
+        make(connection, write.path(), row, time)?;
+        update_times.push(match write {
+            Write::Verify { update_time, .. } => *update_time,
+            Write::Set { .. } | Write::Update { .. } | Write::Delete { .. } => time,
+        });
     }
-    Ok(CommitOutcome::Committed(Commit { time, update_times }))
+    Ok(Ok(CommitOutcome::Committed(Commit { time, update_times })))
 }
 
 fn find(connection: &Connection, path: &Path) -> rusqlite::Result<Option<(i64, StoreTime)>> {
@@ -68,89 +62,89 @@ fn find(connection: &Connection, path: &Path) -> rusqlite::Result<Option<(i64, S
         .optional()
 }
 
-fn make(
+/// What a write makes of a document's row.
+fn row(
     connection: &Connection,
     write: &Write,
     number: Option<i64>,
     time: StoreTime,
-) -> Result<StoreTime, Failure> {
-    match write {
-        Write::Set { path, fields, .. } => put(connection, path, number, fields, time)?,
+) -> rusqlite::Result<Result<Row, StoreError>> {
+    Ok(Ok(match write {
+        Write::Set { fields, .. } => Row::Put(number, codec::encode(fields, time)),
         Write::Update { path, fields, .. } => {
-            let mut merged = match number {
+            let before = match number {
                 Some(number) => load(connection, path, number)?,
-                None => Fields::new(),
+                None => Ok(Fields::new()),
             };
-            merged.extend(fields.clone());
-            limits::check_document(path, &merged).map_err(Failure::Own)?;
-            put(connection, path, number, &merged, time)?;
-        }
-        Write::Delete { path, .. } => {
-            if let Some(number) = number {
-                remove(connection, path, number, time)?;
+            let checked = before.and_then(|mut merged| {
+                merged.extend(fields.clone());
+                limits::check_document(path, &merged).map(|()| merged)
+            });
+            match checked {
+                Ok(merged) => Row::Put(number, codec::encode(&merged, time)),
+                Err(error) => return Ok(Err(error)),
             }
         }
-        Write::Verify { update_time, .. } => return Ok(*update_time),
-    }
-    Ok(time)
+        Write::Delete { .. } => number.map_or(Row::Keep, Row::Remove),
+        Write::Verify { .. } => Row::Keep,
+    }))
 }
 
-fn load(connection: &Connection, path: &Path, number: i64) -> Result<Fields, Failure> {
-    let bytes: Vec<u8> = connection
-        .prepare_cached("SELECT fields FROM documents WHERE number = ?1")?
-        .query_row([number], |row| row.get(0))?;
-    codec::decode(&Bytes::from(bytes)).map_err(|error| {
-        Failure::Own(StoreError::Corrupt {
-            path: path.to_string(),
-            reason: error.to_string(),
-        })
-    })
-}
-
-fn put(
-    connection: &Connection,
-    path: &Path,
-    number: Option<i64>,
-    fields: &Fields,
-    time: StoreTime,
-) -> rusqlite::Result<()> {
-    let bytes = codec::encode(fields, time);
-    match number {
-        Some(number) => connection
-            .prepare_cached("UPDATE documents SET update_time = ?2, fields = ?3 WHERE number = ?1")?
-            .execute(params![number, time.as_micros(), bytes])?,
-        None => connection
-            .prepare_cached(
-                "INSERT INTO documents (collection, id, kind, update_time, fields)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                path.collection().as_str(),
-                path.id(),
-                path.collection().id(),
-                time.as_micros(),
-                bytes
-            ])?,
-    };
-    Ok(())
-}
-
-fn remove(
+fn load(
     connection: &Connection,
     path: &Path,
     number: i64,
-    time: StoreTime,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM documents WHERE number = ?1")?
-        .execute([number])?;
-    connection
-        .prepare_cached("INSERT INTO removals (collection, removed_at, id) VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            path.collection().as_str(),
-            time.as_micros(),
-            path.id()
-        ])?;
+) -> rusqlite::Result<Result<Fields, StoreError>> {
+    let bytes: Vec<u8> = connection
+        .prepare_cached("SELECT fields FROM documents WHERE number = ?1")?
+        .query_row([number], |row| row.get(0))?;
+    Ok(
+        codec::decode(&Bytes::from(bytes)).map_err(|error| StoreError::Corrupt {
+            path: path.to_string(),
+            reason: error.to_string(),
+        }),
+    )
+}
+
+fn make(connection: &Connection, path: &Path, row: Row, time: StoreTime) -> rusqlite::Result<()> {
+    match row {
+        Row::Put(Some(number), bytes) => {
+            connection
+                .prepare_cached(
+                    "UPDATE documents SET update_time = ?2, fields = ?3 WHERE number = ?1",
+                )?
+                .execute(params![number, time.as_micros(), bytes])?;
+        }
+        Row::Put(None, bytes) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO documents (collection, id, kind, update_time, fields)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![
+                    path.collection().as_str(),
+                    path.id(),
+                    path.collection().id(),
+                    time.as_micros(),
+                    bytes
+                ])?;
+        }
+        Row::Remove(number) => {
+            connection
+                .prepare_cached("DELETE FROM documents WHERE number = ?1")?
+                .execute([number])?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO removals (collection, removed_at, id) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![
+                    path.collection().as_str(),
+                    time.as_micros(),
+                    path.id()
+                ])?;
+        }
+        Row::Keep => {}
+    }
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! The one thread that writes, and its queue.
 //!
 //! What waits in the queue when the thread comes round is made in one
-//! transaction (*group commit*): one lock, one fsync. Each commit of a group
-//! stands on its own savepoint, with a time and an outcome of its own; one that
-//! is rejected or fails takes no other with it.
+//! transaction (*group commit*): one lock, one fsync. Each commit of a group has
+//! a time and an outcome of its own; one that is rejected or fails takes no other
+//! with it.
 
 use std::thread;
 
@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::clock::StoreClock;
 use super::failure;
 use super::indexes::Index;
-use super::transaction::{self, Failure};
+use super::transaction;
 use crate::store::limits::write_bytes;
 use crate::store::watch::Notifier;
 use crate::store::{CommitOutcome, StoreError, StoreTime, Write, WriteOutcome};
@@ -28,7 +28,7 @@ const QUEUE_MAX: usize = 256;
 /// group takes milliseconds.
 const GROUP_COMMITS_MAX: usize = 64;
 
-/// Bytes in one transaction, about: the log is checkpointed every 4 MiB.
+/// Bytes in one transaction, about: a quarter of what the log holds at most.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Deletions are forgotten every so many groups.
@@ -241,8 +241,7 @@ impl Writer {
                     batch.answer(outcome);
                 }
             }
-            // The disk may hold room for some of them: each by itself.
-            Err(StoreError::Full { .. }) if group.len() > 1 => {
+            Err(error) if group.len() > 1 && is_perhaps_of_one(&error) => {
                 for batch in group {
                     self.write(vec![batch]);
                 }
@@ -303,29 +302,18 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// One commit on its savepoint. The outer error has ended the transaction.
+    /// One commit. The outer error is that of the whole transaction.
     fn one(
         &self,
         writes: &[Write],
         last: &mut StoreTime,
     ) -> rusqlite::Result<Result<CommitOutcome, StoreError>> {
         let time = self.clock.after(*last);
-        self.execute("SAVEPOINT one")?;
-        match transaction::commit(&self.connection, writes, time) {
-            Ok(outcome) => {
-                self.execute("RELEASE one")?;
-                if let CommitOutcome::Committed(_) = outcome {
-                    *last = time;
-                }
-                Ok(Ok(outcome))
-            }
-            Err(Failure::Sqlite(error)) if self.connection.is_autocommit() => Err(error),
-            Err(failure) => {
-                self.execute("ROLLBACK TO one")?;
-                self.execute("RELEASE one")?;
-                Ok(Err(failure.into_error()))
-            }
+        let outcome = transaction::commit(&self.connection, writes, time)?;
+        if let Ok(CommitOutcome::Committed(_)) = outcome {
+            *last = time;
         }
+        Ok(outcome)
     }
 
     fn each(
@@ -381,5 +369,18 @@ impl Writer {
                 warn!(index = index.name, %error, "index not made; its queries are slower");
             }
         }
+    }
+}
+
+/// Whether the others of a group may go through without the one that is at fault:
+/// the disk may have room for them, and their pages may be whole.
+fn is_perhaps_of_one(error: &StoreError) -> bool {
+    match error {
+        StoreError::Full { .. }
+        | StoreError::Unavailable { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Invalid { .. }
+        | StoreError::Corrupt { .. } => true,
+        StoreError::Contended { .. } | StoreError::Ambiguous { .. } => false,
     }
 }

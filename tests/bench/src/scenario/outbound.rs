@@ -8,8 +8,6 @@ use coordinator_lib::store::{
     DocumentStore, Fields, Path, Precondition, SqliteOptions, SqliteStore, Value, Write,
 };
 use futures::future::try_join_all;
-use harness::logins;
-use harness::scene::Scene;
 use harness::wait::{self, Look};
 use serde_json::json;
 use wa_sim::phone::Phone;
@@ -26,6 +24,9 @@ const CONTACTS: usize = 5;
 
 /// For what follows a message to be done.
 const AFTER: Duration = Duration::from_secs(1);
+
+/// Between a message and a commit: what follows the one does not slow the other.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 const COLUMNS: &[&str] = &["client", "round", "messages", "a second", "a CPU second"];
 
@@ -77,8 +78,7 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
             ]);
         }
     }
-    let wire = to_the_wire(&stage, options.size(60, 5)).await?;
-    let commit = commit(&stage.scene, options.size(60, 5)).await?;
+    let (wire, commit) = to_the_wire(&stage, options.size(60, 5)).await?;
     report.count(&stage.counts().await?);
     let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
     report.ratio("per_cpu_second_by_baileys", middle(&own), middle(&others))?;
@@ -144,43 +144,43 @@ async fn until_arrived(contacts: &[Phone], expected: usize) -> Result<()> {
     .await
 }
 
-/// From the request until the message is at the server, for one at a time.
-async fn to_the_wire(stage: &Stage, count: usize) -> Result<Vec<f64>> {
+/// From the request until the message is at the server, for one at a time; and
+/// how long one commit of one small document takes, in turns with them and on the
+/// same disk.
+async fn to_the_wire(stage: &Stage, count: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let api = stage.cluster.api();
     let (contact, account) = (&stage.contacts[0], &stage.accounts[0]);
-    let mut times = Vec::new();
-    for _ in 0..count {
-        let posted = logins::now_ms();
+    let path = stage.scene.folder().join("commits.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())?;
+    let (mut wire, mut commits) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let posted = Instant::now();
         let sent = stage.scene.send(&api, account, contact, "latency").await?;
         let at = wait::until("it arrives", ARRIVAL_LIMIT, async || {
             let at = contact.with_ledger(|ledger| {
                 let mut latest = ledger.received.iter().rev();
                 latest
                     .find(|received| received.text == sent.text)
-                    .map(|received| received.at_ms)
+                    .map(|received| received.at)
             });
             Ok(Look::some(at, "nothing yet"))
         })
         .await?;
-        times.push(at.saturating_sub(posted) as f64 / 1e3);
+        wire.push(at.duration_since(posted).as_secs_f64());
+        tokio::time::sleep(BETWEEN).await;
+        commits.push(commit(&store, number).await?);
+        tokio::time::sleep(BETWEEN).await;
     }
-    Ok(times)
+    Ok((wire, commits))
 }
 
-/// One commit of one small document, on the disk that the workers use.
-async fn commit(scene: &Scene, count: usize) -> Result<Vec<f64>> {
-    let path = scene.folder().join("commits.db");
-    let store = SqliteStore::open(&path, SqliteOptions::default())?;
-    let mut times = Vec::new();
-    for number in 0..count {
-        let write = Write::Set {
-            path: Path::new("measured/document").context("a path")?,
-            fields: Fields::from([("number".to_owned(), Value::from(number as i64))]),
-            precondition: Precondition::None,
-        };
-        let began = Instant::now();
-        let _ = store.commit(vec![write]).await?;
-        times.push(began.elapsed().as_secs_f64());
-    }
-    Ok(times)
+async fn commit(store: &SqliteStore, number: usize) -> Result<f64> {
+    let write = Write::Set {
+        path: Path::new("measured/document").context("a path")?,
+        fields: Fields::from([("number".to_owned(), Value::from(number as i64))]),
+        precondition: Precondition::None,
+    };
+    let began = Instant::now();
+    let _ = store.commit(vec![write]).await?;
+    Ok(began.elapsed().as_secs_f64())
 }

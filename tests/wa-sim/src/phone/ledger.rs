@@ -3,7 +3,7 @@
 //! A real phone drops what it has seen under the same id from the same sender;
 //! the ledger notes it as a repeat. Everything is kept, texts included.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use serde::Serialize;
 
@@ -41,6 +41,9 @@ pub struct Received {
     /// Its place among all that this phone received, from 0.
     pub seq: u64,
     pub at_ms: u64,
+    /// The same, for what is measured in this process.
+    #[serde(skip)]
+    pub at: Instant,
     /// How often it came again under the same id.
     pub repeats: u32,
 }
@@ -101,6 +104,7 @@ impl Ledger {
             text: text.to_owned(),
             seq: self.received.len() as u64,
             at_ms,
+            at: Instant::now(),
             repeats: 0,
         });
         true
