@@ -10,6 +10,9 @@
 //!   what nobody waits for.
 //! - All that is dirty of sessions, pending messages and prekeys goes into one
 //!   commit; if that is too large for the store, pending messages go first.
+//! - Records that every message adds to and that nothing waits for (messages sent
+//!   lately, secrets of messages) are left out of an urgent flush
+//!   ([`SessionFiles::flush_urgent`]) that follows another within a second.
 //! - A record that is changed back before a flush costs no write: a pending
 //!   message whose delivery was confirmed quickly is never written.
 //!
@@ -32,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use coordinator_lib::clock::SharedClock;
+use coordinator_lib::clock::{Boottime, SharedClock};
 use coordinator_lib::fence::FencedWriter;
 use coordinator_lib::identity::AccountId;
 use coordinator_lib::rng::SharedRng;
@@ -46,7 +49,7 @@ use crate::kind::Kind;
 use crate::packed::{Sealer, Versions};
 use crate::place::FileName;
 use crate::record::{Record, RecordError};
-use crate::table::Table;
+use crate::table::{Extent, Table};
 
 mod flush;
 mod flusher;
@@ -112,6 +115,10 @@ struct Ledger {
     next_version: u64,
     /// Every change up to this number is stored.
     stored_through: u64,
+    /// Every change up to this number is stored but for those that may wait.
+    urgent_through: u64,
+    /// When everything was last stored, what may wait with it.
+    rest_stored_at: Option<Boottime>,
     in_flight: Option<flush::InFlight>,
     /// The last round, if it failed.
     failure: Option<flush::Failure>,
@@ -317,10 +324,32 @@ impl SessionFiles {
     /// # Cancel safety
     /// A commit that was begun goes on; the next flush learns what became of it.
     pub async fn flush(&self) -> Result<(), SessionError> {
+        self.flush_to(Extent::All).await
+    }
+
+    /// As [`SessionFiles::flush`], but for messages sent lately and secrets of
+    /// messages: those go along once a second. In a burst they would be most of
+    /// what each flush writes.
+    ///
+    /// # Errors
+    /// As for [`SessionFiles::flush`].
+    ///
+    /// # Cancel safety
+    /// As for [`SessionFiles::flush`].
+    pub async fn flush_urgent(&self) -> Result<(), SessionError> {
+        self.flush_to(Extent::Urgent).await
+    }
+
+    async fn flush_to(&self, extent: Extent) -> Result<(), SessionError> {
         let target = self.shared.table.lock().number();
         let round_seen = self.shared.rounds.load(Ordering::Acquire);
         let mut ledger = self.shared.ledger.lock().await;
-        if ledger.stored_through >= target {
+        let extent = self.shared.extent(&ledger, extent);
+        let stored_through = match extent {
+            Extent::All => ledger.stored_through,
+            Extent::Urgent => ledger.urgent_through,
+        };
+        if stored_through >= target {
             return Ok(());
         }
         if let Some(failure) = &ledger.failure
@@ -329,7 +358,7 @@ impl SessionFiles {
             // That round began after this call, so it tried what is asked for.
             return Err(failure.error.clone());
         }
-        self.shared.round(&mut ledger).await
+        self.shared.round(&mut ledger, extent).await
     }
 }
 

@@ -165,6 +165,23 @@ impl Family {
         }
     }
 
+    /// Whether a change may be stored a little later than what came with it.
+    /// Every message adds a record here, each in some file, and nothing that is
+    /// sent or acknowledged depends on it.
+    pub(crate) fn may_wait(self) -> bool {
+        match self {
+            Family::Sent | Family::Secrets => true,
+            Family::Pending
+            | Family::Peers
+            | Family::PreKeys
+            | Family::Device
+            | Family::SenderKeys
+            | Family::Groups
+            | Family::AppState
+            | Family::Contacts => false,
+        }
+    }
+
     /// The name of its first file.
     pub fn name(self) -> &'static str {
         match self {

@@ -19,6 +19,15 @@ pub(crate) struct Table {
     number: u64,
 }
 
+/// What of all that is dirty a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    All,
+    /// What [may wait](Family::may_wait) waits.
+    Urgent,
+}
+
 /// The content of one commit.
 pub(crate) struct Batch {
     pub(crate) sets: Vec<(FileName, Entries)>,
@@ -112,17 +121,21 @@ impl Table {
         self.trie_mut(file.family).restore(file.prefix, entries);
     }
 
-    /// Begins the next commit, until every change up to `through` is stored.
-    /// `stored` are the files that hold records, of `files` in all.
+    /// Begins the next commit, until every change up to `through` is stored, to
+    /// this extent. `stored` are the files that hold records, of `files` in all.
     pub(crate) fn begin(
         &mut self,
         stored: &BTreeSet<FileName>,
         files: usize,
         through: u64,
+        extent: Extent,
         now: i64,
     ) -> Option<Batch> {
         let mut all = Vec::new();
         for family in Family::ALL {
+            if extent == Extent::Urgent && family.may_wait() {
+                continue;
+            }
             let trie = self.trie_mut(family);
             if trie.since().is_none() {
                 continue;

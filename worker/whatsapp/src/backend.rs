@@ -20,7 +20,8 @@
 //! neither, and it decrypts again. The one awaited write of a message is the
 //! inbox's.
 //!
-//! A flush covers everything written before it, whoever wrote it. One file an
+//! A flush covers everything written before it, whoever wrote it; but messages
+//! sent lately and secrets of messages go along once a second only. One file an
 //! engine trait: [`signal`], [`app_sync`], [`protocol`], [`msg_secret`],
 //! [`device`].
 
@@ -145,7 +146,7 @@ impl Backend {
     async fn write_durably<R>(&self, change: impl FnOnce(&SessionFiles) -> Result<R>) -> Result<R> {
         let _pass = self.gate.pass().await?;
         let changed = change(&self.files)?;
-        self.files.flush().await?;
+        self.files.flush_urgent().await?;
         Ok(changed)
     }
 

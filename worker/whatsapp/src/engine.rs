@@ -407,7 +407,8 @@ impl Engine {
                 .flush_pending_signal_state()
                 .await
                 .map_err(|_| SendError::Storage)?;
-            self.files.flush().await.map_err(|_| SendError::Storage)
+            let flushed = self.files.flush_urgent().await;
+            flushed.map_err(|_| SendError::Storage)
         };
         tokio::select! {
             biased;

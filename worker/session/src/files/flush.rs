@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use coordinator_lib::clock::Boottime;
 use coordinator_lib::fence::{FencedError, FencedOutcome};
 use coordinator_lib::store::{Commit, Precondition, Write, limits};
 use futures::future::BoxFuture;
@@ -14,7 +16,10 @@ use super::{Ledger, Shared, StoredFile};
 use crate::error::SessionError;
 use crate::packed::{Content, TooLarge};
 use crate::place::FileName;
-use crate::table::Batch;
+use crate::table::{Batch, Extent};
+
+/// What may wait is stored at least so often, while there is any.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A round that failed.
 pub(super) struct Failure {
@@ -45,9 +50,24 @@ enum Fate {
 const REMOVED_FILES_MAX: usize = 16;
 
 impl Shared {
+    /// How far a flush goes: what may wait goes along if it has waited.
+    pub(super) fn extent(&self, ledger: &Ledger, asked: Extent) -> Extent {
+        let now = self.parts.clock.boottime();
+        let has_waited = |since: Boottime| now - since >= WAIT_MAX;
+        match ledger.rest_stored_at.is_none_or(has_waited) {
+            true => Extent::All,
+            false => asked,
+        }
+    }
+
     /// Makes durable every change made before the round, under the ledger's
     /// lock.
-    pub(super) async fn round(&self, ledger: &mut Ledger) -> Result<(), SessionError> {
+    pub(super) async fn round(
+        &self,
+        ledger: &mut Ledger,
+        extent: Extent,
+    ) -> Result<(), SessionError> {
+        let now = self.parts.clock.boottime();
         let round = self.rounds.fetch_add(1, Ordering::AcqRel) + 1;
         let through = self.table.lock().number();
         let span = tracing::info_span!(
@@ -55,9 +75,17 @@ impl Shared {
             account.id = %self.parts.account,
             lease.epoch = self.parts.writer.epoch()
         );
-        match self.store_changes(ledger, through).instrument(span).await {
+        let stored = self.store_changes(ledger, through, extent);
+        match stored.instrument(span).await {
             Ok(()) => {
-                ledger.stored_through = through;
+                ledger.urgent_through = through;
+                match extent {
+                    Extent::All => {
+                        ledger.stored_through = through;
+                        ledger.rest_stored_at = Some(now);
+                    }
+                    Extent::Urgent => {}
+                }
                 ledger.failure = None;
                 self.stats.lock().failures_in_a_row = 0;
                 Ok(())
@@ -76,7 +104,12 @@ impl Shared {
         }
     }
 
-    async fn store_changes(&self, ledger: &mut Ledger, through: u64) -> Result<(), SessionError> {
+    async fn store_changes(
+        &self,
+        ledger: &mut Ledger,
+        through: u64,
+        extent: Extent,
+    ) -> Result<(), SessionError> {
         loop {
             if let Some(in_flight) = &mut ledger.in_flight {
                 let outcome = (&mut in_flight.outcome).await;
@@ -95,7 +128,7 @@ impl Shared {
             let batch = self
                 .table
                 .lock()
-                .begin(&stored, files, through, self.parts.now());
+                .begin(&stored, files, through, extent, self.parts.now());
             match batch {
                 Some(batch) => self.send(ledger, batch)?,
                 None => return Ok(()),

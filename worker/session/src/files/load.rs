@@ -68,6 +68,8 @@ impl SessionFiles {
                     files,
                     next_version: newest_version + 1,
                     stored_through,
+                    urgent_through: stored_through,
+                    rest_stored_at: None,
                     in_flight: None,
                     failure: None,
                     ended: None,

@@ -346,6 +346,55 @@ async fn the_flusher_waits_so_that_changes_are_written_together() {
 }
 
 #[tokio::test]
+async fn what_may_wait_goes_along_once_a_second() {
+    let clock = ManualClock::new();
+    let bench = Bench::memory_with(Arc::new(clock.clone()));
+    let owner = bench.claim().await;
+    let message = |number: &'static str| {
+        owner.put(Kind::Sessions, "peer", number);
+        owner.put(Kind::SentMessages, number, "payload");
+        owner.put(Kind::MsgSecrets, number, "secret");
+    };
+    message("1");
+    owner.files.flush_urgent().await.unwrap();
+    assert!(!owner.files.is_dirty());
+    assert_eq!(owner.files.stats().files_written, 3);
+
+    // In a burst the session alone.
+    message("2");
+    owner.files.flush_urgent().await.unwrap();
+    assert!(owner.files.is_dirty());
+    assert_eq!(owner.files.stats().files_written, 4);
+    owner.files.flush_urgent().await.unwrap();
+    assert_eq!(owner.files.stats().commits, 2);
+
+    // Whoever wants all of it gets it.
+    owner.files.flush().await.unwrap();
+    assert!(!owner.files.is_dirty());
+    assert_eq!(owner.files.stats().files_written, 6);
+
+    clock.advance(Duration::from_secs(1));
+    message("3");
+    owner.files.flush_urgent().await.unwrap();
+    assert!(!owner.files.is_dirty());
+}
+
+#[tokio::test]
+async fn the_flusher_stores_what_waited() {
+    let clock = ManualClock::new();
+    let bench = Bench::memory_with(Arc::new(clock.clone()));
+    let owner = bench.claim().await;
+    owner.put(Kind::SentMessages, "1", "payload");
+    owner.files.flush().await.unwrap();
+    let _flusher = owner.files.spawn_flusher(&bench.tracker, Duration::ZERO);
+    owner.put(Kind::SentMessages, "2", "payload");
+    eventually("the flusher's wait", || clock.sleepers() > 0).await;
+    assert!(owner.files.is_dirty());
+    clock.advance(Duration::from_secs(1));
+    eventually("the flusher's commit", || !owner.files.is_dirty()).await;
+}
+
+#[tokio::test]
 async fn the_flusher_tries_again_after_a_failure_and_ends_with_the_claim() {
     let bench = Bench::memory();
     let owner = bench.claim().await;
