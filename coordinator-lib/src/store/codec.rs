@@ -240,13 +240,13 @@ impl<'a> Reader<'a> {
     }
 
     fn fields(&mut self, source: &Bytes, depth: usize) -> Result<Fields, CodecError> {
-        let mut fields = Fields::new();
-        for _ in 0..self.varint()? {
-            let name = std::str::from_utf8(self.framed()?).map_err(|_| CodecError::Utf8)?;
-            let value = decode_value(self.framed()?, source, depth)?;
-            fields.insert(name.to_owned(), value);
-        }
-        Ok(fields)
+        (0..self.varint()?)
+            .map(|_| {
+                let name = std::str::from_utf8(self.framed()?).map_err(|_| CodecError::Utf8)?;
+                let value = decode_value(self.framed()?, source, depth)?;
+                Ok((name.to_owned(), value))
+            })
+            .collect()
     }
 }
 

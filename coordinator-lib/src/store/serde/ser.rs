@@ -180,8 +180,15 @@ impl Serializer for ValueSerializer {
         Ok(MapSerializer::default())
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<MapSerializer, BridgeError> {
-        Ok(MapSerializer::default())
+    fn serialize_struct(
+        self,
+        _: &'static str,
+        fields: usize,
+    ) -> Result<MapSerializer, BridgeError> {
+        Ok(MapSerializer {
+            fields: Vec::with_capacity(fields),
+            name: None,
+        })
     }
 
     fn serialize_struct_variant(
@@ -254,7 +261,8 @@ impl SerializeTupleStruct for ListSerializer {
 
 #[derive(Default)]
 pub(super) struct MapSerializer {
-    fields: Fields,
+    /// A map is made of all of them at once: cheaper than one by one.
+    fields: Vec<(String, Value)>,
     name: Option<String>,
 }
 
@@ -272,12 +280,12 @@ impl SerializeMap for MapSerializer {
             .name
             .take()
             .ok_or_else(|| BridgeError::custom("a map's value before its name"))?;
-        self.fields.insert(name, value.serialize(ValueSerializer)?);
+        self.fields.push((name, value.serialize(ValueSerializer)?));
         Ok(())
     }
 
     fn end(self) -> Outcome {
-        Ok(Value::Map(self.fields))
+        Ok(Value::Map(self.fields.into_iter().collect()))
     }
 }
 
@@ -291,12 +299,12 @@ impl SerializeStruct for MapSerializer {
         value: &T,
     ) -> Result<(), BridgeError> {
         self.fields
-            .insert(name.to_owned(), value.serialize(ValueSerializer)?);
+            .push((name.to_owned(), value.serialize(ValueSerializer)?));
         Ok(())
     }
 
     fn end(self) -> Outcome {
-        Ok(Value::Map(self.fields))
+        Ok(Value::Map(self.fields.into_iter().collect()))
     }
 }
 
@@ -332,7 +340,10 @@ impl SerializeStructVariant for VariantSerializer<MapSerializer> {
     }
 
     fn end(self) -> Outcome {
-        Ok(variant_map(self.variant, Value::Map(self.inner.fields)))
+        Ok(variant_map(
+            self.variant,
+            Value::Map(self.inner.fields.into_iter().collect()),
+        ))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::store::{Document, Path, StoreTime};
 
 /// Changes that are kept. Who watches is woken at once and needs the latest
 /// ones; who was away for longer reads for itself.
-const CHANGES_KEPT: usize = 128;
+const CHANGES_KEPT: usize = 64;
 
 /// What one reading of the store would say of everything after `from`.
 #[derive(Debug)]
