@@ -12,7 +12,8 @@
 //!   commit; if that is too large for the store, pending messages go first.
 //! - Records that every message adds to and that nothing waits for (messages sent
 //!   lately, secrets of messages) are left out of an urgent flush
-//!   ([`SessionFiles::flush_urgent`]) that follows another within a second.
+//!   ([`SessionFiles::flush_urgent`]) if they were stored within the last
+//!   [`FLUSH_DELAY`].
 //! - A record that is changed back before a flush costs no write: a pending
 //!   message whose delivery was confirmed quickly is never written.
 //!
@@ -328,8 +329,8 @@ impl SessionFiles {
     }
 
     /// As [`SessionFiles::flush`], but for messages sent lately and secrets of
-    /// messages: those go along once a second. In a burst they would be most of
-    /// what each flush writes.
+    /// messages: those go along once every [`FLUSH_DELAY`]. In a burst they would
+    /// be most of what each flush writes.
     ///
     /// # Errors
     /// As for [`SessionFiles::flush`].

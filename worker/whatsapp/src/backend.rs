@@ -21,7 +21,7 @@
 //! inbox's.
 //!
 //! A flush covers everything written before it, whoever wrote it; but messages
-//! sent lately and secrets of messages go along once a second only. One file an
+//! sent lately and secrets of messages go along five times a second at most. One file an
 //! engine trait: [`signal`], [`app_sync`], [`protocol`], [`msg_secret`],
 //! [`device`].
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use coordinator_lib::clock::Boottime;
 use coordinator_lib::fence::{FencedError, FencedOutcome};
@@ -12,14 +11,11 @@ use futures::future::BoxFuture;
 use tracing::Instrument as _;
 
 use super::load::file_path;
-use super::{Ledger, Shared, StoredFile};
+use super::{FLUSH_DELAY, Ledger, Shared, StoredFile};
 use crate::error::SessionError;
 use crate::packed::{Content, TooLarge};
 use crate::place::FileName;
 use crate::table::{Batch, Extent};
-
-/// What may wait is stored at least so often, while there is any.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A round that failed.
 pub(super) struct Failure {
@@ -50,10 +46,11 @@ enum Fate {
 const REMOVED_FILES_MAX: usize = 16;
 
 impl Shared {
-    /// How far a flush goes: what may wait goes along if it has waited.
+    /// How far a flush goes: what may wait goes along if it has waited for as long
+    /// as the flusher lets it.
     pub(super) fn extent(&self, ledger: &Ledger, asked: Extent) -> Extent {
         let now = self.parts.clock.boottime();
-        let has_waited = |since: Boottime| now - since >= WAIT_MAX;
+        let has_waited = |since: Boottime| now - since >= FLUSH_DELAY;
         match ledger.rest_stored_at.is_none_or(has_waited) {
             true => Extent::All,
             false => asked,

@@ -8,7 +8,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::SessionFiles;
-use super::flush::WAIT_MAX;
 use crate::error::SessionError;
 
 /// How long a change waits for others to be written with, by default.
@@ -75,15 +74,10 @@ async fn run(files: SessionFiles, delay: Duration, cancel: CancellationToken) {
             () = parts.clock.sleep(delay.max(wait)) => {}
         }
         // Not within the select: what has begun is carried through.
-        match files.flush_urgent().await {
+        match files.flush().await {
             Ok(()) => {
                 backoff.reset();
                 wait = Duration::ZERO;
-                if files.is_dirty() {
-                    // What may wait, or came meanwhile.
-                    wait = WAIT_MAX;
-                    files.shared.changed.notify_one();
-                }
             }
             Err(error) if error.is_final() => {
                 tracing::warn!(account.id = %files.account(), %error, "session flusher ends");

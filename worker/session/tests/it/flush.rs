@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coordinator_lib::clock::ManualClock;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::store::Fault;
-use session::{Kind, Record, RecordError, SessionError, VALUE_BYTES_MAX};
+use session::{FLUSH_DELAY, Kind, Record, RecordError, SessionError, VALUE_BYTES_MAX};
 
 use crate::bench::{Bench, eventually};
 
@@ -346,7 +346,7 @@ async fn the_flusher_waits_so_that_changes_are_written_together() {
 }
 
 #[tokio::test]
-async fn what_may_wait_goes_along_once_a_second() {
+async fn what_may_wait_goes_along_now_and_then() {
     let clock = ManualClock::new();
     let bench = Bench::memory_with(Arc::new(clock.clone()));
     let owner = bench.claim().await;
@@ -373,25 +373,10 @@ async fn what_may_wait_goes_along_once_a_second() {
     assert!(!owner.files.is_dirty());
     assert_eq!(owner.files.stats().files_written, 6);
 
-    clock.advance(Duration::from_secs(1));
+    clock.advance(FLUSH_DELAY);
     message("3");
     owner.files.flush_urgent().await.unwrap();
     assert!(!owner.files.is_dirty());
-}
-
-#[tokio::test]
-async fn the_flusher_stores_what_waited() {
-    let clock = ManualClock::new();
-    let bench = Bench::memory_with(Arc::new(clock.clone()));
-    let owner = bench.claim().await;
-    owner.put(Kind::SentMessages, "1", "payload");
-    owner.files.flush().await.unwrap();
-    let _flusher = owner.files.spawn_flusher(&bench.tracker, Duration::ZERO);
-    owner.put(Kind::SentMessages, "2", "payload");
-    eventually("the flusher's wait", || clock.sleepers() > 0).await;
-    assert!(owner.files.is_dirty());
-    clock.advance(Duration::from_secs(1));
-    eventually("the flusher's commit", || !owner.files.is_dirty()).await;
 }
 
 #[tokio::test]
