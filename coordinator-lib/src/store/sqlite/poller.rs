@@ -1,8 +1,9 @@
 //! Notices commits of other processes, while somebody watches.
 //!
 //! SQLite tells one connection that the file was changed by another, not what
-//! was changed; so every watch is woken, and looks. Our own commits show too,
-//! which wakes nobody that has anything to read.
+//! was changed; so every watch is woken, and looks. Our own commits show too, and
+//! have woken whom they concern: they are told apart by the time of the file's
+//! last commit. The writer sees to others' commits that come before one of ours.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -12,7 +13,7 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::{Shared, connection, failure};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreTime};
 
 /// One for each store.
 #[derive(Default)]
@@ -79,8 +80,11 @@ impl Polling {
                 // The first time, too: something may have changed between a
                 // watch's first reading and this one.
                 Ok(version) if seen != Some(version) => {
-                    seen = Some(version);
-                    store.notifier.notify_all();
+                    let is_first = seen.replace(version).is_none();
+                    match connection.as_ref().map(Self::last_commit) {
+                        Some(Ok(last)) if !is_first && last == store.writer.last_own() => {}
+                        Some(_) | None => store.notifier.notify_all(),
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -98,6 +102,12 @@ impl Polling {
                 return;
             }
         }
+    }
+
+    fn last_commit(connection: &Connection) -> rusqlite::Result<StoreTime> {
+        connection
+            .prepare_cached("SELECT last_micros FROM meta")?
+            .query_row([], |row| Ok(StoreTime::from_micros(row.get(0)?)))
     }
 
     fn version(store: &Shared, connection: &mut Option<Connection>) -> Result<i64, StoreError> {

@@ -508,6 +508,28 @@ async fn changes_by_another_process_are_noticed() {
 }
 
 #[tokio::test]
+async fn anothers_commit_that_ones_own_hides_from_the_poller_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = open(&folder);
+    // Nothing is polled after the first time.
+    let options = SqliteOptions {
+        poll_interval: Duration::from_secs(3_600),
+        ..SqliteOptions::default()
+    };
+    let ours = SqliteStore::open(&file(&folder), options).unwrap();
+    let query = Query::new(Collection::new("things").unwrap());
+    put(&ours, "other/a", 0).await;
+    let watch = ours.watch(&query).await.unwrap();
+    let time = put(&theirs, "things/a", 1).await;
+    put(&ours, "other/a", 1).await;
+    let seen = until(watch, |change| match change {
+        Change::Changed(document) => Some(document.update_time),
+        Change::Snapshot(_) | Change::Removed(_) => None,
+    });
+    assert_eq!(seen.await, time);
+}
+
+#[tokio::test]
 async fn a_delta_larger_than_one_reading_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

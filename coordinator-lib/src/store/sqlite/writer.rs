@@ -5,6 +5,8 @@
 //! a time and an outcome of its own; one that is rejected or fails takes no other
 //! with it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
 use parking_lot::Mutex;
@@ -38,6 +40,7 @@ const FORGET_EVERY_GROUPS: u64 = 1024;
 pub(super) struct WriterHandle {
     /// `None` once the store is closed.
     queue: Mutex<Option<mpsc::Sender<Job>>>,
+    last_own: Arc<AtomicI64>,
 }
 
 enum Job {
@@ -66,11 +69,13 @@ impl WriterHandle {
         notifier: Notifier,
     ) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let last_own = Arc::new(AtomicI64::new(0));
         let writer = Writer {
             connection,
             clock,
             notifier,
             groups: 0,
+            last_own: Arc::clone(&last_own),
         };
         thread::Builder::new()
             .name("store-writer".to_owned())
@@ -80,7 +85,13 @@ impl WriterHandle {
             })?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
+            last_own,
         })
+    }
+
+    /// The time of the last commit that this process made.
+    pub(super) fn last_own(&self) -> StoreTime {
+        StoreTime::from_micros(self.last_own.load(Ordering::Acquire))
     }
 
     pub(super) async fn commit(&self, writes: Vec<Write>) -> Result<CommitOutcome, StoreError> {
@@ -183,11 +194,21 @@ impl Batch {
     }
 }
 
+/// A group that was made.
+struct Attempted {
+    outcomes: Vec<Result<Outcome, StoreError>>,
+    /// The time of the last commit before it, by whichever process.
+    before: StoreTime,
+    /// The time of the last commit with it.
+    last: StoreTime,
+}
+
 struct Writer {
     connection: Connection,
     clock: StoreClock,
     notifier: Notifier,
     groups: u64,
+    last_own: Arc<AtomicI64>,
 }
 
 impl Writer {
@@ -235,7 +256,17 @@ impl Writer {
             return;
         }
         match self.attempt(&group) {
-            Ok(outcomes) => {
+            Ok(Attempted {
+                outcomes,
+                before,
+                last,
+            }) => {
+                // Another process has committed since our last one, and the poller
+                // would not see that any more.
+                if before.as_micros() != self.last_own.load(Ordering::Relaxed) {
+                    self.notifier.notify_all();
+                }
+                self.last_own.store(last.as_micros(), Ordering::Release);
                 self.notify(&group);
                 for (batch, outcome) in group.into_iter().zip(outcomes) {
                     batch.answer(outcome);
@@ -257,11 +288,11 @@ impl Writer {
 
     /// Tries the group in one transaction. An error concerns all of it, and
     /// nothing was written unless it is `Ambiguous`.
-    fn attempt(&mut self, group: &[Batch]) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+    fn attempt(&mut self, group: &[Batch]) -> Result<Attempted, StoreError> {
         self.execute("BEGIN IMMEDIATE").map_err(failure::of)?;
         let attempted = self.within_transaction(group);
-        let outcomes = match attempted {
-            Ok(outcomes) => outcomes,
+        let attempted = match attempted {
+            Ok(attempted) => attempted,
             Err(error) => {
                 self.roll_back();
                 return Err(failure::of(error));
@@ -271,13 +302,10 @@ impl Writer {
             self.roll_back();
             return Err(failure::of_commit(error));
         }
-        Ok(outcomes)
+        Ok(attempted)
     }
 
-    fn within_transaction(
-        &mut self,
-        group: &[Batch],
-    ) -> rusqlite::Result<Vec<Result<Outcome, StoreError>>> {
+    fn within_transaction(&mut self, group: &[Batch]) -> rusqlite::Result<Attempted> {
         let before: StoreTime = self
             .connection
             .prepare_cached("SELECT last_micros FROM meta")?
@@ -299,7 +327,11 @@ impl Writer {
                 .prepare_cached("UPDATE meta SET last_micros = ?1")?
                 .execute([last.as_micros()])?;
         }
-        Ok(outcomes)
+        Ok(Attempted {
+            outcomes,
+            before,
+            last,
+        })
     }
 
     /// One commit. The outer error is that of the whole transaction.
