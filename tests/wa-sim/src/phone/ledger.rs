@@ -84,6 +84,7 @@ impl Ledger {
     }
 
     /// False if it had been received before.
+    #[allow(clippy::disallowed_methods, reason = "a test program")]
     pub(super) fn note_received(
         &mut self,
         id: &str,
