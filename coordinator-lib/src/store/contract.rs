@@ -65,6 +65,7 @@ macro_rules! store_contract {
             a_watch_tells_what_stops_matching
             several_watchers_see_the_same
             a_watch_over_many_changes_ends_in_the_same_state
+            watchers_learn_of_many_changes_at_once
         );
     };
     ($fixture:path, $module:ident: $($property:ident)*) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Change, Op, Precondition, Query, Store, StoreTime, Watch, Write};
+use super::super::{Change, Fields, Op, Precondition, Query, Store, StoreTime, Watch, Write};
 use super::{collection, committed, path, put, within};
 
 fn free() -> Query {
@@ -149,4 +149,37 @@ pub async fn a_watch_over_many_changes_ends_in_the_same_state(store: Store) {
     let mut seen = Seen::default();
     seen.until(&mut watch, &state).await;
     assert_eq!(seen.0, state);
+}
+
+/// Watchers learn of more at once than anybody keeps for them, in one commit or in
+/// many that came while they did not look.
+pub async fn watchers_learn_of_many_changes_at_once(store: Store) {
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        watches.push((store.watch(&free()).await.unwrap(), Seen::default()));
+    }
+    let mut state = BTreeMap::new();
+    let create = |id: &str| Write::Set {
+        path: path(&format!("accounts/{id}")),
+        fields: Fields::from([("free".to_owned(), true.into())]),
+        precondition: Precondition::Absent,
+    };
+    let ids: Vec<String> = (0..400).map(|number| format!("a{number:03}")).collect();
+    let writes = ids.iter().map(|id| create(id)).collect();
+    let commit = committed(&store, writes).await;
+    state.extend(ids.into_iter().map(|id| (id, commit.time)));
+    for (watch, seen) in &mut watches {
+        seen.until(watch, &state).await;
+    }
+    for batch in 0..4 {
+        let ids: Vec<String> = (0..50)
+            .map(|number| format!("b{batch}{number:02}"))
+            .collect();
+        let writes = ids.iter().map(|id| create(id)).collect();
+        let commit = committed(&store, writes).await;
+        state.extend(ids.into_iter().map(|id| (id, commit.time)));
+    }
+    for (watch, seen) in &mut watches {
+        seen.until(watch, &state).await;
+    }
 }

@@ -112,6 +112,7 @@ impl Subscription {
             }
         }
         let delta = tail.since(seen);
+        tail.forget();
         *shared = Some(tail);
         Ok(delta)
     }

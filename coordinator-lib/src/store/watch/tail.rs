@@ -10,7 +10,7 @@ use crate::store::{Document, Path, StoreTime};
 
 /// Changes that are kept. Who watches is woken at once and needs the latest
 /// ones; who was away for longer reads for itself.
-const CHANGES_KEPT: usize = 64;
+const CHANGES_KEPT: usize = 128;
 
 /// What one reading of the store would say of everything after `from`.
 #[derive(Debug)]
@@ -68,7 +68,6 @@ impl Tail {
         self.removed.extend(removed);
         self.until = self.until.max(until);
         self.wake = wake;
-        self.forget();
     }
 
     /// What a reading of everything after this time would say.
@@ -85,8 +84,9 @@ impl Tail {
         }
     }
 
-    /// Drops the oldest changes, all of one time at once.
-    fn forget(&mut self) {
+    /// Drops the oldest changes, all of one time at once. Only after whoever read
+    /// on has been told: its reading may have been longer than what is kept.
+    pub(super) fn forget(&mut self) {
         let too_many = (self.changed.len() + self.removed.len()).saturating_sub(CHANGES_KEPT);
         if too_many == 0 {
             return;
@@ -163,6 +163,10 @@ mod tests {
             .chain([document("x", kept), document("y", kept + 1)])
             .collect();
         tail.extend(changed, vec![], at(kept + 1), 1);
+        // Whoever read that far is told all of it.
+        assert!(tail.reaches(at(0)));
+        assert_eq!(since(&tail, 0).0.len(), CHANGES_KEPT + 2);
+        tail.forget();
         assert!(!tail.reaches(at(1)) && tail.reaches(at(2)));
         assert_eq!(since(&tail, 2).0.len(), CHANGES_KEPT);
     }
@@ -172,6 +176,7 @@ mod tests {
         let mut tail = Tail::new(at(0));
         let changed = (0..CHANGES_KEPT + 5).map(|n| document(&format!("d{n}"), 7));
         tail.extend(changed.collect(), vec![], at(7), 1);
+        tail.forget();
         assert!(!tail.reaches(at(6)) && tail.reaches(at(7)));
         assert_eq!(since(&tail, 7).0.len(), 0);
     }
