@@ -21,8 +21,8 @@
 //! inbox's.
 //!
 //! A flush covers everything written before it, whoever wrote it; but messages
-//! sent lately and secrets of messages go along five times a second at most. One file an
-//! engine trait: [`signal`], [`app_sync`], [`protocol`], [`msg_secret`],
+//! sent lately and secrets of messages go along five times a second at most. One
+//! file an engine trait: [`signal`], [`app_sync`], [`protocol`], [`msg_secret`],
 //! [`device`].
 
 mod app_sync;

@@ -266,6 +266,12 @@ pub(super) struct MapSerializer {
     name: Option<String>,
 }
 
+impl MapSerializer {
+    fn map(self) -> Value {
+        Value::Map(self.fields.into_iter().collect())
+    }
+}
+
 impl SerializeMap for MapSerializer {
     type Ok = Value;
     type Error = BridgeError;
@@ -285,7 +291,7 @@ impl SerializeMap for MapSerializer {
     }
 
     fn end(self) -> Outcome {
-        Ok(Value::Map(self.fields.into_iter().collect()))
+        Ok(self.map())
     }
 }
 
@@ -304,7 +310,7 @@ impl SerializeStruct for MapSerializer {
     }
 
     fn end(self) -> Outcome {
-        Ok(Value::Map(self.fields.into_iter().collect()))
+        Ok(self.map())
     }
 }
 
@@ -340,10 +346,7 @@ impl SerializeStructVariant for VariantSerializer<MapSerializer> {
     }
 
     fn end(self) -> Outcome {
-        Ok(variant_map(
-            self.variant,
-            Value::Map(self.inner.fields.into_iter().collect()),
-        ))
+        Ok(variant_map(self.variant, self.inner.map()))
     }
 }
 

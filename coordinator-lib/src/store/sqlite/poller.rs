@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::{Shared, connection, failure};
-use crate::store::{StoreError, StoreTime};
+use super::{Shared, connection, failure, schema};
+use crate::store::StoreError;
 
 /// One for each store.
 #[derive(Default)]
@@ -81,9 +81,10 @@ impl Polling {
                 // watch's first reading and this one.
                 Ok(version) if seen != Some(version) => {
                     let is_first = seen.replace(version).is_none();
-                    match connection.as_ref().map(Self::last_commit) {
-                        Some(Ok(last)) if !is_first && last == store.writer.last_own() => {}
-                        Some(_) | None => store.notifier.notify_all(),
+                    let last = connection.as_ref().map(schema::last_commit);
+                    let last = last.and_then(Result::ok);
+                    if is_first || last != Some(store.writer.last_own()) {
+                        store.notifier.notify_all();
                     }
                 }
                 Ok(_) => {}
@@ -102,12 +103,6 @@ impl Polling {
                 return;
             }
         }
-    }
-
-    fn last_commit(connection: &Connection) -> rusqlite::Result<StoreTime> {
-        connection
-            .prepare_cached("SELECT last_micros FROM meta")?
-            .query_row([], |row| Ok(StoreTime::from_micros(row.get(0)?)))
     }
 
     fn version(store: &Shared, connection: &mut Option<Connection>) -> Result<i64, StoreError> {

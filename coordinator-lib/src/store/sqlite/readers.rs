@@ -37,10 +37,7 @@ impl Readers {
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(failure::closed());
         };
-        let connection = self.take()?;
-        let outcome = read(&connection);
-        self.give_back(connection);
-        outcome
+        self.read(read)
     }
 
     /// Runs a read off the async threads. It is finished even if nobody waits.
@@ -52,15 +49,20 @@ impl Readers {
             return Err(failure::closed());
         };
         let readers = Arc::clone(self);
-        let task = tokio::task::spawn_blocking(move || {
-            let connection = readers.take()?;
-            let outcome = read(&connection);
-            readers.give_back(connection);
-            outcome
-        });
+        let task = tokio::task::spawn_blocking(move || readers.read(read));
         let outcome = task.await;
         drop(permit);
         outcome.unwrap_or_else(|_| Err(StoreError::unavailable("a read was broken off")))
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let connection = self.take()?;
+        let outcome = read(&connection);
+        self.give_back(connection);
+        outcome
     }
 
     fn take(&self) -> Result<Connection, StoreError> {

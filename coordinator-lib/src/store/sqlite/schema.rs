@@ -180,6 +180,13 @@ fn read_meta(connection: &Connection) -> rusqlite::Result<Option<Meta>> {
         .optional()
 }
 
+/// The time of the last commit, by whichever process.
+pub(super) fn last_commit(connection: &Connection) -> rusqlite::Result<StoreTime> {
+    connection
+        .prepare_cached("SELECT last_micros FROM meta")?
+        .query_row([], |row| Ok(StoreTime::from_micros(row.get(0)?)))
+}
+
 /// Takes the file's clock, or sets it where this is another boot than the one
 /// that it was set in: to the wall clock's time, but never back.
 fn set_clock(

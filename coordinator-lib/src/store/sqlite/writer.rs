@@ -15,9 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::clock::StoreClock;
-use super::failure;
 use super::indexes::Index;
-use super::transaction;
+use super::{failure, schema, transaction};
 use crate::store::limits::write_bytes;
 use crate::store::watch::Notifier;
 use crate::store::{CommitOutcome, StoreError, StoreTime, Write, WriteOutcome};
@@ -306,10 +305,7 @@ impl Writer {
     }
 
     fn within_transaction(&mut self, group: &[Batch]) -> rusqlite::Result<Attempted> {
-        let before: StoreTime = self
-            .connection
-            .prepare_cached("SELECT last_micros FROM meta")?
-            .query_row([], |row| Ok(StoreTime::from_micros(row.get(0)?)))?;
+        let before = schema::last_commit(&self.connection)?;
         self.groups += 1;
         if self.groups.is_multiple_of(FORGET_EVERY_GROUPS) {
             transaction::forget_removals(&self.connection, before)?;
