@@ -40,6 +40,24 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Waits until [`Clock::boottime`] has reached `deadline`; at once if it has.
     fn sleep_until(&self, deadline: Boottime) -> BoxFuture<'static, ()>;
+
+    /// Waits for a duration and at most half a second more: for what need not be
+    /// punctual, and there is much of. All such waits end at the same moments, so
+    /// that a worker with hundreds of them is woken once.
+    fn sleep_loosely(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let end = self.boottime() + duration;
+        self.sleep_until(end + until_multiple(end, LOOSE_GRID))
+    }
+}
+
+/// Where loose waits end.
+const LOOSE_GRID: Duration = Duration::from_millis(500);
+
+/// The time from an instant to the next whole multiple of `step` since the boot.
+fn until_multiple(instant: Boottime, step: Duration) -> Duration {
+    let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
+    let behind = instant.as_nanos() % step;
+    Duration::from_nanos(if behind == 0 { 0 } else { step - behind })
 }
 
 /// An instant of the machine's suspend-counting monotonic clock.
@@ -119,9 +137,10 @@ impl SystemClock {
     }
 }
 
-/// The longest single timer of `sleep_until`. Tokio's timers stop while the
-/// machine is suspended, so a long wait looks at the clock again this often.
-const SLEEP_SLICE_MAX: Duration = Duration::from_secs(5);
+/// Tokio's timers stop while the machine is suspended, so a long wait looks at the
+/// clock again whenever this much more has passed since the boot. All of them at
+/// the same moments: a worker with thousands of long waits is woken once.
+const SLEEP_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 impl Clock for SystemClock {
     fn boottime(&self) -> Boottime {
@@ -146,11 +165,13 @@ impl Clock for SystemClock {
     fn sleep_until(&self, deadline: Boottime) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             loop {
-                let left = deadline - SystemClock.boottime();
+                let now = SystemClock.boottime();
+                let left = deadline - now;
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(SLEEP_SLICE_MAX)).await;
+                let look = until_multiple(now + Duration::from_nanos(1), SLEEP_LOOK_EVERY);
+                tokio::time::sleep(left.min(look)).await;
             }
         })
     }
@@ -173,6 +194,25 @@ mod tests {
     fn nanoseconds_survive_a_round_trip() {
         let instant = Boottime::from_duration(Duration::new(77, 123_456_789));
         assert_eq!(Boottime::from_nanos(instant.as_nanos()), instant);
+    }
+
+    #[test]
+    fn loose_waits_end_together() {
+        let at = |ms| Boottime::ZERO + Duration::from_millis(ms);
+        let left = |ms| until_multiple(at(ms), LOOSE_GRID).as_millis();
+        assert_eq!([left(0), left(1), left(499), left(500)], [0, 499, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_loose_wait_is_a_little_longer() {
+        let clock = ManualClock::new();
+        clock.advance(Duration::from_millis(200));
+        let mut wait = clock.sleep_loosely(Duration::from_secs(10));
+        assert!(futures::poll!(&mut wait).is_pending());
+        clock.advance(Duration::from_millis(10_200));
+        assert!(futures::poll!(&mut wait).is_pending());
+        clock.advance(Duration::from_millis(100));
+        assert!(futures::poll!(&mut wait).is_ready());
     }
 
     #[tokio::test]

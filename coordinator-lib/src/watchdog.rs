@@ -77,7 +77,8 @@ impl WatchList {
                 let Some(gate) = watched.0.upgrade() else {
                     return false;
                 };
-                if gate.is_open() || gate.in_flight() == 0 {
+                // The cheap question first: nearly all gates have nothing in flight.
+                if gate.in_flight() == 0 || gate.is_open() {
                     return true;
                 }
                 let looks = late.get(id).copied().unwrap_or(0) + 1;

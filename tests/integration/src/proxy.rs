@@ -295,10 +295,9 @@ async fn client_version_is_refreshed_once_for_the_cluster_when_whatsapp_refuses_
         let cluster =
             crate::cluster::Cluster::new(scene, crate::cluster::StoreKind::Sqlite).await?;
         let start = async |name| {
-            let setup = cluster
-                .worker(name)?
-                .with(&["--whatsapp-version-url", &url]);
-            setup.start().await
+            // Two of the four accounts each, so that both are refused.
+            let options = ["--whatsapp-version-url", &url, "--capacity", "2"];
+            cluster.worker(name)?.with(&options).start().await
         };
         let (alice, bob) = (start("alice").await?, start("bob").await?);
         crate::cluster::until_met(&[&alice, &bob]).await?;

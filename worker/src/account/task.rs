@@ -34,7 +34,7 @@ use super::ladder::Ladder;
 use super::link::Links;
 use super::observed::{Observed, TermView};
 use super::pulse::Stall;
-use super::state::{self, Effect, Input, Machine, Timer};
+use super::state::{self, Effect, Input, Machine, Phase, Timer};
 use super::status::StatusRecord;
 use super::term::{Term, TermError, TermParts};
 use super::timers::Timers;
@@ -52,9 +52,13 @@ use crate::webhooks::lane::LaneParts;
 use crate::webhooks::lanes::Lanes;
 use crate::webhooks::{HookBook, Post};
 
-/// How often the task looks at what no event tells: silence, a status that
-/// could not be written, a stage that lasts.
+/// How often the task looks at what no event tells while something is under way:
+/// a stage that lasts, a status that could not be written.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// And while nothing is, but silence: most of what an idle account costs is being
+/// woken.
+const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A status write that takes longer does not hold the account up: it is queued
 /// and lands by itself.
@@ -373,6 +377,7 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let look = clock.sleep_loosely(self.look_interval());
         let event = async {
             match &mut self.instance {
                 Some(instance) => instance.next(&self.term).await,
@@ -394,7 +399,25 @@ impl Driver {
             at = turn => Happened::Turn(at),
             Ok(()) = self.other_version.changed() => Happened::OtherVersion,
             () = timer => Happened::Timer,
-            () = clock.sleep(LOOK_INTERVAL) => Happened::Look,
+            () = look => Happened::Look,
+        }
+    }
+
+    /// How long until what no event tells is looked at.
+    fn look_interval(&self) -> Duration {
+        let is_under_way = match self.machine.phase() {
+            Phase::Idle | Phase::Connecting { .. } | Phase::QrReady | Phase::Pairing => true,
+            Phase::Connected { .. }
+            | Phase::Waiting { .. }
+            | Phase::NeedsQr { .. }
+            | Phase::LoggedOut
+            | Phase::Failed { .. }
+            | Phase::Stopped => self.log_out_by.is_some() || self.record.is_dirty(),
+        };
+        if is_under_way {
+            LOOK_INTERVAL
+        } else {
+            QUIET_LOOK_INTERVAL
         }
     }
 

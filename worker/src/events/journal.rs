@@ -25,7 +25,7 @@ use tracing::{Instrument, Span};
 use super::draft::{Draft, DraftError, Header};
 use super::known::Known;
 use crate::model::collections;
-use crate::telemetry::propagation;
+use crate::telemetry::propagation::{self, Traced};
 
 /// Changes that wait; whoever has more to write waits for room.
 const QUEUE_MAX: usize = 1_024;
@@ -484,11 +484,18 @@ impl Driver {
 }
 
 /// The span in which the calls of one commit are shown: that of the first change
-/// that is traced.
+/// whose trace is kept, or else of the first that has one.
 fn shown_in(changes: &[Box<dyn Change>]) -> Span {
-    let mut spans = changes.iter().map(|change| change.span());
-    let traced = spans.find(|span| propagation::is_traced(span));
-    traced.cloned().unwrap_or_else(Span::none)
+    let mut shown = (Traced::No, Span::none());
+    for change in changes {
+        let span = change.span();
+        match (shown.0, propagation::traced(span)) {
+            (_, Traced::Kept) => return span.clone(),
+            (Traced::No, Traced::LeftOut) => shown = (Traced::LeftOut, span.clone()),
+            (_, Traced::LeftOut | Traced::No) => {}
+        }
+    }
+    shown.1
 }
 
 /// Whether a document may be needed again. Events are not, and parts of history

@@ -32,9 +32,26 @@ pub fn of(span: &Span) -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
-/// Whether a span is traced: one that is only shown in the log is not.
-pub fn is_traced(span: &Span) -> bool {
-    span.context().span().span_context().is_valid()
+/// What becomes of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traced {
+    /// It is part of a trace that is exported.
+    Kept,
+    /// It is part of a trace that the sampler left out: exported if it fails.
+    LeftOut,
+    /// It is shown in the log at most.
+    No,
+}
+
+/// What becomes of a span.
+pub fn traced(span: &Span) -> Traced {
+    let context = span.context();
+    let context = context.span().span_context().clone();
+    match (context.is_valid(), context.is_sampled()) {
+        (true, true) => Traced::Kept,
+        (true, false) => Traced::LeftOut,
+        (false, _) => Traced::No,
+    }
 }
 
 /// Makes a span that has just been opened part of the trace of a `traceparent`.
@@ -94,6 +111,6 @@ mod tests {
     #[test]
     fn nothing_is_traced_without_a_layer() {
         assert_eq!(current(), None);
-        assert!(!is_traced(&tracing::info_span!("x")));
+        assert_eq!(traced(&tracing::info_span!("x")), Traced::No);
     }
 }

@@ -1,8 +1,9 @@
 //! Every call of the store, timed and shown.
 //!
 //! A call is a metric, by operation and outcome; and a span `store.*` where it
-//! is part of something that is traced. What runs by itself all day (heartbeats,
-//! pings, watches) has no spans.
+//! is part of a trace that is kept. In a trace that is left out only a call that
+//! failed is one: a span costs as much as a good part of a message. What runs by
+//! itself all day (heartbeats, pings, watches) has no spans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use coordinator_lib::store::{
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
-use super::{metrics, propagation};
+use super::metrics;
+use super::propagation::{self, Traced};
 
 /// A store whose calls are seen.
 pub struct ObservedStore {
@@ -37,7 +39,7 @@ impl ObservedStore {
         call: impl Future<Output = Result<T, StoreError>>,
         outcome: impl FnOnce(&T) -> &'static str,
     ) -> Result<T, StoreError> {
-        let span = if propagation::is_traced(&Span::current()) {
+        let open = || {
             info_span!(
                 "store",
                 otel.name = %format_args!("store.{operation}"),
@@ -48,9 +50,13 @@ impl ObservedStore {
                 db.collection.name = collection,
                 db.documents = documents as u64,
                 db.outcome = Empty,
+                db.took_ms = Empty,
             )
-        } else {
-            Span::none()
+        };
+        let traced = propagation::traced(&Span::current());
+        let mut span = match traced {
+            Traced::Kept => open(),
+            Traced::LeftOut | Traced::No => Span::none(),
         };
         let asked = self.clock.boottime();
         let result = call.instrument(span.clone()).await;
@@ -58,6 +64,11 @@ impl ObservedStore {
         let outcome = match &result {
             Ok(answer) => outcome(answer),
             Err(error) => {
+                if traced == Traced::LeftOut {
+                    // Opened only now, so its length says nothing.
+                    span = open();
+                    span.record("db.took_ms", took.as_secs_f64() * 1e3);
+                }
                 span.record("otel.status_code", "ERROR");
                 kind(error)
             }

@@ -20,6 +20,10 @@ use whatsapp_rust::Runtime;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+/// Waits of at least this long need not be punctual: pings, limits of requests,
+/// the engine's tidying up.
+const LOOSE_FROM: Duration = Duration::from_secs(10);
+
 /// The tasks of one engine instance.
 #[derive(Clone)]
 pub(crate) struct TaskRuntime {
@@ -93,7 +97,11 @@ impl Runtime for TaskRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.clock.sleep(duration)
+        if duration >= LOOSE_FROM {
+            self.clock.sleep_loosely(duration)
+        } else {
+            self.clock.sleep(duration)
+        }
     }
 
     fn spawn_blocking(

@@ -111,7 +111,8 @@ impl Polling {
             None => connection::open(&store.path, &store.options)?,
         };
         let version = open
-            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut asked| asked.query_row([], |row| row.get(0)))
             .map_err(failure::of)?;
         *connection = Some(open);
         Ok(version)

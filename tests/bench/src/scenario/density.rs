@@ -13,8 +13,8 @@ use crate::stage::{Setting, Stage};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// For what follows linking to be done.
-const SETTLING: Duration = Duration::from_secs(15);
+/// For what follows linking to be done: the engine tidies up after half a minute.
+const SETTLING: Duration = Duration::from_secs(45);
 
 /// For so long the processor's time is counted.
 const IDLE: Duration = Duration::from_secs(30);
@@ -39,17 +39,17 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
     })
     .await?;
     let worker = stage.cluster.process_id("alice")?;
-    let mut ours = Vec::new();
-    for &size in &sizes {
-        stage.link(size).await?;
-        ours.push(idle(worker, options).await?);
-    }
     let mut peer = Peer::start().await?;
     let node = peer.load.id()?;
-    let mut theirs = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for &size in &sizes {
+        stage.link(size).await?;
         peer.link(&stage.scene, size).await?;
-        theirs.push(idle(node, options).await?);
+        // Both over the same time.
+        tokio::time::sleep(options.size(SETTLING, Duration::from_secs(2))).await;
+        let (our, their) = tokio::try_join!(idle(worker, options), idle(node, options))?;
+        ours.push(our);
+        theirs.push(their);
     }
     for (client, measured) in [("leasehold", &ours), ("baileys", &theirs)] {
         for (size, (bytes, cpu)) in sizes.iter().zip(measured) {
@@ -78,7 +78,6 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
 
 /// Memory in bytes, and processor time as a share of one core.
 async fn idle(pid: i32, options: &Options) -> Result<(f64, f64)> {
-    tokio::time::sleep(options.size(SETTLING, Duration::from_secs(2))).await;
     let cpu = process::cpu(pid)?;
     let time = options.size(IDLE, Duration::from_secs(3));
     tokio::time::sleep(time).await;
