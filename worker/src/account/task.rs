@@ -399,6 +399,7 @@ impl Driver {
             at = turn => Happened::Turn(at),
             Ok(()) = self.other_version.changed() => Happened::OtherVersion,
             () = timer => Happened::Timer,
+            () = self.observed.pump.timeout() => Happened::Look,
             () = look => Happened::Look,
         }
     }

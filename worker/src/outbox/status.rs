@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use coordinator_lib::store::StoreTime;
+use tokio::sync::Notify;
 
 /// What a pump is doing.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct PumpStatus {
     pub hung_in_a_row: AtomicU64,
     /// When the oldest message was accepted, in microseconds; 0 if there is none.
     oldest: AtomicI64,
+    /// Wakes whoever judges the connection.
+    timeouts: Notify,
 }
 
 impl PumpStatus {
@@ -39,6 +42,11 @@ impl PumpStatus {
         self.oldest.store(micros, Ordering::Relaxed);
     }
 
+    /// Waits until the time of an attempt is up, at once if one's was meanwhile.
+    pub async fn timeout(&self) {
+        self.timeouts.notified().await;
+    }
+
     /// An attempt's time was up.
     pub(super) fn timed_out(&self, frames_flowed: bool) {
         if frames_flowed {
@@ -47,5 +55,6 @@ impl PumpStatus {
         } else {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
+        self.timeouts.notify_one();
     }
 }
