@@ -18,6 +18,13 @@ use crate::stats::{median, spread};
 const ACCOUNTS: usize = 4;
 const CONTACTS: usize = 5;
 
+/// Messages of each contact to each account in one turn.
+const EACH: usize = 10;
+
+/// The sides take turns so often in a round: the machine is not as fast all the
+/// time, and a round has its share of all of it.
+const TURNS: usize = 20;
+
 /// For spans to be sent: they leave every five seconds.
 const EXPORTED_AFTER: Duration = Duration::from_secs(6);
 
@@ -59,6 +66,12 @@ impl Kept {
     }
 }
 
+/// What a side has used and exported so far.
+struct Counted {
+    cpu: Duration,
+    spans: usize,
+}
+
 /// A worker with its accounts, and what it did for a second of processor time.
 struct Side {
     kept: Kept,
@@ -89,22 +102,12 @@ impl Side {
         })
     }
 
-    async fn measure(&mut self, round: u32, each: usize, report: &mut Report) -> Result<()> {
+    fn counted(&self) -> Result<Counted> {
         let worker = self.stage.cluster.process_id("alice")?;
-        let (cpu, spans) = (process::cpu(worker)?, self.collector.spans().len());
-        let count = self.stage.phones_write(each).await? as f64;
-        tokio::time::sleep(EXPORTED_AFTER).await;
-        let used = (process::cpu(worker)? - cpu).as_secs_f64();
-        let spans = self.collector.spans().len() - spans;
-        self.per_cpu_second.push(count / used);
-        report.row([
-            json!(self.kept.name()),
-            json!(round),
-            json!(count),
-            json!(count / used),
-            json!(spans),
-        ]);
-        Ok(())
+        Ok(Counted {
+            cpu: process::cpu(worker)?,
+            spans: self.collector.spans().len(),
+        })
     }
 
     fn median(&self) -> f64 {
@@ -121,14 +124,29 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
     let mut off = Side::set(Kept::Nothing, options).await?;
     let mut tenth = Side::set(Kept::Tenth, options).await?;
     let mut all = Side::set(Kept::All, options).await?;
-    let each = options.size(300, 5);
+    let turns = options.size(TURNS, 1);
     for round in 1..=options.rounds() {
         println!("round {round} ...");
         let mut sides = [&mut off, &mut tenth, &mut all];
-        // Whoever is first has the machine at its warmest or coldest.
-        sides.rotate_left(round as usize % 3);
-        for side in sides {
-            side.measure(round, each, &mut report).await?;
+        let before = sides.each_ref().map(|side| side.counted());
+        let mut written = [0; 3];
+        for _ in 0..turns {
+            for (side, written) in sides.iter_mut().zip(&mut written) {
+                *written += side.stage.phones_write(EACH).await?;
+            }
+        }
+        tokio::time::sleep(EXPORTED_AFTER).await;
+        for ((side, before), written) in sides.into_iter().zip(before).zip(written) {
+            let (before, after) = (before?, side.counted()?);
+            let used = (after.cpu - before.cpu).as_secs_f64();
+            side.per_cpu_second.push(written as f64 / used);
+            report.row([
+                json!(side.kept.name()),
+                json!(round),
+                json!(written),
+                json!(written as f64 / used),
+                json!(after.spans - before.spans),
+            ]);
         }
     }
     let spans = [&off, &tenth, &all].map(|side| side.collector.spans().len());
