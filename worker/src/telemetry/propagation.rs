@@ -46,7 +46,8 @@ pub enum Traced {
 /// What becomes of a span.
 pub fn traced(span: &Span) -> Traced {
     let context = span.context();
-    let context = context.span().span_context().clone();
+    let span = context.span();
+    let context = span.span_context();
     match (context.is_valid(), context.is_sampled()) {
         (true, true) => Traced::Kept,
         (true, false) => Traced::LeftOut,
