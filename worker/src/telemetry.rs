@@ -42,6 +42,7 @@ use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use thiserror::Error;
+use tracing::Subscriber;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -133,6 +134,7 @@ pub fn install(
             // The tracing span says which is current; nothing else asks.
             .with_context_activation(false)
             .with_filter(spans::ours())
+            .boxed()
     });
     let logs = config.exports_logs().then(|| {
         SdkLoggerProvider::builder()
@@ -141,10 +143,7 @@ pub fn install(
             .build()
     });
     let recorded = logs.as_ref().map(|provider| records::layer(provider, log));
-    let subscriber = Registry::default()
-        .with(traced)
-        .with(logs::layer(log))
-        .with(recorded);
+    let subscriber = subscriber([traced, Some(logs::layer(log)), recorded]);
     // `try_init` would bring in the `log` facade, which the engine writes to.
     if set_global_default(subscriber).is_err() {
         tracing::debug!("a subscriber is already installed");
@@ -158,6 +157,15 @@ pub fn install(
     })
 }
 
+/// The layers that there are. One that is missing must not be a layer, too: it
+/// would have no filter, and each span of the engine's would be made for it.
+fn subscriber(
+    layers: [Option<Box<dyn Layer<Registry> + Send + Sync>>; 3],
+) -> impl Subscriber + Send + Sync {
+    let layers: Vec<_> = layers.into_iter().flatten().collect();
+    Registry::default().with(layers)
+}
+
 impl Telemetry {
     /// Ends the export: what is queued is sent, if that is possible soon.
     pub fn end(self) {
@@ -165,6 +173,30 @@ impl Telemetry {
             && !exporter.end(FLUSH_LIMIT)
         {
             tracing::debug!("not everything reached the collector");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_that_nobody_asked_for_is_not_made() {
+        let provider = SdkTracerProvider::default();
+        let traced = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(SCOPE))
+            .with_filter(spans::ours())
+            .boxed();
+        let lines = || Some(logs::layer(&LogConfig::default()));
+        for layers in [[None, lines(), None], [Some(traced), lines(), None]] {
+            tracing::subscriber::with_default(subscriber(layers), || {
+                let ours = tracing::info_span!(target: "worker::http", "request");
+                let engines = tracing::info_span!(target: "whatsapp_rust::client", "conn");
+                let detail = tracing::debug_span!(target: "whatsapp_rust::client", "frame");
+                assert!(!ours.is_disabled());
+                assert!(engines.is_disabled() && detail.is_disabled());
+            });
         }
     }
 }

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
 use crate::model::command::{CommandDoc, CommandState};
@@ -107,7 +108,9 @@ impl Desk {
             if is_new {
                 work.running.push(Box::pin(async move {
                     let span = span(&command.value);
-                    if let Err(error) = self.carry_out(&command).instrument(span).await {
+                    let carried_out = self.carry_out(&command).instrument(span.clone());
+                    if let Err(error) = carried_out.await {
+                        span.record("otel.status_code", "ERROR");
                         tracing::warn!(account.id = command.value.account_id, %error, "a command was not answered");
                     }
                     command.value.id
@@ -153,6 +156,7 @@ fn span(command: &CommandDoc) -> Span {
         parent: None,
         "command.answer",
         otel.kind = "consumer",
+        otel.status_code = Empty,
         account.id = command.account_id,
         command.kind = command.kind.as_str(),
     );

@@ -12,7 +12,6 @@ use coordinator_lib::store::{
 };
 
 use crate::model::{EventDoc, EventKind, Read, Stored, collections};
-use crate::telemetry::propagation;
 
 /// Writes of one commit, with room for the fence's own and for the last
 /// change's (Firestore's limit is 500).
@@ -27,6 +26,7 @@ pub struct Draft<'a> {
     base: &'a HashMap<Path, Option<Document>>,
     done: Layer,
     current: Layer,
+    trace: Option<String>,
 }
 
 /// What is the same for all changes of a draft.
@@ -73,7 +73,18 @@ impl<'a> Draft<'a> {
             base,
             done: Layer::default(),
             current: Layer::default(),
+            trace: None,
         }
+    }
+
+    /// Begins a change that is part of the trace of a `traceparent`.
+    pub(super) fn begin(&mut self, trace: Option<String>) {
+        self.trace = trace;
+    }
+
+    /// The trace that the present change is part of, as a `traceparent`.
+    pub fn trace(&self) -> Option<String> {
+        self.trace.clone()
     }
 
     /// Whose journal.
@@ -170,8 +181,7 @@ impl<'a> Draft<'a> {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            // Changes are drawn in the span of whoever submitted them.
-            trace: propagation::current(),
+            trace: self.trace(),
         });
         seq
     }

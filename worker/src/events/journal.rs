@@ -18,6 +18,7 @@ use coordinator_lib::fence::{FencedError, FencedOutcome, FencedWriter};
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::rng::SharedRng;
 use coordinator_lib::store::{Commit, Document, Path, Store, StoreError, StoreTime, Write, limits};
+use opentelemetry::trace::SpanContext;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
@@ -153,7 +154,7 @@ impl Journal {
             change,
             output: None,
             reply: Some(reply),
-            span: Span::current(),
+            origin: Origin::here(),
         };
         self.queue
             .send(Box::new(job))
@@ -223,8 +224,7 @@ impl<T> Submitted<T> {
 /// A change of any type.
 trait Change: Send {
     fn needs(&self) -> &[Need];
-    /// Where it comes from.
-    fn span(&self) -> &Span;
+    fn origin(&self) -> &Origin;
     fn draw(&mut self, draft: &mut Draft<'_>) -> Result<(), DraftError>;
     fn finish(self: Box<Self>, outcome: Result<(), JournalError>);
 }
@@ -234,7 +234,24 @@ struct Job<T, F> {
     change: F,
     output: Option<T>,
     reply: Option<oneshot::Sender<Result<T, JournalError>>>,
+    origin: Origin,
+}
+
+/// Where a change comes from.
+struct Origin {
     span: Span,
+    /// The span's, which is asked for often and found slowly.
+    context: SpanContext,
+}
+
+impl Origin {
+    fn here() -> Self {
+        let span = Span::current();
+        Self {
+            context: propagation::context(&span),
+            span,
+        }
+    }
 }
 
 impl<T, F> Change for Job<T, F>
@@ -246,13 +263,13 @@ where
         &self.needs
     }
 
-    fn span(&self) -> &Span {
-        &self.span
+    fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     fn draw(&mut self, draft: &mut Draft<'_>) -> Result<(), DraftError> {
-        let span = self.span.clone();
-        self.output = Some(span.in_scope(|| (self.change)(draft))?);
+        draft.begin(propagation::traceparent(&self.origin.context));
+        self.output = Some((self.change)(draft)?);
         Ok(())
     }
 
@@ -488,8 +505,8 @@ impl Driver {
 fn shown_in(changes: &[Box<dyn Change>]) -> Span {
     let mut shown = (Traced::No, Span::none());
     for change in changes {
-        let span = change.span();
-        match (shown.0, propagation::traced(span)) {
+        let Origin { span, context } = change.origin();
+        match (shown.0, propagation::traced(context)) {
             (_, Traced::Kept) => return span.clone(),
             (Traced::No, Traced::LeftOut) => shown = (Traced::LeftOut, span.clone()),
             (_, Traced::LeftOut | Traced::No) => {}

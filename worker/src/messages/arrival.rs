@@ -22,7 +22,6 @@ use crate::model::{
     Change, Direction, EventKind, GroupDoc, MessageDoc, MessageState, ThreadDoc, ThreadKind,
     collections,
 };
-use crate::telemetry::propagation;
 
 /// The kind of a message that could not be decrypted yet.
 pub const UNDECRYPTABLE: &str = "undecryptable";
@@ -133,7 +132,8 @@ impl Arrival {
         };
         self.update_thread(&mut thread, sort_at, placeholder.is_none());
         draft.put(self.thread_path.clone(), &thread)?;
-        draft.put(self.message_path.clone(), &self.document(sort_at, now))?;
+        let document = self.document(sort_at, draft);
+        draft.put(self.message_path.clone(), &document)?;
         if let (Some(path), Some(at)) = (&self.expiry_path, self.expires_at()) {
             expiry::note(draft, path, self.thread_path.id(), at)?;
         }
@@ -193,7 +193,7 @@ impl Arrival {
     }
 
     /// The message's document, in this place.
-    pub(super) fn document(&self, sort_at: StoreTime, now: StoreTime) -> MessageDoc {
+    pub(super) fn document(&self, sort_at: StoreTime, draft: &Draft<'_>) -> MessageDoc {
         let message = &self.message;
         let poll_secret = match (&message.content, &message.secret) {
             (Content::Poll(_), Some(secret)) => {
@@ -242,13 +242,13 @@ impl Arrival {
             } else {
                 MessageState::Received
             },
-            state_at: now,
+            state_at: draft.now(),
             error: None,
             expires_at: self.expires_at(),
-            stored_at: now,
+            stored_at: draft.now(),
             offline: message.offline,
             history: false,
-            traceparent: propagation::current(),
+            traceparent: draft.trace(),
         }
     }
 

@@ -17,7 +17,7 @@ use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use session::DataKey;
 use tokio::sync::Notify;
 use tracing::field::Empty;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, Span, info_span};
 use whatsapp::content::Target;
 use whatsapp::history::{HistoryPiece, Person};
 use whatsapp::{Content, Inbound, Inbox, InboxError, MessageKey};
@@ -346,12 +346,14 @@ impl Inbox for AccountInbox {
                 parent: None,
                 "message.receive",
                 otel.kind = "consumer",
+                otel.status_code = Empty,
                 account.id = self.parts.account_id,
                 message.kind = message.content.name(),
                 message.outcome = Empty,
             );
             let queued = self.submit(message).instrument(span.clone());
-            submitted.push((queued.await.map_err(inbox_error)?, span));
+            let queued = queued.await.map_err(|error| not_received(&span, error))?;
+            submitted.push((queued, span));
         }
         if mutation::is_on(Mutation::AckBeforeCommit) {
             return Ok(());
@@ -359,7 +361,8 @@ impl Inbox for AccountInbox {
         for (queued, span) in submitted {
             let settled = queued.change.settled().instrument(span.clone());
             let counters = &self.parts.counters;
-            let (counter, outcome) = match settled.await.map_err(inbox_error)? {
+            let settled = settled.await.map_err(|error| not_received(&span, error))?;
+            let (counter, outcome) = match settled {
                 Kept::Stored => {
                     self.file_came(queued.file);
                     (&counters.stored, "stored")
@@ -409,6 +412,13 @@ fn writer(message: &Inbound) -> Option<Person> {
 fn other_addresses(message: &Inbound) -> impl Iterator<Item = &str> {
     let senders = message.sender_alt.as_deref().filter(|_| !message.from_me);
     std::iter::once(message.wire_chat.as_str()).chain(senders)
+}
+
+/// A message that was not stored is sent again by the server.
+fn not_received(span: &Span, error: JournalError) -> InboxError {
+    span.record("message.outcome", "not_stored");
+    span.record("otel.status_code", "ERROR");
+    inbox_error(error)
 }
 
 fn inbox_error(error: JournalError) -> InboxError {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use coordinator_lib::store::{Path, Store, StoreError, StoreTime};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 use whatsapp::ReceiptKind;
 
@@ -90,6 +91,10 @@ impl SentIndex {
     }
 }
 
+fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
+}
+
 /// Applies receipts of one engine instance.
 pub struct Receipts {
     /// Whose.
@@ -140,12 +145,14 @@ impl Receipts {
                 };
                 let span = self.span(&target, state);
                 let advance = self.advance(target, step);
-                let advance = advance.instrument(span.clone()).await?;
+                let advance = advance.instrument(span.clone()).await;
+                let advance = advance.inspect_err(|_| failed(&span))?;
                 moves.push((advance, state, span));
             }
         }
         for (advance, state, span) in moves {
-            advance.settled().instrument(span).await?;
+            let settled = advance.settled().instrument(span.clone()).await;
+            settled.inspect_err(|_| failed(&span))?;
             metrics::receipt(state.as_str());
         }
         Ok(())
@@ -161,6 +168,7 @@ impl Receipts {
             parent: None,
             "message.receipt",
             otel.kind = "consumer",
+            otel.status_code = Empty,
             account.id = self.account_id,
             message.id = target.outbox_id,
             message.state = state.as_str(),

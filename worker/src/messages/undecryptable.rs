@@ -15,7 +15,6 @@ use crate::events::{Journal, JournalError, Need};
 use crate::model::{
     Direction, EventKind, MessageDoc, MessageState, ThreadDoc, ThreadKind, collections, ids,
 };
-use crate::telemetry::propagation;
 
 /// A message that could not be decrypted.
 pub struct Undecryptable {
@@ -100,7 +99,7 @@ pub async fn note(
             stored_at: now,
             offline: false,
             history: false,
-            traceparent: propagation::current(),
+            traceparent: draft.trace(),
         };
         draft.put(path.clone(), &document)?;
         draft.event(

@@ -80,6 +80,7 @@ impl Attempt<'_> {
         outcome.done = match self.once(&mut outcome).await {
             Ok(done) => done,
             Err(error) => {
+                Span::current().record("otel.status_code", "ERROR");
                 if !error.is_over() {
                     tracing::warn!(message.id = %self.id, %error, "state of a message was not stored");
                 }
@@ -123,8 +124,17 @@ impl Attempt<'_> {
         let verdict = match self.is_refused(&ready).await? {
             true => Verdict::Fail(refusals::reason()),
             false => {
-                let wire = info_span!("whatsapp.send", otel.kind = "client");
-                self.put_on_wire(&ready.document).instrument(wire).await
+                let wire = info_span!(
+                    "whatsapp.send",
+                    otel.kind = "client",
+                    otel.status_code = Empty
+                );
+                let put = self.put_on_wire(&ready.document);
+                let verdict = put.instrument(wire.clone()).await;
+                if verdict != Verdict::Sent {
+                    wire.record("otel.status_code", "ERROR");
+                }
+                verdict
             }
         };
         let attempts = u32::try_from(ready.document.attempts).unwrap_or(u32::MAX);

@@ -29,6 +29,10 @@ use super::metrics::{self, Fate, Signal};
 use super::records::Queued;
 use crate::config::{OtlpProtocol, TelemetryConfig};
 
+/// While a batch is gathered, the queue is looked at so often: a thread that each
+/// span wakes costs as much as the span.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What is exported, and how.
 pub(super) struct Export {
     pub(super) config: TelemetryConfig,
@@ -259,11 +263,7 @@ async fn export_queue<T>(
     loop {
         let mut batch = Vec::with_capacity(batching.count.min(64));
         if is_ending {
-            while batch.len() < batching.count
-                && let Ok(one) = queue.try_recv()
-            {
-                batch.push(one);
-            }
+            drain(&mut queue, &mut batch, batching.count);
             if batch.is_empty() {
                 return;
             }
@@ -308,20 +308,27 @@ async fn gather<T>(
     batch.push(first);
     let delay = tokio::time::sleep(batching.delay);
     tokio::pin!(delay);
-    while batch.len() < batching.count {
-        let room = batching.count - batch.len();
+    loop {
+        drain(queue, batch, batching.count);
+        if batch.len() == batching.count {
+            return false;
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => return true,
             () = &mut delay => return false,
-            count = queue.recv_many(batch, room) => {
-                if count == 0 {
-                    return true;
-                }
-            }
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
-    false
+}
+
+/// Takes what is queued, until there are `count`.
+fn drain<T>(queue: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, count: usize) {
+    while batch.len() < count
+        && let Ok(one) = queue.try_recv()
+    {
+        batch.push(one);
+    }
 }
 
 async fn export_metrics(

@@ -52,7 +52,7 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, ParseError> {
 }
 
 /// The lines, as a layer with its own filter.
-pub fn layer<S>(config: &LogConfig) -> impl Layer<S> + Send + Sync + use<S>
+pub fn layer<S>(config: &LogConfig) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {

@@ -4,11 +4,9 @@
 //! Nothing else travels: no baggage, no vendor's state. What is not a context is
 //! none, and a trace begins anew there.
 
-use std::collections::HashMap;
-
 use opentelemetry::Context;
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -16,20 +14,28 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The header, and the name in documents.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The context of the present span, where that is traced.
+/// The context of the present span as a `traceparent`, where that is traced.
 pub fn current() -> Option<String> {
     of(&Span::current())
 }
 
-/// The context of a span, where that is traced.
+/// The context of a span as a `traceparent`, where that is traced.
 pub fn of(span: &Span) -> Option<String> {
-    let context = span.context();
-    if !context.span().span_context().is_valid() {
-        return None;
-    }
-    let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    carrier.remove(TRACEPARENT)
+    traceparent(&context(span))
+}
+
+/// The context of a span; an invalid one where that is not traced.
+pub fn context(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
+}
+
+/// A valid context as a `traceparent`.
+pub fn traceparent(context: &SpanContext) -> Option<String> {
+    let (trace, span) = (context.trace_id(), context.span_id());
+    let flags = context.trace_flags() & TraceFlags::SAMPLED;
+    context
+        .is_valid()
+        .then(|| format!("00-{trace}-{span}-{flags:02x}"))
 }
 
 /// What becomes of a span.
@@ -43,11 +49,8 @@ pub enum Traced {
     No,
 }
 
-/// What becomes of a span.
-pub fn traced(span: &Span) -> Traced {
-    let context = span.context();
-    let span = context.span();
-    let context = span.span_context();
+/// What becomes of the span of a context.
+pub fn traced(context: &SpanContext) -> Traced {
     match (context.is_valid(), context.is_sampled()) {
         (true, true) => Traced::Kept,
         (true, false) => Traced::LeftOut,
@@ -79,10 +82,22 @@ pub fn trace_id(traceparent: &str) -> Option<String> {
 }
 
 fn parse(traceparent: &str) -> Option<SpanContext> {
-    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
-    let context = TraceContextPropagator::new().extract(&carrier);
+    let context = TraceContextPropagator::new().extract(&Read(traceparent));
     let span = context.span().span_context().clone();
     span.is_valid().then_some(span)
+}
+
+/// A carrier of one `traceparent`.
+struct Read<'a>(&'a str);
+
+impl Extractor for Read<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +109,7 @@ mod tests {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let context = parse(good).unwrap();
         assert!(context.is_remote() && context.is_sampled());
+        assert_eq!(traceparent(&context).as_deref(), Some(good));
         let trace = trace_id(good);
         assert_eq!(trace.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
         for bad in [
@@ -112,6 +128,8 @@ mod tests {
     #[test]
     fn nothing_is_traced_without_a_layer() {
         assert_eq!(current(), None);
-        assert_eq!(traced(&tracing::info_span!("x")), Traced::No);
+        let context = context(&tracing::info_span!("x"));
+        assert_eq!(traced(&context), Traced::No);
+        assert_eq!(traceparent(&context), None);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn queue(config: &TelemetryConfig) -> (RecordQueue, mpsc::Receiver<Qu
 pub(super) fn layer<S>(
     provider: &SdkLoggerProvider,
     config: &LogConfig,
-) -> impl Layer<S> + Send + Sync + use<S>
+) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
@@ -46,6 +46,7 @@ where
         .with_tracing_span_attributes(TracingSpanAttributes::allowlist(SPAN_FIELDS))
         .build()
         .with_filter(filter)
+        .boxed()
 }
 
 /// Queues records.

@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{
 };
 use tokio::sync::mpsc;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::layer::Filter;
 
 use super::logs::OWN_TARGETS;
@@ -38,6 +38,8 @@ pub(super) fn ours<S: Subscriber>() -> impl Filter<S> + Send + Sync {
         let is_lasting = metadata.is_span() && metadata.name() == LASTING;
         *metadata.level() <= Level::INFO && is_own(metadata.target()) && !is_lasting
     })
+    // The engine's many spans of lower levels are then not even asked about.
+    .with_max_level_hint(LevelFilter::INFO)
 }
 
 fn is_own(target: &str) -> bool {

@@ -9,6 +9,7 @@ use coordinator_lib::fence::{FencedError, FencedOutcome};
 use coordinator_lib::store::{Commit, Precondition, Write, limits};
 use futures::future::BoxFuture;
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::load::file_path;
 use super::{FLUSH_DELAY, Ledger, Shared, StoredFile};
@@ -69,11 +70,12 @@ impl Shared {
         let through = self.table.lock().number();
         let span = tracing::info_span!(
             "session.flush",
+            otel.status_code = Empty,
             account.id = %self.parts.account,
             lease.epoch = self.parts.writer.epoch()
         );
         let stored = self.store_changes(ledger, through, extent);
-        match stored.instrument(span).await {
+        match stored.instrument(span.clone()).await {
             Ok(()) => {
                 ledger.urgent_through = through;
                 match extent {
@@ -88,6 +90,7 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
+                span.record("otel.status_code", "ERROR");
                 if error.is_final() {
                     ledger.ended = Some(error.clone());
                 }

@@ -250,7 +250,8 @@ impl Bundle {
             totals.messages += 1;
             shelved.stored += 1;
             placed.appear_in(thread);
-            draft.put(path.clone(), &placed.document(draft.now()))?;
+            let document = placed.document(draft);
+            draft.put(path.clone(), &document)?;
             if let (Some(path), Some(at)) = (&placed.arrival.expiry_path, expires_at) {
                 expiry::note(draft, path, self.thread_path.id(), at)?;
             }
@@ -293,14 +294,14 @@ impl Placed {
         }
     }
 
-    fn document(&self, now: StoreTime) -> MessageDoc {
+    fn document(&self, draft: &Draft<'_>) -> MessageDoc {
         MessageDoc {
             state: self.state,
             reactions: self.reactions.clone(),
             offline: false,
             history: true,
             traceparent: None,
-            ..self.arrival.document(self.sort_at, now)
+            ..self.arrival.document(self.sort_at, draft)
         }
     }
 }
