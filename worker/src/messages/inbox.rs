@@ -359,9 +359,9 @@ impl Inbox for AccountInbox {
             return Ok(());
         }
         for (queued, span) in submitted {
-            let settled = queued.change.settled().instrument(span.clone());
+            let settled = queued.change.settled().await;
+            let settled = settled.map_err(|error| not_received(&span, error))?;
             let counters = &self.parts.counters;
-            let settled = settled.await.map_err(|error| not_received(&span, error))?;
             let (counter, outcome) = match settled {
                 Kept::Stored => {
                     self.file_came(queued.file);
@@ -371,7 +371,8 @@ impl Inbox for AccountInbox {
                 Kept::Changed => (&counters.changed, "changed"),
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            span.record("message.outcome", outcome);
+            // A span ends when it was left last.
+            span.in_scope(|| span.record("message.outcome", outcome));
             metrics::received(outcome);
         }
         killpoint::reach(KillPoint::AfterHook);
@@ -416,8 +417,10 @@ fn other_addresses(message: &Inbound) -> impl Iterator<Item = &str> {
 
 /// A message that was not stored is sent again by the server.
 fn not_received(span: &Span, error: JournalError) -> InboxError {
-    span.record("message.outcome", "not_stored");
-    span.record("otel.status_code", "ERROR");
+    span.in_scope(|| {
+        span.record("message.outcome", "not_stored");
+        span.record("otel.status_code", "ERROR");
+    });
     inbox_error(error)
 }
 

@@ -122,6 +122,47 @@ impl SpanProcessor for SpanQueue {
     }
 }
 
+/// For tests: what a thread would export, as long as this is held.
+#[cfg(test)]
+pub(crate) struct Exported {
+    spans: mpsc::Receiver<SpanData>,
+    _default: tracing::subscriber::DefaultGuard,
+}
+
+#[cfg(test)]
+impl Exported {
+    pub(crate) fn by(sampler: Sampler) -> Self {
+        use opentelemetry::trace::TracerProvider as _;
+        use tracing_subscriber::Layer as _;
+        use tracing_subscriber::layer::SubscriberExt as _;
+
+        let (queue, spans) = queue(&TelemetryConfig::default());
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+            .with_sampler(KeepErrors::new(sampler))
+            .with_span_processor(queue)
+            .build();
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("test"))
+            .with_filter(ours());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        Self {
+            spans,
+            _default: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// What was exported since the last time: names, with `!` where it failed.
+    pub(crate) fn names(&mut self) -> Vec<String> {
+        let spans = std::iter::from_fn(|| self.spans.try_recv().ok());
+        spans
+            .map(|span| match span.status {
+                Status::Error { .. } => format!("{}!", span.name),
+                Status::Ok | Status::Unset => span.name.into_owned(),
+            })
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use opentelemetry::trace::{Span as _, Tracer, TracerProvider};

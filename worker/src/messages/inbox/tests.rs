@@ -2,6 +2,7 @@ use coordinator_lib::history::ReleaseReason;
 
 use std::time::Duration;
 
+use opentelemetry_sdk::trace::Sampler;
 use whatsapp::content::{Poll, votes};
 
 use super::*;
@@ -9,6 +10,7 @@ use crate::account::term::Term;
 use crate::messages::identity::ME;
 use crate::messages::undecryptable::{self, Undecryptable};
 use crate::model::{Direction, EventKind, MessageDoc, MessageState, ThreadDoc};
+use crate::telemetry::spans::Exported;
 use crate::testing::{ANNA, ANNA_LID, BEN, Bench, account_inbox, inbound};
 
 fn inbox(term: &Term) -> AccountInbox {
@@ -225,10 +227,12 @@ async fn a_lost_account_acknowledges_nothing() {
     let term = bench.term(&account).await;
     term.gates
         .freeze(coordinator_lib::gate::CloseReason::LeaseLost);
+    let mut exported = Exported::by(Sampler::AlwaysOff);
     let refused = inbox(&term)
         .commit(vec![inbound("ID1", ANNA, "hello")])
         .await;
     assert!(matches!(refused, Err(InboxError::NotOwner)));
+    assert_eq!(exported.names(), ["message.receive!"]);
 }
 
 fn target(id: &str, from_me: bool) -> Target {
