@@ -6,6 +6,7 @@
 //! | [`resource`] | who tells it: the worker, its process, its pod |
 //! | [`records`] | the same lines as records for a collector |
 //! | [`spans`] | which spans are exported: sampling, errors, the bounded queue |
+//! | [`queue`] | a bounded queue, read in batches |
 //! | [`export`] | the thread that brings them to a collector |
 //! | [`propagation`] | trace contexts, in and out of the process |
 //! | [`leases`] | what the coordinator tells |
@@ -29,6 +30,7 @@ pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod propagation;
+mod queue;
 pub mod records;
 pub mod resource;
 pub mod spans;

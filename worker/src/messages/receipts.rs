@@ -91,10 +91,6 @@ impl SentIndex {
     }
 }
 
-fn failed(span: &Span) {
-    span.record("otel.status_code", "ERROR");
-}
-
 /// Applies receipts of one engine instance.
 pub struct Receipts {
     /// Whose.
@@ -350,6 +346,11 @@ fn seen_of(state: MessageState) -> Option<Seen> {
         | MessageState::Expired
         | MessageState::Cancelled => None,
     }
+}
+
+/// Notes that a receipt was not stored.
+fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
 }
 
 /// The state that a receipt proves, if it proves one.

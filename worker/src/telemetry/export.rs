@@ -21,24 +21,20 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{InstrumentKind, ManualReader, Pipeline, Temporality};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::TelemetryError;
 use super::metrics::{self, Fate, Signal};
+use super::queue::Batches;
 use super::records::Queued;
 use crate::config::{OtlpProtocol, TelemetryConfig};
-
-/// While a batch is gathered, the queue is looked at so often: a thread that each
-/// span wakes costs as much as the span.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What is exported, and how.
 pub(super) struct Export {
     pub(super) config: TelemetryConfig,
     pub(super) resource: Resource,
-    pub(super) spans: mpsc::Receiver<SpanData>,
-    pub(super) records: mpsc::Receiver<Queued>,
+    pub(super) spans: Batches<SpanData>,
+    pub(super) records: Batches<Queued>,
     pub(super) metrics: Option<Arc<ManualReader>>,
 }
 
@@ -163,20 +159,18 @@ impl Exporters {
         let config = &config;
         let spans = async {
             if let Some(exporter) = to_spans {
-                let batching = Batching {
-                    count: config.span_batch,
+                let limits = Limits {
                     delay: config.span_delay,
                     timeout: config.otlp_timeout,
                 };
                 let send = async |batch| exporter.export(batch).await;
                 let (signal, note) = (Signal::Traces, metrics::spans);
-                export_queue(signal, queued_spans, batching, stop, note, send).await;
+                export_queue(signal, queued_spans, limits, stop, note, send).await;
             }
         };
         let records = async {
             if let Some(exporter) = to_records {
-                let batching = Batching {
-                    count: config.log_batch,
+                let limits = Limits {
                     delay: config.log_delay,
                     timeout: config.otlp_timeout,
                 };
@@ -185,7 +179,7 @@ impl Exporters {
                     exporter.export(LogBatch::new(&lines)).await
                 };
                 let (signal, note) = (Signal::Logs, metrics::records);
-                export_queue(signal, queued_records, batching, stop, note, send).await;
+                export_queue(signal, queued_records, limits, stop, note, send).await;
             }
         };
         let metrics = async {
@@ -240,47 +234,29 @@ impl Health {
     }
 }
 
-/// How things are gathered for one export.
-#[derive(Clone, Copy)]
-struct Batching {
-    count: usize,
-    delay: Duration,
-    /// For one export.
-    timeout: Duration,
-}
-
 /// Exports what is queued until the end; notes what became of it.
 async fn export_queue<T>(
     signal: Signal,
-    mut queue: mpsc::Receiver<T>,
-    batching: Batching,
+    mut queue: Batches<T>,
+    Limits { delay, timeout }: Limits,
     stop: &CancellationToken,
     note: fn(Fate, u64),
     export: impl AsyncFn(Vec<T>) -> OTelSdkResult,
 ) {
     let mut health = Health::of(signal);
-    let mut is_ending = false;
     loop {
-        let mut batch = Vec::with_capacity(batching.count.min(64));
-        if is_ending {
-            drain(&mut queue, &mut batch, batching.count);
-            if batch.is_empty() {
-                return;
-            }
-        } else {
-            is_ending = gather(&mut queue, &mut batch, batching, stop).await;
-            if batch.is_empty() {
-                continue;
-            }
+        let batch = queue.next(delay, stop).await;
+        if batch.is_empty() {
+            return;
         }
         let count = batch.len() as u64;
-        let exported = tokio::time::timeout(batching.timeout, export(batch));
+        let exported = tokio::time::timeout(timeout, export(batch));
         let fate = match health.note(exported.await) {
             true => Fate::Exported,
             false => Fate::Failed,
         };
         note(fate, count);
-        if is_ending && health.is_failing {
+        if stop.is_cancelled() && health.is_failing {
             // The rest would fare no better, and somebody waits.
             note(Fate::Failed, queue.len() as u64);
             return;
@@ -288,47 +264,13 @@ async fn export_queue<T>(
     }
 }
 
-/// Gathers what one export takes; says whether it is to be the last but the
-/// rest.
-async fn gather<T>(
-    queue: &mut mpsc::Receiver<T>,
-    batch: &mut Vec<T>,
-    batching: Batching,
-    stop: &CancellationToken,
-) -> bool {
-    let first = tokio::select! {
-        biased;
-        () = stop.cancelled() => return true,
-        first = queue.recv() => first,
-    };
-    // Without a sender there will never be another.
-    let Some(first) = first else {
-        return true;
-    };
-    batch.push(first);
-    let delay = tokio::time::sleep(batching.delay);
-    tokio::pin!(delay);
-    loop {
-        drain(queue, batch, batching.count);
-        if batch.len() == batching.count {
-            return false;
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return true,
-            () = &mut delay => return false,
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-}
-
-/// Takes what is queued, until there are `count`.
-fn drain<T>(queue: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, count: usize) {
-    while batch.len() < count
-        && let Ok(one) = queue.try_recv()
-    {
-        batch.push(one);
-    }
+/// How long things take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// To gather a batch.
+    delay: Duration,
+    /// To export it.
+    timeout: Duration,
 }
 
 async fn export_metrics(

@@ -10,7 +10,6 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord, SdkLoggerProvider};
-use tokio::sync::mpsc;
 use tracing::{Subscriber, dispatcher};
 use tracing_opentelemetry::get_otel_context;
 use tracing_subscriber::registry::LookupSpan;
@@ -18,6 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::logs::parse_filter;
 use super::metrics::{self, Fate};
+use super::queue::{Batches, Sender, bounded};
 use crate::config::{LogConfig, TelemetryConfig};
 
 /// Fields of spans that a record has, too: whose line it is.
@@ -27,9 +27,9 @@ const SPAN_FIELDS: [&str; 3] = ["account.id", "lease.epoch", "message.id"];
 pub(super) type Queued = (SdkLogRecord, InstrumentationScope);
 
 /// The queue's two ends.
-pub(super) fn queue(config: &TelemetryConfig) -> (RecordQueue, mpsc::Receiver<Queued>) {
-    let (sender, receiver) = mpsc::channel(config.log_queue);
-    (RecordQueue(sender), receiver)
+pub(super) fn queue(config: &TelemetryConfig) -> (RecordQueue, Batches<Queued>) {
+    let (sender, batches) = bounded(config.log_queue, config.log_batch);
+    (RecordQueue(sender), batches)
 }
 
 /// The lines, as a layer with the filter of the log.
@@ -51,7 +51,7 @@ where
 
 /// Queues records.
 #[derive(Debug)]
-pub(super) struct RecordQueue(mpsc::Sender<Queued>);
+pub(super) struct RecordQueue(Sender<Queued>);
 
 impl LogProcessor for RecordQueue {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
@@ -70,7 +70,7 @@ impl LogProcessor for RecordQueue {
                 Some(context.trace_flags()),
             );
         }
-        if self.0.try_send((record.clone(), scope.clone())).is_err() {
+        if !self.0.offer((record.clone(), scope.clone()), 0) {
             metrics::records(Fate::Dropped, 1);
         }
     }
@@ -116,9 +116,8 @@ mod tests {
             tracing::error!(target: "whatsapp_rust::pair", "canary 491700000001");
             tracing::debug!(target: "worker::app", "detail");
         });
-        std::iter::from_fn(|| records.try_recv().ok())
-            .map(|(record, _)| record)
-            .collect()
+        let records = records.now().into_iter();
+        records.map(|(record, _)| record).collect()
     }
 
     #[test]

@@ -16,13 +16,13 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     Sampler, SamplingDecision, SamplingResult, ShouldSample, Span, SpanData, SpanProcessor,
 };
-use tokio::sync::mpsc;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::layer::Filter;
 
 use super::logs::OWN_TARGETS;
 use super::metrics::{self, Fate};
+use super::queue::{Batches, Sender, bounded};
 use crate::config::TelemetryConfig;
 
 /// One part in so many of the queue is kept for errors.
@@ -82,16 +82,16 @@ impl ShouldSample for KeepErrors {
 }
 
 /// The queue's two ends.
-pub(super) fn queue(config: &TelemetryConfig) -> (SpanQueue, mpsc::Receiver<SpanData>) {
-    let (sender, receiver) = mpsc::channel(config.span_queue);
+pub(super) fn queue(config: &TelemetryConfig) -> (SpanQueue, Batches<SpanData>) {
+    let (sender, batches) = bounded(config.span_queue, config.span_batch);
     let reserve = config.span_queue / ERROR_SHARE;
-    (SpanQueue { sender, reserve }, receiver)
+    (SpanQueue { sender, reserve }, batches)
 }
 
 /// Queues spans that have ended.
 #[derive(Debug)]
 pub struct SpanQueue {
-    sender: mpsc::Sender<SpanData>,
+    sender: Sender<SpanData>,
     /// Places for errors only.
     reserve: usize,
 }
@@ -106,8 +106,8 @@ impl SpanProcessor for SpanQueue {
         if !is_error && !span.span_context.is_sampled() {
             return;
         }
-        let has_room = is_error || self.sender.capacity() > self.reserve;
-        if !has_room || self.sender.try_send(span).is_err() {
+        let kept = if is_error { 0 } else { self.reserve };
+        if !self.sender.offer(span, kept) {
             metrics::spans(Fate::Dropped, 1);
         }
     }
@@ -125,7 +125,7 @@ impl SpanProcessor for SpanQueue {
 /// For tests: what a thread would export, as long as this is held.
 #[cfg(test)]
 pub(crate) struct Exported {
-    spans: mpsc::Receiver<SpanData>,
+    spans: Batches<SpanData>,
     _default: tracing::subscriber::DefaultGuard,
 }
 
@@ -153,7 +153,7 @@ impl Exported {
 
     /// What was exported since the last time: names, with `!` where it failed.
     pub(crate) fn names(&mut self) -> Vec<String> {
-        let spans = std::iter::from_fn(|| self.spans.try_recv().ok());
+        let spans = self.spans.now().into_iter();
         spans
             .map(|span| match span.status {
                 Status::Error { .. } => format!("{}!", span.name),
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn world(sampler: Sampler, places: usize) -> (SdkTracerProvider, mpsc::Receiver<SpanData>) {
+    fn world(sampler: Sampler, places: usize) -> (SdkTracerProvider, Batches<SpanData>) {
         let config = TelemetryConfig {
             span_queue: places,
             ..TelemetryConfig::default()
@@ -189,8 +189,10 @@ mod tests {
         span.end();
     }
 
-    fn queued(spans: &mut mpsc::Receiver<SpanData>) -> Vec<String> {
-        std::iter::from_fn(|| spans.try_recv().ok())
+    fn queued(spans: &mut Batches<SpanData>) -> Vec<String> {
+        spans
+            .now()
+            .into_iter()
             .map(|span| span.name.into_owned())
             .collect()
     }
