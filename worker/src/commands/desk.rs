@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, info_span};
 use crate::model::command::{CommandDoc, CommandState};
 use crate::model::stored::Record;
 use crate::model::{Stored, queries};
-use crate::telemetry::propagation;
+use crate::telemetry::{propagation, spans};
 
 /// After a watch that ended, and between looks at whether the session is still
 /// the same one.
@@ -110,7 +110,7 @@ impl Desk {
                     let span = span(&command.value);
                     let carried_out = self.carry_out(&command).instrument(span.clone());
                     if let Err(error) = carried_out.await {
-                        span.record("otel.status_code", "ERROR");
+                        spans::failed(&span);
                         tracing::warn!(account.id = command.value.account_id, %error, "a command was not answered");
                     }
                     command.value.id

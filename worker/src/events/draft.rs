@@ -82,7 +82,8 @@ impl<'a> Draft<'a> {
         self.trace = trace;
     }
 
-    /// The trace that the present change is part of, as a `traceparent`.
+    /// The trace that the present change is part of, as a `traceparent`: that of
+    /// whoever submitted it. The present span is the commit's.
     pub fn trace(&self) -> Option<String> {
         self.trace.clone()
     }

@@ -135,7 +135,8 @@ impl Journal {
 
     /// Queues a change, to be made in a commit with others that wait. Its place
     /// in the order is taken once this returns; it resolves to the change's
-    /// outcome when that is durable.
+    /// outcome when that is durable. The change is part of the present span's
+    /// trace ([`Draft::trace`]), and not run inside that span.
     ///
     /// # Errors
     /// [`JournalError::Ended`].

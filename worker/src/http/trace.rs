@@ -12,7 +12,7 @@ use coordinator_lib::clock::SharedClock;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
-use crate::telemetry::{metrics, propagation};
+use crate::telemetry::{metrics, propagation, spans};
 
 /// W3C's header for the context of an answer.
 const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
@@ -52,7 +52,7 @@ pub(super) async fn trace(
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+        spans::failed(&span);
     }
     active.0 = true;
     metrics::http_answered(method, route, status.as_u16(), clock.boottime() - began);

@@ -35,7 +35,7 @@ use crate::media::keeping::{KeepMedia, rule};
 use crate::model::media::{KeptState, ReceivedFile};
 use crate::model::{AccountDoc, GroupDoc, MessageDoc, Stored, ThreadKind, collections, ids};
 use crate::outbox::marks::InboundMarks;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, spans};
 
 /// What is kept of what arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,6 +274,22 @@ impl AccountInbox {
         }
     }
 
+    /// Notes what became of a message that is durable.
+    fn note(&self, kept: Kept, file: Option<KeptState>, span: &Span) {
+        let counters = &self.parts.counters;
+        let (counter, outcome) = match kept {
+            Kept::Stored => {
+                self.file_came(file);
+                (&counters.stored, "stored")
+            }
+            Kept::Repeated => (&counters.repeated, "repeated"),
+            Kept::Changed => (&counters.changed, "changed"),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        span.record("message.outcome", outcome);
+        metrics::received(outcome);
+    }
+
     /// A message is stored whose file stands so.
     fn file_came(&self, file: Option<KeptState>) {
         match file {
@@ -334,6 +350,7 @@ impl Inbox for AccountInbox {
         killpoint::reach(KillPoint::InsideHook);
         // Queued one after the other, so stored in order; settled together.
         let mut submitted = Vec::with_capacity(batch.len());
+        let mut outcome = Ok(());
         let people: Vec<Person> = batch.iter().filter_map(writer).collect();
         for message in batch {
             let is_status = ThreadKind::of(&message.chat) == ThreadKind::Status;
@@ -351,30 +368,25 @@ impl Inbox for AccountInbox {
                 message.kind = message.content.name(),
                 message.outcome = Empty,
             );
-            let queued = self.submit(message).instrument(span.clone());
-            let queued = queued.await.map_err(|error| not_received(&span, error))?;
-            submitted.push((queued, span));
+            match self.submit(message).instrument(span.clone()).await {
+                Ok(queued) => submitted.push((queued, span)),
+                Err(error) => {
+                    outcome = Err(not_stored(&span, error));
+                    break;
+                }
+            }
         }
         if mutation::is_on(Mutation::AckBeforeCommit) {
             return Ok(());
         }
+        // What is queued is stored, whatever becomes of the others.
         for (queued, span) in submitted {
-            let settled = queued.change.settled().await;
-            let settled = settled.map_err(|error| not_received(&span, error))?;
-            let counters = &self.parts.counters;
-            let (counter, outcome) = match settled {
-                Kept::Stored => {
-                    self.file_came(queued.file);
-                    (&counters.stored, "stored")
-                }
-                Kept::Repeated => (&counters.repeated, "repeated"),
-                Kept::Changed => (&counters.changed, "changed"),
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-            // A span ends when it was left last.
-            span.in_scope(|| span.record("message.outcome", outcome));
-            metrics::received(outcome);
+            match queued.change.settled().instrument(span.clone()).await {
+                Ok(kept) => self.note(kept, queued.file, &span),
+                Err(error) => outcome = outcome.and(Err(not_stored(&span, error))),
+            }
         }
+        outcome?;
         killpoint::reach(KillPoint::AfterHook);
         self.learn_names(people).await;
         Ok(())
@@ -415,12 +427,13 @@ fn other_addresses(message: &Inbound) -> impl Iterator<Item = &str> {
     std::iter::once(message.wire_chat.as_str()).chain(senders)
 }
 
-/// A message that was not stored is sent again by the server.
-fn not_received(span: &Span, error: JournalError) -> InboxError {
-    span.in_scope(|| {
-        span.record("message.outcome", "not_stored");
-        span.record("otel.status_code", "ERROR");
-    });
+/// A message that was not stored is not acknowledged, and comes again; where the
+/// claim is over, to the next owner.
+fn not_stored(span: &Span, error: JournalError) -> InboxError {
+    span.record("message.outcome", "not_stored");
+    if !error.is_over() {
+        spans::failed(span);
+    }
     inbox_error(error)
 }
 

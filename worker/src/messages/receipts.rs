@@ -25,7 +25,7 @@ use crate::model::{
     EventKind, MessageDoc, MessageState, ReceiptsDoc, Stored, ThreadKind, WaOutboxDoc, collections,
     ids, queries,
 };
-use crate::telemetry::{metrics, propagation};
+use crate::telemetry::{metrics, propagation, spans};
 
 /// Receipts that wait for the store; more are dropped and counted, for a state
 /// that is missed is caught up by the next receipt.
@@ -141,17 +141,23 @@ impl Receipts {
                 };
                 let span = self.span(&target, state);
                 let advance = self.advance(target, step);
-                let advance = advance.instrument(span.clone()).await;
-                let advance = advance.inspect_err(|_| failed(&span))?;
+                let advance = advance.instrument(span.clone()).await?;
                 moves.push((advance, state, span));
             }
         }
+        let mut outcome = Ok(());
         for (advance, state, span) in moves {
-            let settled = advance.settled().instrument(span.clone()).await;
-            settled.inspect_err(|_| failed(&span))?;
-            metrics::receipt(state.as_str());
+            match advance.settled().instrument(span.clone()).await {
+                Ok(_) => metrics::receipt(state.as_str()),
+                Err(error) => {
+                    if !error.is_over() {
+                        spans::failed(&span);
+                    }
+                    outcome = outcome.and(Err(error));
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// A receipt is part of the trace of the request that the message was sent
@@ -346,11 +352,6 @@ fn seen_of(state: MessageState) -> Option<Seen> {
         | MessageState::Expired
         | MessageState::Cancelled => None,
     }
-}
-
-/// Notes that a receipt was not stored.
-fn failed(span: &Span) {
-    span.record("otel.status_code", "ERROR");
 }
 
 /// The state that a receipt proves, if it proves one.

@@ -29,7 +29,7 @@ use crate::messages::refusals;
 use crate::model::WaOutboxDoc;
 use crate::model::outbox::payload_purpose;
 use crate::telemetry::metrics::{self, SendOutcome};
-use crate::telemetry::propagation;
+use crate::telemetry::{propagation, spans};
 
 /// What an attempt works with.
 pub(super) struct Attempt<'a> {
@@ -80,8 +80,8 @@ impl Attempt<'_> {
         outcome.done = match self.once(&mut outcome).await {
             Ok(done) => done,
             Err(error) => {
-                Span::current().record("otel.status_code", "ERROR");
                 if !error.is_over() {
+                    spans::failed(&Span::current());
                     tracing::warn!(message.id = %self.id, %error, "state of a message was not stored");
                 }
                 Done::Again(self.parts.clock.boottime() + STORE_WAIT)
@@ -114,7 +114,7 @@ impl Attempt<'_> {
             span.record("message.outcome", outcome.as_str());
             span.record("message.error", reason.map(|reason| reason.code));
             if outcome == SendOutcome::Failed {
-                span.record("otel.status_code", "ERROR");
+                spans::failed(&span);
             }
             metrics::sent(outcome, clock.boottime() - begun);
         };
@@ -127,12 +127,16 @@ impl Attempt<'_> {
                 let wire = info_span!(
                     "whatsapp.send",
                     otel.kind = "client",
-                    otel.status_code = Empty
+                    otel.status_code = Empty,
+                    account.id = self.parts.account_id,
+                    message.id = self.id,
+                    message.error = Empty,
                 );
                 let put = self.put_on_wire(&ready.document);
                 let verdict = put.instrument(wire.clone()).await;
-                if verdict != Verdict::Sent {
-                    wire.record("otel.status_code", "ERROR");
+                if let Some(reason) = verdict.reason() {
+                    wire.record("message.error", reason.code);
+                    spans::failed(&wire);
                 }
                 verdict
             }

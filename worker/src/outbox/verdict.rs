@@ -39,6 +39,16 @@ pub enum Verdict {
     Fail(Reason),
 }
 
+impl Verdict {
+    /// Why it was not sent, if it failed.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Retry(reason) | Self::Pause { reason, .. } | Self::Fail(reason) => Some(reason),
+            Self::Sent | Self::Unconnected => None,
+        }
+    }
+}
+
 /// Whom a pause concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

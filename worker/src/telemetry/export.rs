@@ -157,29 +157,22 @@ impl Exporters {
             records: to_records,
         } = self;
         let config = &config;
+        let timeout = config.otlp_timeout;
         let spans = async {
             if let Some(exporter) = to_spans {
-                let limits = Limits {
-                    delay: config.span_delay,
-                    timeout: config.otlp_timeout,
-                };
                 let send = async |batch| exporter.export(batch).await;
                 let (signal, note) = (Signal::Traces, metrics::spans);
-                export_queue(signal, queued_spans, limits, stop, note, send).await;
+                export_queue(signal, queued_spans, timeout, stop, note, send).await;
             }
         };
         let records = async {
             if let Some(exporter) = to_records {
-                let limits = Limits {
-                    delay: config.log_delay,
-                    timeout: config.otlp_timeout,
-                };
                 let send = async |batch: Vec<Queued>| {
                     let lines: Vec<_> = batch.iter().map(|(line, scope)| (line, scope)).collect();
                     exporter.export(LogBatch::new(&lines)).await
                 };
                 let (signal, note) = (Signal::Logs, metrics::records);
-                export_queue(signal, queued_records, limits, stop, note, send).await;
+                export_queue(signal, queued_records, timeout, stop, note, send).await;
             }
         };
         let metrics = async {
@@ -238,14 +231,14 @@ impl Health {
 async fn export_queue<T>(
     signal: Signal,
     mut queue: Batches<T>,
-    Limits { delay, timeout }: Limits,
+    timeout: Duration,
     stop: &CancellationToken,
     note: fn(Fate, u64),
     export: impl AsyncFn(Vec<T>) -> OTelSdkResult,
 ) {
     let mut health = Health::of(signal);
     loop {
-        let batch = queue.next(delay, stop).await;
+        let batch = queue.next(stop).await;
         if batch.is_empty() {
             return;
         }
@@ -262,15 +255,6 @@ async fn export_queue<T>(
             return;
         }
     }
-}
-
-/// How long things take.
-#[derive(Clone, Copy)]
-struct Limits {
-    /// To gather a batch.
-    delay: Duration,
-    /// To export it.
-    timeout: Duration,
 }
 
 async fn export_metrics(

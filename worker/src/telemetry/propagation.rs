@@ -110,6 +110,10 @@ mod tests {
         let context = parse(good).unwrap();
         assert!(context.is_remote() && context.is_sampled());
         assert_eq!(traceparent(&context).as_deref(), Some(good));
+        let left_out = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let context = parse(left_out).unwrap();
+        assert_eq!(traceparent(&context).as_deref(), Some(left_out));
+        assert_eq!(traced(&context), Traced::LeftOut);
         let trace = trace_id(good);
         assert_eq!(trace.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
         for bad in [

@@ -10,18 +10,27 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// The two ends of a queue with so many places, read so many at a time.
-pub(super) fn bounded<T>(places: usize, batch: usize) -> (Sender<T>, Batches<T>) {
+/// The two ends of a queue of so many places. What is read at a time is at most
+/// a batch, and what came within the delay after the first.
+pub(super) fn bounded<T>(places: usize, batch: usize, delay: Duration) -> (Sender<T>, Batches<T>) {
     let (sender, queue) = mpsc::channel(places);
+    // The reader has the first in its hand. Half a queue is enough, so that there
+    // is room for what comes in the meantime.
+    let enough = batch.saturating_sub(1).min(places / 2);
     let full = Arc::new(Notify::new());
     let sender = Sender {
         queue: sender,
-        // The reader has the first already. Half a queue is enough, so that there
-        // is room while it is read.
-        enough: batch.saturating_sub(1).min(places / 2),
+        enough,
         full: Arc::clone(&full),
     };
-    (sender, Batches { queue, batch, full })
+    let batches = Batches {
+        queue,
+        batch,
+        delay,
+        enough,
+        full,
+    };
+    (sender, batches)
 }
 
 /// Where things are queued.
@@ -52,30 +61,41 @@ impl<T> Sender<T> {
 pub(super) struct Batches<T> {
     queue: mpsc::Receiver<T>,
     batch: usize,
+    delay: Duration,
+    enough: usize,
     full: Arc<Notify>,
 }
 
 impl<T> Batches<T> {
-    /// What comes within the delay after the first, at most a batch. After `stop`
-    /// what is left, and nothing once nothing is.
-    pub(super) async fn next(&mut self, delay: Duration, stop: &CancellationToken) -> Vec<T> {
+    /// The next batch. After `stop` what is left, and nothing once nothing is.
+    pub(super) async fn next(&mut self, stop: &CancellationToken) -> Vec<T> {
         let first = tokio::select! {
             biased;
             () = stop.cancelled() => None,
             // Without a sender there will never be another.
             first = self.queue.recv() => first,
         };
-        let mut batch = Vec::from_iter(first);
-        if !batch.is_empty() {
+        if first.is_some() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(delay) => {}
-                () = self.fill(&mut batch) => {}
+                () = tokio::time::sleep(self.delay) => {}
+                () = self.filled() => {}
             }
         }
-        self.drain(&mut batch);
+        let mut batch = Vec::from_iter(first);
+        while batch.len() < self.batch
+            && let Ok(one) = self.queue.try_recv()
+        {
+            batch.push(one);
+        }
         batch
+    }
+
+    async fn filled(&self) {
+        while self.queue.len() < self.enough {
+            self.full.notified().await;
+        }
     }
 
     /// How many wait.
@@ -86,94 +106,100 @@ impl<T> Batches<T> {
     /// What waits now.
     #[cfg(test)]
     pub(super) fn now(&mut self) -> Vec<T> {
-        let mut batch = Vec::new();
-        self.drain(&mut batch);
-        batch
-    }
-
-    async fn fill(&mut self, batch: &mut Vec<T>) {
-        loop {
-            self.drain(batch);
-            if batch.len() == self.batch {
-                return;
-            }
-            self.full.notified().await;
-        }
-    }
-
-    fn drain(&mut self, batch: &mut Vec<T>) {
-        while batch.len() < self.batch
-            && let Ok(one) = self.queue.try_recv()
-        {
-            batch.push(one);
-        }
+        std::iter::from_fn(|| self.queue.try_recv().ok()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::{Instant, sleep};
+
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
+    const DELAY: Duration = Duration::from_secs(3600);
+
+    fn offer(sender: &Sender<u32>, numbers: impl IntoIterator<Item = u32>) {
+        for number in numbers {
+            assert!(sender.offer(number, 0), "no place for {number}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_is_read_when_it_is_full_or_its_time_is_over() {
-        let (sender, mut batches) = bounded(8, 4);
+        let (sender, mut batches) = bounded(8, 4, DELAY);
         let stop = CancellationToken::new();
-        for one in 0..6 {
-            assert!(sender.offer(one, 0));
-        }
-        assert_eq!(batches.next(LONG, &stop).await, [0, 1, 2, 3]);
-        let began = tokio::time::Instant::now();
-        assert_eq!(batches.next(LONG, &stop).await, [4, 5]);
-        assert_eq!(began.elapsed(), LONG);
+        offer(&sender, 0..6);
+        let began = Instant::now();
+        assert_eq!(batches.next(&stop).await, [0, 1, 2, 3]);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(batches.next(&stop).await, [4, 5]);
+        assert_eq!(began.elapsed(), DELAY);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_that_fills_while_it_is_waited_for_is_read_at_once() {
-        let (sender, mut batches) = bounded(8, 4);
+        // However many were there when the wait began.
+        for first in 1..4 {
+            let (sender, mut batches) = bounded(8, 4, DELAY);
+            let stop = CancellationToken::new();
+            offer(&sender, 0..first);
+            let began = Instant::now();
+            let fill = async {
+                for number in first..4 {
+                    sleep(Duration::from_secs(1)).await;
+                    offer(&sender, [number]);
+                }
+            };
+            let (batch, ()) = tokio::join!(batches.next(&stop), fill);
+            assert_eq!(batch, [0, 1, 2, 3]);
+            assert_eq!(began.elapsed(), Duration::from_secs((4 - first).into()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_queue_is_enough() {
+        let (sender, mut batches) = bounded(5, 4, DELAY);
         let stop = CancellationToken::new();
-        let began = tokio::time::Instant::now();
-        let fill = async {
-            for one in 0..4 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                assert!(sender.offer(one, 0));
-            }
-        };
-        let (batch, ()) = tokio::join!(batches.next(LONG, &stop), fill);
-        assert_eq!(batch, [0, 1, 2, 3]);
-        assert_eq!(began.elapsed(), Duration::from_secs(4));
+        offer(&sender, 0..3);
+        let began = Instant::now();
+        assert_eq!(batches.next(&stop).await, [0, 1, 2]);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_the_end_what_is_left_is_read_and_then_nothing() {
-        let (sender, mut batches) = bounded(8, 4);
+        let (sender, mut batches) = bounded(8, 4, DELAY);
         let stop = CancellationToken::new();
-        for one in 0..6 {
-            assert!(sender.offer(one, 0));
-        }
-        stop.cancel();
-        assert_eq!(batches.next(LONG, &stop).await, [0, 1, 2, 3]);
-        assert_eq!(batches.next(LONG, &stop).await, [4, 5]);
-        assert!(batches.next(LONG, &stop).await.is_empty());
+        offer(&sender, 0..6);
+        let began = Instant::now();
+        let end = async {
+            sleep(Duration::from_secs(1)).await;
+            stop.cancel();
+        };
+        assert_eq!(batches.next(&stop).await, [0, 1, 2, 3]);
+        let (batch, ()) = tokio::join!(batches.next(&stop), end);
+        assert_eq!(batch, [4, 5]);
+        assert!(batches.next(&stop).await.is_empty());
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn without_a_sender_there_is_nothing_more() {
-        let (sender, mut batches) = bounded(8, 4);
+        let (sender, mut batches) = bounded(8, 4, DELAY);
         let stop = CancellationToken::new();
-        assert!(sender.offer(1, 0));
+        offer(&sender, [1]);
         drop(sender);
-        assert_eq!(batches.next(Duration::ZERO, &stop).await, [1]);
-        assert!(batches.next(LONG, &stop).await.is_empty());
+        assert_eq!(batches.next(&stop).await, [1]);
+        assert!(batches.next(&stop).await.is_empty());
     }
 
     #[test]
     fn places_that_are_kept_are_not_for_everybody() {
-        let (sender, mut batches) = bounded(8, 8);
-        let taken = (0..8).filter(|one| sender.offer(*one, 2)).count();
+        let (sender, mut batches) = bounded(8, 8, DELAY);
+        let taken = (0..8).filter(|number| sender.offer(*number, 2)).count();
         assert_eq!(taken, 6);
-        assert!(sender.offer(6, 0) && sender.offer(7, 0) && !sender.offer(8, 0));
+        offer(&sender, [6, 7]);
+        assert!(!sender.offer(8, 0));
         assert_eq!(batches.len(), 8);
         assert_eq!(batches.now(), [0, 1, 2, 3, 4, 5, 6, 7]);
     }

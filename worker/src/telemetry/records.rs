@@ -28,7 +28,7 @@ pub(super) type Queued = (SdkLogRecord, InstrumentationScope);
 
 /// The queue's two ends.
 pub(super) fn queue(config: &TelemetryConfig) -> (RecordQueue, Batches<Queued>) {
-    let (sender, batches) = bounded(config.log_queue, config.log_batch);
+    let (sender, batches) = bounded(config.log_queue, config.log_batch, config.log_delay);
     (RecordQueue(sender), batches)
 }
 

@@ -50,6 +50,12 @@ fn is_own(target: &str) -> bool {
     })
 }
 
+/// Notes that what a span stands for has failed, in its field
+/// `otel.status_code`: it is exported whatever the sampler says.
+pub fn failed(span: &tracing::Span) {
+    span.record("otel.status_code", "ERROR");
+}
+
 /// Records what another sampler leaves out, unsampled.
 #[derive(Debug, Clone)]
 pub struct KeepErrors(Sampler);
@@ -83,7 +89,7 @@ impl ShouldSample for KeepErrors {
 
 /// The queue's two ends.
 pub(super) fn queue(config: &TelemetryConfig) -> (SpanQueue, Batches<SpanData>) {
-    let (sender, batches) = bounded(config.span_queue, config.span_batch);
+    let (sender, batches) = bounded(config.span_queue, config.span_batch, config.span_delay);
     let reserve = config.span_queue / ERROR_SHARE;
     (SpanQueue { sender, reserve }, batches)
 }
@@ -122,6 +128,22 @@ impl SpanProcessor for SpanQueue {
     }
 }
 
+#[cfg(test)]
+fn provider(
+    sampler: Sampler,
+    config: &TelemetryConfig,
+) -> (
+    opentelemetry_sdk::trace::SdkTracerProvider,
+    Batches<SpanData>,
+) {
+    let (queue, spans) = queue(config);
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+        .with_sampler(KeepErrors::new(sampler))
+        .with_span_processor(queue)
+        .build();
+    (provider, spans)
+}
+
 /// For tests: what a thread would export, as long as this is held.
 #[cfg(test)]
 pub(crate) struct Exported {
@@ -136,11 +158,7 @@ impl Exported {
         use tracing_subscriber::Layer as _;
         use tracing_subscriber::layer::SubscriberExt as _;
 
-        let (queue, spans) = queue(&TelemetryConfig::default());
-        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
-            .with_sampler(KeepErrors::new(sampler))
-            .with_span_processor(queue)
-            .build();
+        let (provider, spans) = provider(sampler, &TelemetryConfig::default());
         let layer = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("test"))
             .with_filter(ours());
@@ -175,12 +193,7 @@ mod tests {
             span_queue: places,
             ..TelemetryConfig::default()
         };
-        let (queue, spans) = queue(&config);
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(KeepErrors::new(sampler))
-            .with_span_processor(queue)
-            .build();
-        (provider, spans)
+        provider(sampler, &config)
     }
 
     fn end(provider: &SdkTracerProvider, name: &'static str, status: Status) {

@@ -19,6 +19,7 @@ use tracing::{Instrument, Span, info_span};
 
 use super::metrics;
 use super::propagation::{self, Traced};
+use super::spans::failed;
 
 /// A store whose calls are seen.
 pub struct ObservedStore {
@@ -69,7 +70,7 @@ impl ObservedStore {
                     span = open();
                     span.record("db.took_ms", took.as_secs_f64() * 1e3);
                 }
-                span.record("otel.status_code", "ERROR");
+                failed(&span);
                 kind(error)
             }
         };

@@ -23,7 +23,7 @@ use super::schedule::Outcome;
 use super::signature;
 use crate::events::Logged;
 use crate::model::webhook::WebhookFormat;
-use crate::telemetry::{metrics, propagation};
+use crate::telemetry::{metrics, propagation, spans};
 use crate::waha::events as waha;
 
 /// Requests under way in the whole worker.
@@ -179,7 +179,7 @@ impl Post {
             Some(error) => {
                 span.record("webhook.outcome", "failed");
                 span.record("webhook.error", error);
-                span.record("otel.status_code", "ERROR");
+                spans::failed(&span);
             }
         }
         metrics::webhook_delivered(outcome.is_delivered(), took);

@@ -90,7 +90,13 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                span.record("otel.status_code", "ERROR");
+                // A claim that is over is no failure of the flush.
+                if !matches!(
+                    error,
+                    SessionError::Fenced { .. } | SessionError::GateClosed { .. }
+                ) {
+                    span.record("otel.status_code", "ERROR");
+                }
                 if error.is_final() {
                     ledger.ended = Some(error.clone());
                 }

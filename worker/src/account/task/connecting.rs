@@ -7,7 +7,7 @@ use tracing::{Span, info_span};
 
 use super::Driver;
 use crate::model::Status;
-use crate::telemetry::{metrics, propagation};
+use crate::telemetry::{metrics, propagation, spans};
 
 /// An attempt that is under way.
 pub(super) struct ConnectAttempt {
@@ -53,7 +53,7 @@ impl Driver {
             self.machine.stage().map(|stage| stage.name()),
         );
         if is_failure(status) {
-            span.record("otel.status_code", "ERROR");
+            spans::failed(&span);
         }
         metrics::connect_ended(status, self.term.clock().boottime() - begun);
     }

@@ -1,9 +1,12 @@
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::store::{Fault, Precondition, Value};
 use futures::future::join_all;
+use opentelemetry_sdk::trace::Sampler;
+use tracing::info_span;
 
 use super::*;
 use crate::model::{EventKind, ThreadDoc, collections};
+use crate::telemetry::spans::Exported;
 use crate::testing::{ANNA, Bench, at};
 
 fn event(draft: &mut Draft<'_>, text: &str) -> i64 {
@@ -66,6 +69,31 @@ async fn changes_that_come_together_share_commits_and_keep_their_order() {
     let expected: Vec<String> = (0..100).map(|n| format!("{n:03}")).collect();
     assert_eq!(texts, expected);
     assert_eq!(term.journal.seq(), 100);
+}
+
+#[tokio::test]
+async fn changes_that_share_a_commit_keep_their_own_traces() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let before = bench.memory.commits();
+    let _exported = Exported::by(Sampler::AlwaysOn);
+    let spans = [info_span!("one"), Span::none(), info_span!("two")];
+    let mut submitted = Vec::new();
+    for span in &spans {
+        let change = |draft: &mut Draft<'_>| Ok(event(draft, "it"));
+        let change = term.journal.submit(Vec::new(), change);
+        submitted.push(change.instrument(span.clone()).await.unwrap());
+    }
+    for change in submitted {
+        change.settled().await.unwrap();
+    }
+    assert_eq!(bench.memory.commits() - before, 1);
+    let events = bench.events(&account).await;
+    let traces: Vec<_> = events.into_iter().map(|event| event.trace).collect();
+    let [one, none, two] = spans.map(|span| propagation::of(&span));
+    assert!(one.is_some() && none.is_none() && one != two);
+    assert_eq!(traces, [one, none, two]);
 }
 
 #[tokio::test]

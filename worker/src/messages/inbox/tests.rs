@@ -232,7 +232,35 @@ async fn a_lost_account_acknowledges_nothing() {
         .commit(vec![inbound("ID1", ANNA, "hello")])
         .await;
     assert!(matches!(refused, Err(InboxError::NotOwner)));
-    assert_eq!(exported.names(), ["message.receive!"]);
+    // That the claim is over is no failure.
+    assert!(exported.names().is_empty());
+}
+
+#[tokio::test]
+async fn of_a_batch_what_cannot_be_stored_fails_and_the_rest_is_stored() {
+    let bench = Bench::new();
+    let account = bench.account("a1").await;
+    let term = bench.term(&account).await;
+    let newer = Write::Set {
+        path: collections::thread(&ids::thread("a1", ANNA)).unwrap(),
+        fields: [("schemaVersion".to_owned(), Value::Int(99))].into(),
+        precondition: Precondition::Absent,
+    };
+    let _ = bench.store.commit(vec![newer]).await.unwrap();
+    let inbox = inbox(&term);
+    let mut exported = Exported::by(Sampler::AlwaysOff);
+    let refused = inbox
+        .commit(vec![
+            inbound("ID1", ANNA, "no"),
+            inbound("ID2", BEN, "yes"),
+            inbound("ID3", ANNA, "no"),
+        ])
+        .await;
+    assert!(matches!(refused, Err(InboxError::Store(_))), "{refused:?}");
+    assert_eq!(exported.names(), ["message.receive!", "message.receive!"]);
+    let stored = messages(&bench, &ids::thread("a1", BEN)).await;
+    assert_eq!(bodies(&stored), ["yes"]);
+    assert_eq!(inbox.parts.counters.stored.load(Ordering::Relaxed), 1);
 }
 
 fn target(id: &str, from_me: bool) -> Target {
