@@ -1,4 +1,5 @@
 use coordinator_lib::history::ReleaseReason;
+use coordinator_lib::store::{Precondition, Value, Write};
 
 use std::time::Duration;
 
@@ -522,10 +523,10 @@ async fn with_group(bench: &Bench, jid: &str) -> String {
             rank: whatsapp::groups::GroupRank::Member,
         }],
     };
-    let write = coordinator_lib::store::Write::Set {
+    let write = Write::Set {
         path: collections::group(&thread_id).unwrap(),
         fields: group.to_document().unwrap(),
-        precondition: coordinator_lib::store::Precondition::Absent,
+        precondition: Precondition::Absent,
     };
     let _ = bench.store.commit(vec![write]).await.unwrap();
     thread_id
