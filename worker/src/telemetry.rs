@@ -5,9 +5,9 @@
 //! | [`logs`] | lines on standard error, with the ids of their trace |
 //! | [`resource`] | who tells it: the worker, its process, its pod |
 //! | [`records`] | the same lines as records for a collector |
-//! | [`spans`] | which spans are exported: sampling, errors, the bounded queue |
+//! | [`spans`] | which spans are exported: sampling, errors, what is kept for them |
 //! | [`queue`] | a bounded queue, read in batches |
-//! | [`export`] | the thread that brings them to a collector |
+//! | [`export`] | the thread that brings what is queued to a collector |
 //! | [`propagation`] | trace contexts, in and out of the process |
 //! | [`leases`] | what the coordinator tells |
 //! | [`store`] | every call of the store, timed |

@@ -21,7 +21,7 @@ use coordinator_lib::lease;
 use coordinator_lib::rng::{SharedRng, SystemRng};
 use coordinator_lib::store::{
     Collection, CommitOutcome, Document, MemoryStore, Path, Precondition, Query, Store, StoreTime,
-    Write, query_all,
+    Value, Write, query_all,
 };
 use coordinator_lib::worker_session;
 use parking_lot::Mutex;
@@ -251,6 +251,17 @@ impl Bench {
 
     pub(crate) async fn document(&self, path: Path) -> Option<Document> {
         self.store.get(&[path]).await.unwrap().documents.remove(0)
+    }
+
+    /// A document as a newer version of the worker would leave it.
+    pub(crate) async fn make_newer(&self, path: Path) {
+        let write = Write::Set {
+            path,
+            fields: [("schemaVersion".to_owned(), Value::Int(99))].into(),
+            precondition: Precondition::Absent,
+        };
+        let outcome = self.store.commit(vec![write]).await.unwrap();
+        assert_ne!(outcome, CommitOutcome::Rejected);
     }
 
     pub(crate) async fn read<T: Stored>(&self, path: Path) -> Option<T> {

@@ -174,12 +174,7 @@ async fn a_newer_document_is_left_alone() {
     let bench = Bench::new();
     let account = bench.account("a1").await;
     let term = bench.term(&account).await;
-    let write = Write::Set {
-        path: path(),
-        fields: [("schemaVersion".to_owned(), Value::Int(99))].into(),
-        precondition: Precondition::Absent,
-    };
-    let _ = bench.store.commit(vec![write]).await.unwrap();
+    bench.make_newer(path()).await;
     let refused = count_one(&term.journal).await;
     assert!(
         matches!(refused, Err(JournalError::Draft(DraftError::Newer { .. }))),

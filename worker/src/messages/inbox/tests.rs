@@ -1,5 +1,5 @@
 use coordinator_lib::history::ReleaseReason;
-use coordinator_lib::store::{Precondition, Value, Write};
+use coordinator_lib::store::{Precondition, Write};
 
 use std::time::Duration;
 
@@ -242,12 +242,8 @@ async fn of_a_batch_what_cannot_be_stored_fails_and_the_rest_is_stored() {
     let bench = Bench::new();
     let account = bench.account("a1").await;
     let term = bench.term(&account).await;
-    let newer = Write::Set {
-        path: collections::thread(&ids::thread("a1", ANNA)).unwrap(),
-        fields: [("schemaVersion".to_owned(), Value::Int(99))].into(),
-        precondition: Precondition::Absent,
-    };
-    let _ = bench.store.commit(vec![newer]).await.unwrap();
+    let thread = collections::thread(&ids::thread("a1", ANNA)).unwrap();
+    bench.make_newer(thread).await;
     let inbox = inbox(&term);
     let mut exported = Exported::by(Sampler::AlwaysOff);
     let refused = inbox
