@@ -29,6 +29,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::history::Memory;
 pub use self::history::{History, PastChat, PastText};
 pub use self::ledger::{Copied, Ledger, ReceiptSeen, Received, Sent};
 use crate::{
@@ -114,7 +115,7 @@ struct State {
     greeted: HashSet<u16>,
     /// Put before a text that is sent straight back.
     echo: Option<String>,
-    history: History,
+    memory: Memory,
 }
 
 struct AppStateKey {
@@ -174,7 +175,7 @@ impl Phone {
             files: HashMap::new(),
             greeted: HashSet::new(),
             echo: None,
-            history: History::default(),
+            memory: Memory::default(),
         };
         Ok(Self {
             inner: Arc::new(Inner {

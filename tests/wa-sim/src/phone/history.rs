@@ -61,14 +61,23 @@ pub struct PastText {
     pub id: String,
     pub from_me: bool,
     pub text: String,
-    /// How long ago it was written.
+    /// How long ago it was written, seen from when the phone is told of it.
     pub age_seconds: u64,
+}
+
+/// A history, and when it was put into a phone, in Unix seconds: what is in
+/// several pieces of it has the same age in all.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    history: History,
+    told_at: u64,
 }
 
 impl Phone {
     /// From now on, what it gives each device that it links.
     pub fn remember(&self, history: History) {
-        self.inner.state.lock().history = history;
+        let told_at = self.now_seconds();
+        self.inner.state.lock().memory = Memory { history, told_at };
     }
 
     /// Gives a linked device a piece of history of the kind RECENT, through the
@@ -77,9 +86,10 @@ impl Phone {
     /// # Errors
     /// The device has no keys left → [`PhoneError::Signal`].
     pub fn give_history(&self, device: u16, history: &History) -> Result<(), PhoneError> {
+        let now = self.now_seconds();
         let mut state = self.inner.state.lock();
         let piece = HistorySync {
-            conversations: self.conversations(history, usize::MAX),
+            conversations: conversations(history, usize::MAX, now),
             ..piece(RECENT, history)
         };
         self.give_by_file(&mut state, device, &piece)
@@ -91,9 +101,9 @@ impl Phone {
         state: &mut State,
         device: u16,
     ) -> Result<(), PhoneError> {
-        let history = state.history.clone();
+        let Memory { history, told_at } = state.memory.clone();
         let first = HistorySync {
-            conversations: self.conversations(&history, FIRST_MESSAGES),
+            conversations: conversations(&history, FIRST_MESSAGES, told_at),
             ..piece(BOOTSTRAP, &history)
         };
         let payload = deflated(&first.encode_to_vec());
@@ -114,7 +124,7 @@ impl Phone {
             ..piece(PUSH_NAMES, &history)
         };
         let recent = HistorySync {
-            conversations: self.conversations(&history, usize::MAX),
+            conversations: conversations(&history, usize::MAX, told_at),
             ..piece(RECENT, &history)
         };
         self.give_by_file(state, device, &names)?;
@@ -158,11 +168,14 @@ impl Phone {
         self.send_peer(state, device, message)
     }
 
-    fn conversations(&self, history: &History, newest: usize) -> Vec<Conversation> {
-        let now = self.inner.world.lock().clock.now_ms() / 1_000;
-        let chats = history.chats.iter();
-        chats.map(|chat| conversation(chat, newest, now)).collect()
+    fn now_seconds(&self) -> u64 {
+        self.inner.world.lock().clock.now_ms() / 1_000
     }
+}
+
+fn conversations(history: &History, newest: usize, now: u64) -> Vec<Conversation> {
+    let chats = history.chats.iter();
+    chats.map(|chat| conversation(chat, newest, now)).collect()
 }
 
 fn piece(kind: i32, history: &History) -> HistorySync {

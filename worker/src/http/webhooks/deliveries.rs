@@ -33,6 +33,7 @@ pub(in crate::http) struct DeliveryView {
     error: Option<String>,
     at: StoreTime,
     duration_ms: i64,
+    /// A client wants it to be sent once more, which has not happened yet.
     replay: bool,
 }
 

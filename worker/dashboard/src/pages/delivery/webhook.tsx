@@ -168,7 +168,7 @@ function Deliveries({ path }: { path: string }) {
               <p class="muted">
                 {delivery.state} · <Ago at={delivery.at} /> · {times(delivery.attempts)}
                 {delivery.status ? ` · answer ${delivery.status}` : ""} · {delivery.durationMs} ms
-                {delivery.replay && " · replayed"}
+                {delivery.replay && " · waits to be sent again"}
               </p>
               {delivery.error && <p class="error">{delivery.error}</p>}
             </div>
