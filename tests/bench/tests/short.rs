@@ -67,6 +67,7 @@ fn inbound() -> Result<()> {
             "commits_a_message_in_bursts",
             "noise",
             "per_cpu_second_by_baileys",
+            "last_round_by_first",
         ],
     )?;
     // The message, and the flush of its session.

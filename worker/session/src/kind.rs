@@ -86,7 +86,8 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
-    /// The family of files that holds records of this kind.
+    /// The family of files that holds records of this kind, but for
+    /// [young](Family::young) ones.
     pub fn family(self) -> Family {
         match self {
             Kind::Device => Family::Device,
@@ -109,7 +110,8 @@ impl Kind {
 ///
 /// The order is the order in which a flush that is too large for one commit is
 /// written: a decrypted message before the ratchet that can decrypt it no more,
-/// a session before the removal of the prekey that it was made with.
+/// a session before the removal of the prekey that it was made with, a record in
+/// its place before its removal from the young ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Family {
@@ -133,11 +135,15 @@ pub enum Family {
     Sent,
     /// Secrets of messages, for later reactions, votes and edits.
     Secrets,
+    /// The latest of [`Family::Sent`].
+    YoungSent,
+    /// The latest of [`Family::Secrets`].
+    YoungSecrets,
 }
 
 impl Family {
     /// All families, in order.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 12] = [
         Family::Pending,
         Family::Peers,
         Family::PreKeys,
@@ -148,6 +154,8 @@ impl Family {
         Family::Contacts,
         Family::Sent,
         Family::Secrets,
+        Family::YoungSent,
+        Family::YoungSecrets,
     ];
 
     /// Whether the family belongs to the Signal state that one inbound message
@@ -161,16 +169,43 @@ impl Family {
             | Family::AppState
             | Family::Contacts
             | Family::Sent
-            | Family::Secrets => false,
+            | Family::Secrets
+            | Family::YoungSent
+            | Family::YoungSecrets => false,
         }
     }
 
+    /// The family that a new record is put into first, if not into this one.
+    /// Every message adds a record here, by its hash to any of many files; while
+    /// it is young, it is in one small file with the others.
+    pub(crate) fn young(self) -> Option<Self> {
+        match self {
+            Family::Sent => Some(Family::YoungSent),
+            Family::Secrets => Some(Family::YoungSecrets),
+            Family::Pending
+            | Family::Peers
+            | Family::PreKeys
+            | Family::Device
+            | Family::SenderKeys
+            | Family::Groups
+            | Family::AppState
+            | Family::Contacts
+            | Family::YoungSent
+            | Family::YoungSecrets => None,
+        }
+    }
+
+    /// Whether its files may hold records of a kind.
+    pub(crate) fn holds(self, kind: Kind) -> bool {
+        let family = kind.family();
+        family == self || family.young() == Some(self)
+    }
+
     /// Whether a change may be stored a little later than what came with it.
-    /// Every message adds a record here, each in some file, and nothing that is
-    /// sent or acknowledged depends on it.
+    /// Nothing that is sent or acknowledged depends on it.
     pub(crate) fn may_wait(self) -> bool {
         match self {
-            Family::Sent | Family::Secrets => true,
+            Family::Sent | Family::Secrets | Family::YoungSent | Family::YoungSecrets => true,
             Family::Pending
             | Family::Peers
             | Family::PreKeys
@@ -195,6 +230,8 @@ impl Family {
             Family::Contacts => "contacts",
             Family::Sent => "sent",
             Family::Secrets => "secrets",
+            Family::YoungSent => "youngsent",
+            Family::YoungSecrets => "youngsecrets",
         }
     }
 }
@@ -237,10 +274,8 @@ mod tests {
     #[test]
     fn every_family_holds_some_kind() {
         for family in Family::ALL {
-            assert!(
-                Kind::ALL.into_iter().any(|kind| kind.family() == family),
-                "{family}"
-            );
+            let mut kinds = Kind::ALL.into_iter();
+            assert!(kinds.any(|kind| family.holds(kind)), "{family}");
         }
     }
 }

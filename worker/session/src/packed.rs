@@ -26,8 +26,9 @@ use crate::place::{FileName, Hasher};
 use crate::record::Record;
 use crate::trie::Entries;
 
-/// The version of the files that is written, and the newest that is read.
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+/// The version of the files that is written, and the newest that is read. In
+/// version 1 there were no young families.
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 /// The largest file, sealed: what the store takes in a document, less the
 /// other fields and what a writer adds.
 pub(crate) const SEALED_BYTES_MAX: usize = 1_040_000;
@@ -191,7 +192,7 @@ impl Sealer<'_> {
 /// Whether this program reads files of this version.
 pub(crate) fn check_schema(fields: &Fields) -> Result<(), FileFault> {
     match int(fields, FIELD_SCHEMA)? {
-        SCHEMA_VERSION => Ok(()),
+        1..=SCHEMA_VERSION => Ok(()),
         found => Err(FileFault::Schema { found }),
     }
 }
@@ -297,7 +298,7 @@ fn decode(name: FileName, hasher: &Hasher, plain: &[u8]) -> Result<(Versions, Co
     for record in file.records {
         let kind = Kind::from_number(record.kind).ok_or(FileFault::Content)?;
         let in_place =
-            kind.family() == name.family && name.prefix.contains(hasher.hash(kind, &record.key));
+            name.family.holds(kind) && name.prefix.contains(hasher.hash(kind, &record.key));
         if !in_place {
             return Err(FileFault::Content);
         }

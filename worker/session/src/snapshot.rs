@@ -4,6 +4,7 @@
 //! The same checks as for an owner's files: each opens at its own place only,
 //! and the newest vouches for all others. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use coordinator_lib::store::Document;
 use crate::datakey::DataKey;
 use crate::error::SessionError;
 use crate::files::FileSet;
-use crate::kind::Kind;
+use crate::kind::{Family, Kind};
 use crate::packed::{Content, Sealer};
 use crate::record::Record;
 
@@ -42,16 +43,25 @@ impl SessionSnapshot {
             epoch,
         };
         let mut set = FileSet::default();
-        let mut records = Vec::new();
+        let (mut young, mut records) = (BTreeMap::new(), BTreeMap::new());
         for document in documents {
-            let (_, content) = set.add(account, &sealer, document)?;
+            let (name, content) = set.add(account, &sealer, document)?;
             if let Content::Records(entries) = content {
-                let entries = entries.into_iter();
-                records.extend(entries.map(|((kind, key), record)| (kind, key, record)));
+                let is_young = Family::ALL.map(Family::young).contains(&Some(name.family));
+                if is_young { &mut young } else { &mut records }.extend(entries);
             }
         }
         let version = set.check(account)?;
-        Ok(Self { version, records })
+        // What is in its place, too, is the same there or newer.
+        for (key, record) in young {
+            records.entry(key).or_insert(record);
+        }
+        let records = records.into_iter();
+        let records = records.map(|((kind, key), record)| (kind, key, record));
+        Ok(Self {
+            version,
+            records: records.collect(),
+        })
     }
 }
 

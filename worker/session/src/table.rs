@@ -1,6 +1,11 @@
 //! All of an account's records in memory: a trie for each family, and one
 //! counter of changes across them.
 //!
+//! A record is in one family. Where its own has [young](Family::young) ones, it
+//! begins there, and moves to its place with all others once they are many: so
+//! one record more is one small file, and the many files of all records are
+//! written once for hundreds. What is in its place is changed there.
+//!
 //! Pure, and behind one lock in [`crate::files`].
 
 use std::collections::BTreeSet;
@@ -12,6 +17,12 @@ use crate::place::{FileName, Hasher};
 use crate::plan::{MERGED_FILES_MAX, Step, choose, units};
 use crate::record::{ACCOUNT_BYTES_MAX, Record, RecordError, check_size, packed_bytes};
 use crate::trie::{Entries, LeafState, Trie};
+
+/// Young records move to their places once they take more than this. A larger
+/// file would be written again with each record, a smaller one would move more
+/// often and write all others each time; an account whose secrets take a few
+/// megabytes writes least around here.
+const YOUNG_BYTES: usize = 128 * 1024;
 
 pub(crate) struct Table {
     tries: [Trie; Family::ALL.len()],
@@ -54,8 +65,15 @@ impl Table {
         self.number
     }
 
+    /// The tries that may hold records of a kind.
+    fn tries_of(&self, kind: Kind) -> impl Iterator<Item = &Trie> {
+        let family = kind.family();
+        let families = std::iter::once(family).chain(family.young());
+        families.map(|family| self.trie(family))
+    }
+
     pub(crate) fn get(&self, kind: Kind, key: &[u8]) -> Option<&Record> {
-        self.trie(kind.family()).get(kind, key)
+        self.tries_of(kind).find_map(|trie| trie.get(kind, key))
     }
 
     pub(crate) fn put(
@@ -91,8 +109,45 @@ impl Table {
     fn change(&mut self, kind: Kind, key: &[u8], record: Option<Record>) {
         self.number += 1;
         let number = self.number;
-        self.trie_mut(kind.family())
-            .set(kind, Bytes::copy_from_slice(key), record, number);
+        let key = Bytes::copy_from_slice(key);
+        let family = match kind.family().young() {
+            Some(young) if !self.trie(kind.family()).knows(kind, &key) => young,
+            Some(_) | None => kind.family(),
+        };
+        self.trie_mut(family).set(kind, key, record, number);
+    }
+
+    /// Moves young records to their places, if they are many and are to be
+    /// written: as a part of the first change that is.
+    fn settle_young(&mut self, family: Family) {
+        let Some(young) = family.young() else {
+            return;
+        };
+        let Some(number) = self.trie(young).since() else {
+            return;
+        };
+        if self.trie(young).bytes() <= YOUNG_BYTES {
+            return;
+        }
+        for ((kind, key), record) in self.trie(young).all() {
+            self.trie_mut(young).set(kind, key.clone(), None, number);
+            self.trie_mut(family).set(kind, key, Some(record), number);
+        }
+    }
+
+    /// Drops young records that are in their places, too: of a move that took
+    /// several commits only the first was made. In its place, a record is the
+    /// same or newer. To be called once all files are restored.
+    pub(crate) fn drop_moved(&mut self) {
+        for young in Family::ALL.into_iter().filter_map(Family::young) {
+            for ((kind, key), _) in self.trie(young).all() {
+                if self.trie(kind.family()).get(kind, &key).is_some() {
+                    self.number += 1;
+                    let number = self.number;
+                    self.trie_mut(young).set(kind, key, None, number);
+                }
+            }
+        }
     }
 
     pub(crate) fn scan<'a>(
@@ -100,7 +155,8 @@ impl Table {
         kind: Kind,
         prefix: &'a [u8],
     ) -> impl Iterator<Item = (&'a Bytes, &'a Record)> {
-        self.trie(kind.family()).scan(kind, prefix)
+        self.tries_of(kind)
+            .flat_map(move |trie| trie.scan(kind, prefix))
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -136,6 +192,8 @@ impl Table {
             if extent == Extent::Urgent && family.may_wait() {
                 continue;
             }
+            // Before its own records are looked at, and the young ones after them.
+            self.settle_young(family);
             let trie = self.trie_mut(family);
             if trie.since().is_none() {
                 continue;
@@ -203,3 +261,6 @@ impl Table {
         self.tries.iter_mut().for_each(Trie::abort);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Changes {
             Entry::Vacant(entry) => {
                 if before.as_ref() != after {
                     entry.insert(before);
-                    self.since.get_or_insert(number);
+                    self.since = Some(self.since.map_or(number, |since| since.min(number)));
                 }
             }
             Entry::Occupied(entry) => {
@@ -82,6 +82,15 @@ struct Leaf {
 impl Leaf {
     fn get(&self, kind: Kind, key: &[u8]) -> Option<&Record> {
         self.records.get(&kind)?.get(key)
+    }
+
+    /// Whether the record is there, or its removal is not stored yet.
+    fn knows(&self, kind: Kind, key: &Bytes) -> bool {
+        self.get(kind, key).is_some() || {
+            let key = (kind, key.clone());
+            let changes = [&self.changes, &self.in_flight];
+            changes.iter().any(|of| of.stored.contains_key(&key))
+        }
     }
 
     /// Puts or removes without noting a change.
@@ -203,6 +212,12 @@ impl Trie {
         self.leaf(self.hasher.hash(kind, key)).get(kind, key)
     }
 
+    /// Whether the record is in one of its files, or will be or was but for a
+    /// commit.
+    pub(crate) fn knows(&self, kind: Kind, key: &Bytes) -> bool {
+        self.leaf(self.hasher.hash(kind, key)).knows(kind, key)
+    }
+
     /// Puts (or removes) a record, as the change with this number.
     pub(crate) fn set(&mut self, kind: Kind, key: Bytes, record: Option<Record>, number: u64) {
         self.leaf_of(kind, &key).set(kind, key, record, number);
@@ -253,6 +268,11 @@ impl Trie {
             is_empty: leaf.count == 0,
             since: leaf.changes.since,
         })
+    }
+
+    /// All records.
+    pub(crate) fn all(&self) -> Entries {
+        self.leaves.values().flat_map(Leaf::entries).collect()
     }
 
     /// The records of one leaf.

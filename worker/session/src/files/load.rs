@@ -61,6 +61,7 @@ impl SessionFiles {
         let newest_version = set.check(account)?;
         let files = set.files;
         let stored_through = table.number();
+        table.drop_moved();
         Ok(Self {
             shared: Arc::new(Shared {
                 table: Mutex::new(table),

@@ -84,8 +84,8 @@ fn fields_that_disagree_with_what_was_sealed_are_refused() {
         FileFault::Field(FIELD_VERSION)
     );
     assert_eq!(
-        fault(FIELD_SCHEMA, Some(Value::Int(2))),
-        FileFault::Schema { found: 2 }
+        fault(FIELD_SCHEMA, Some(Value::Int(3))),
+        FileFault::Schema { found: 3 }
     );
     for field in [FIELD_SCHEMA, FIELD_EPOCH, FIELD_VERSION, FIELD_SEALED] {
         assert_eq!(fault(field, None), FileFault::Field(field));
@@ -118,6 +118,38 @@ fn a_record_in_the_wrong_file_is_refused() {
         let fault = sealer.open(file, &fields).err();
         assert_eq!(fault, (!is_right).then_some(FileFault::Content), "{part}");
     }
+
+    let secret = (Kind::MsgSecrets, Bytes::from_static(b"a"));
+    let entries = Content::Records(vec![(secret, Record::until("1", 77))]);
+    for (part, is_right) in [
+        ("secrets", true),
+        ("youngsecrets", true),
+        ("youngsent", false),
+    ] {
+        let fields = sealer
+            .seal(&rng, name(part), &Versions::new(), 1, &entries)
+            .unwrap();
+        let fault = sealer.open(name(part), &fields).err();
+        assert_eq!(fault, (!is_right).then_some(FileFault::Content), "{part}");
+    }
+}
+
+#[test]
+fn files_of_version_1_are_read() {
+    let (rng, data_key) = keyed(1);
+    let sealer = Sealer {
+        account: ACCOUNT,
+        data_key: &data_key,
+        epoch: 3,
+    };
+    let mut fields = sealer
+        .seal(&rng, name("peers"), &Versions::new(), 9, &Content::Retired)
+        .unwrap();
+    fields.insert(FIELD_SCHEMA.to_owned(), Value::Int(1));
+    assert!(sealer.open(name("peers"), &fields).is_ok());
+    fields.insert(FIELD_SCHEMA.to_owned(), Value::Int(0));
+    let fault = sealer.open(name("peers"), &fields).err();
+    assert_eq!(fault, Some(FileFault::Schema { found: 0 }));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a flush writes, and when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use bytes::Bytes;
 use coordinator_lib::clock::ManualClock;
 use coordinator_lib::gate::CloseReason;
 use coordinator_lib::store::Fault;
-use session::{FLUSH_DELAY, Kind, Record, RecordError, SessionError, VALUE_BYTES_MAX};
+use session::{
+    FLUSH_DELAY, Kind, Record, RecordError, SessionError, SessionSnapshot, VALUE_BYTES_MAX,
+};
 
 use crate::bench::{Bench, eventually};
 
@@ -218,7 +221,7 @@ async fn what_grows_beyond_a_commit_at_once_is_split_and_written() {
         let owner = bench.claim().await;
         owner.put(Kind::MsgSecrets, "first", vec![1; 1_000]);
         owner.files.flush().await.unwrap();
-        assert_eq!(bench.names().await, ["secrets"]);
+        assert_eq!(bench.names().await, ["youngsecrets"]);
         for index in 0..4_000 {
             owner.put(Kind::MsgSecrets, &format!("message{index}"), vec![2; 1_000]);
         }
@@ -242,6 +245,47 @@ async fn what_grows_beyond_a_commit_at_once_is_split_and_written() {
         let last = bench.claim().await;
         assert_eq!(last.files.scan(Kind::MsgSecrets, "").len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_move_of_young_records_that_ends_half_way_loses_and_doubles_none() {
+    let bench = Bench::memory();
+    let owner = bench.claim().await;
+    for index in 0..100 {
+        owner.put(Kind::SentMessages, &format!("young{index}"), vec![1; 1_000]);
+    }
+    owner.files.flush().await.unwrap();
+    assert_eq!(bench.names().await, ["youngsent"]);
+    for index in 0..50 {
+        owner.put(
+            Kind::SentMessages,
+            &format!("more{index}"),
+            vec![2; 100_000],
+        );
+    }
+    bench.faults().fail_after(1, Fault::Unavailable);
+    assert!(owner.files.flush().await.is_err());
+
+    let keys = |records: Vec<Bytes>| {
+        let (count, once) = (records.len(), BTreeSet::from_iter(records));
+        assert_eq!(once.len(), count, "a key twice");
+        once
+    };
+    let files = bench.documents().await;
+    let snapshot = SessionSnapshot::open(&bench.account, &bench.data_key, i64::MAX, &files);
+    let records = snapshot.unwrap().records.into_iter();
+    let saved = keys(records.map(|(_, key, _)| key).collect());
+
+    let successor = bench.claim().await;
+    assert!(successor.files.is_dirty(), "nothing was moved: no test");
+    let records = successor.files.scan(Kind::SentMessages, "").into_iter();
+    let loaded = keys(records.map(|(key, _)| key).collect());
+    assert_eq!(saved, loaded);
+    assert!((0..100).all(|index| loaded.contains(format!("young{index}").as_bytes())));
+    successor.files.flush().await.unwrap();
+    let last = bench.claim().await;
+    assert!(!last.files.is_dirty());
+    assert_eq!(last.files.size().0, loaded.len());
 }
 
 #[tokio::test]

@@ -175,12 +175,12 @@ async fn newer_programs_and_later_epochs_files_are_refused_as_such() {
     let bench = written(Bench::memory()).await;
     let good = bench.document("peers").await.fields;
     let mut newer = good.clone();
-    newer.insert("schemaVersion".to_owned(), Value::Int(2));
+    newer.insert("schemaVersion".to_owned(), Value::Int(3));
     bench.overwrite("peers", newer.clone()).await;
-    assert_eq!(refused(&bench).await.1, FileFault::Schema { found: 2 });
+    assert_eq!(refused(&bench).await.1, FileFault::Schema { found: 3 });
     bench.overwrite("peers", good.clone()).await;
     bench.overwrite("a-file-of-the-future", newer).await;
-    assert_eq!(refused(&bench).await.1, FileFault::Schema { found: 2 });
+    assert_eq!(refused(&bench).await.1, FileFault::Schema { found: 3 });
     bench.overwrite("a-file-of-the-future", good.clone()).await;
     assert_eq!(refused(&bench).await.1, FileFault::Name);
     bench.delete("a-file-of-the-future").await;
