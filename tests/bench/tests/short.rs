@@ -67,7 +67,6 @@ fn inbound() -> Result<()> {
             "commits_a_message_in_bursts",
             "noise",
             "per_cpu_second_by_baileys",
-            "last_round_by_first",
         ],
     )?;
     // The message, and the flush of its session.
@@ -116,6 +115,7 @@ fn telemetry() -> Result<()> {
         &[
             "cpu_a_message_all_by_off",
             "cpu_a_message_tenth_by_off",
+            "last_third_by_first",
             "noise",
         ],
     )

@@ -195,6 +195,12 @@ impl Family {
         }
     }
 
+    /// Whether it is the young one of another.
+    pub(crate) fn is_young(self) -> bool {
+        let mut families = Self::ALL.into_iter();
+        families.any(|family| family.young() == Some(self))
+    }
+
     /// Whether its files may hold records of a kind.
     pub(crate) fn holds(self, kind: Kind) -> bool {
         let family = kind.family();
@@ -268,6 +274,15 @@ mod tests {
         for (index, family) in Family::ALL.into_iter().enumerate() {
             assert_eq!(family as usize, index);
             assert_eq!(family.name().parse(), Ok(family));
+        }
+    }
+
+    #[test]
+    fn what_moves_is_written_in_its_place_first() {
+        for family in Family::ALL {
+            if let Some(young) = family.young() {
+                assert!(family < young && young.is_young() && !family.is_young());
+            }
         }
     }
 

@@ -105,7 +105,7 @@ pub(crate) struct OpenFile {
 /// What a file is there for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// It holds these records, and nobody else does.
+    /// It holds these records, and nobody else does, but while young ones move.
     Records(Entries),
     /// Others hold its records now.
     Retired,

@@ -8,7 +8,8 @@
 //!   goes into one commit; only if that is too large, in the order of
 //!   [`Family`], so that a message never lacks both its pending record and the
 //!   ratchet to decrypt it again;
-//! - the other families follow in the same commit as far as there is room.
+//! - the other families follow in the same commit as far as there is room, in
+//!   their order, too: a record is in its place before it is young no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,7 +36,25 @@ impl Record {
 
     /// Whether the record may be dropped at `now` (unix seconds).
     pub fn is_expired(&self, now: i64) -> bool {
-        self.expires_at != 0 && self.expires_at <= now
+        self.kept_until() <= now
+    }
+
+    fn kept_until(&self) -> i64 {
+        match self.expires_at {
+            0 => i64::MAX,
+            seconds => seconds,
+        }
+    }
+
+    /// Of two records with one key, the one that counts: a young one, where the
+    /// one in its place is kept for less long. That one had expired and was not
+    /// known any more when the young one was put. Otherwise the one in its place:
+    /// the young one was moved, and its removal was not stored any more.
+    pub(crate) fn that_counts(in_place: Self, young: Self) -> Self {
+        match young.kept_until() > in_place.kept_until() {
+            true => young,
+            false => in_place,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use coordinator_lib::store::Document;
 use crate::datakey::DataKey;
 use crate::error::SessionError;
 use crate::files::FileSet;
-use crate::kind::{Family, Kind};
+use crate::kind::Kind;
 use crate::packed::{Content, Sealer};
 use crate::record::Record;
 
@@ -43,18 +43,23 @@ impl SessionSnapshot {
             epoch,
         };
         let mut set = FileSet::default();
-        let (mut young, mut records) = (BTreeMap::new(), BTreeMap::new());
+        let (mut records, mut young) = (BTreeMap::new(), BTreeMap::new());
         for document in documents {
             let (name, content) = set.add(account, &sealer, document)?;
             if let Content::Records(entries) = content {
-                let is_young = Family::ALL.map(Family::young).contains(&Some(name.family));
-                if is_young { &mut young } else { &mut records }.extend(entries);
+                match name.family.is_young() {
+                    true => young.extend(entries),
+                    false => records.extend(entries),
+                }
             }
         }
         let version = set.check(account)?;
-        // What is in its place, too, is the same there or newer.
         for (key, record) in young {
-            records.entry(key).or_insert(record);
+            let counts = match records.remove(&key) {
+                Some(in_place) => Record::that_counts(in_place, record),
+                None => record,
+            };
+            records.insert(key, counts);
         }
         let records = records.into_iter();
         let records = records.map(|((kind, key), record)| (kind, key, record));

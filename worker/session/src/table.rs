@@ -117,35 +117,43 @@ impl Table {
         self.trie_mut(family).set(kind, key, record, number);
     }
 
-    /// Moves young records to their places, if they are many and are to be
-    /// written: as a part of the first change that is.
-    fn settle_young(&mut self, family: Family) {
-        let Some(young) = family.young() else {
-            return;
-        };
-        let Some(number) = self.trie(young).since() else {
-            return;
-        };
-        if self.trie(young).bytes() <= YOUNG_BYTES {
-            return;
-        }
-        for ((kind, key), record) in self.trie(young).all() {
-            self.trie_mut(young).set(kind, key.clone(), None, number);
-            self.trie_mut(family).set(kind, key, Some(record), number);
+    /// Moves young records to their places, if they are many. To be called when
+    /// a flush of everything begins: what it is to store through is all that is
+    /// there then, so that it stores the records in their places, and after them
+    /// that they are young no more.
+    pub(crate) fn settle_young(&mut self) {
+        let number = self.number;
+        for family in Family::ALL {
+            let Some(young) = family.young() else {
+                continue;
+            };
+            let trie = self.trie(young);
+            if trie.since().is_none() || trie.bytes() <= YOUNG_BYTES {
+                continue;
+            }
+            for ((kind, key), record) in trie.all() {
+                self.trie_mut(young).set(kind, key.clone(), None, number);
+                self.trie_mut(family).set(kind, key, Some(record), number);
+            }
         }
     }
 
-    /// Drops young records that are in their places, too: of a move that took
-    /// several commits only the first was made. In its place, a record is the
-    /// same or newer. To be called once all files are restored.
-    pub(crate) fn drop_moved(&mut self) {
-        for young in Family::ALL.into_iter().filter_map(Family::young) {
-            for ((kind, key), _) in self.trie(young).all() {
-                if self.trie(kind.family()).get(kind, &key).is_some() {
-                    self.number += 1;
-                    let number = self.number;
-                    self.trie_mut(young).set(kind, key, None, number);
-                }
+    /// Where a record is both young and in its place, leaves the one that counts.
+    /// To be called once all files are restored.
+    pub(crate) fn drop_doubled(&mut self) {
+        for family in Family::ALL {
+            let Some(young) = family.young() else {
+                continue;
+            };
+            for ((kind, key), record) in self.trie(young).all() {
+                let Some(in_place) = self.trie(family).get(kind, &key).cloned() else {
+                    continue;
+                };
+                self.number += 1;
+                let number = self.number;
+                let counts = Record::that_counts(in_place, record);
+                self.trie_mut(young).set(kind, key.clone(), None, number);
+                self.trie_mut(family).set(kind, key, Some(counts), number);
             }
         }
     }
@@ -192,8 +200,6 @@ impl Table {
             if extent == Extent::Urgent && family.may_wait() {
                 continue;
             }
-            // Before its own records are looked at, and the young ones after them.
-            self.settle_young(family);
             let trie = self.trie_mut(family);
             if trie.since().is_none() {
                 continue;

@@ -54,7 +54,7 @@ impl Changes {
             Entry::Vacant(entry) => {
                 if before.as_ref() != after {
                     entry.insert(before);
-                    self.since = Some(self.since.map_or(number, |since| since.min(number)));
+                    self.since.get_or_insert(number);
                 }
             }
             Entry::Occupied(entry) => {
@@ -212,8 +212,7 @@ impl Trie {
         self.leaf(self.hasher.hash(kind, key)).get(kind, key)
     }
 
-    /// Whether the record is in one of its files, or will be or was but for a
-    /// commit.
+    /// Whether the record is there, or its removal is not stored yet.
     pub(crate) fn knows(&self, kind: Kind, key: &Bytes) -> bool {
         self.leaf(self.hasher.hash(kind, key)).knows(kind, key)
     }

@@ -103,12 +103,6 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
     report.count(&stage.counts().await?);
     let middle = |values: &[f64]| median(values).unwrap_or(f64::NAN);
     report.ratio("per_cpu_second_by_baileys", middle(&ours), middle(&theirs))?;
-    let (first, last) = (ours.first(), ours.last());
-    report.ratio(
-        "last_round_by_first",
-        last.copied().unwrap_or(f64::NAN),
-        first.copied().unwrap_or(f64::NAN),
-    )?;
     report.ratio("commits_a_message_in_bursts", middle(&commits), 1.0)?;
     report.ratio("commits_a_message_alone", alone, 1.0)?;
     let noise = stats::percentile(

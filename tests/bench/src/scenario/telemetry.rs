@@ -163,6 +163,14 @@ pub(super) async fn run(options: &Options) -> Result<Report> {
     }
     report.ratio("cpu_a_message_tenth_by_off", off.by(&tenth), 1.0)?;
     report.ratio("cpu_a_message_all_by_off", off.by(&all), 1.0)?;
+    let rounds = &off.per_cpu_second;
+    let third = rounds.len().div_ceil(3);
+    let middle = |rounds: &[f64]| median(rounds).unwrap_or(f64::NAN);
+    report.ratio(
+        "last_third_by_first",
+        middle(&rounds[rounds.len() - third..]),
+        middle(&rounds[..third]),
+    )?;
     let noise = [&off, &tenth, &all].map(|side| spread(&side.per_cpu_second).unwrap_or(f64::NAN));
     report.ratio("noise", noise.into_iter().fold(1.0, f64::max), 1.0)?;
     Ok(report)

@@ -67,7 +67,15 @@ impl Shared {
     ) -> Result<(), SessionError> {
         let now = self.parts.clock.boottime();
         let round = self.rounds.fetch_add(1, Ordering::AcqRel) + 1;
-        let through = self.table.lock().number();
+        // In one step: what moves is a part of what is to be stored.
+        let through = {
+            let mut table = self.table.lock();
+            match extent {
+                Extent::All => table.settle_young(),
+                Extent::Urgent => {}
+            }
+            table.number()
+        };
         let span = tracing::info_span!(
             "session.flush",
             otel.status_code = Empty,

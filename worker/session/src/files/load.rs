@@ -61,7 +61,11 @@ impl SessionFiles {
         let newest_version = set.check(account)?;
         let files = set.files;
         let stored_through = table.number();
-        table.drop_moved();
+        table.drop_doubled();
+        let changed = Notify::new();
+        if table.is_dirty() {
+            changed.notify_one();
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 table: Mutex::new(table),
@@ -76,7 +80,7 @@ impl SessionFiles {
                     ended: None,
                 }),
                 rounds: AtomicU64::new(0),
-                changed: Notify::new(),
+                changed,
                 stats: Mutex::new(FlushStats {
                     last_version: newest_version,
                     ..FlushStats::default()

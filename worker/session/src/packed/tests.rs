@@ -217,7 +217,7 @@ proptest! {
     fn the_list_of_files_is_never_longer_than_planned_for(starts in proptest::collection::btree_set(any::<u64>(), 0..50)) {
         let list: Versions = starts
             .iter()
-            .map(|start| FileName { family: crate::kind::Family::SenderKeys, prefix: crate::place::Prefix::of(*start, 8) })
+            .map(|start| FileName { family: crate::kind::Family::YoungSecrets, prefix: crate::place::Prefix::of(*start, 8) })
             .map(|file| (file, u64::MAX))
             .collect();
         prop_assert!(encode(&list, &Content::Retired).len() <= versions_bytes(list.len()));

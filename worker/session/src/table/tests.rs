@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const NOW: i64 = 1_000;
@@ -25,6 +27,7 @@ impl Stored {
 
     /// All that is dirty; the names of each commit.
     fn flush(&mut self, table: &mut Table) -> Vec<Vec<String>> {
+        table.settle_young();
         let through = table.number();
         std::iter::from_fn(|| self.commit(table, through)).collect()
     }
@@ -34,7 +37,7 @@ impl Stored {
         for (name, entries) in &self.0 {
             table.restore(*name, entries.clone(), NOW);
         }
-        table.drop_moved();
+        table.drop_doubled();
         table
     }
 }
@@ -119,6 +122,7 @@ fn what_was_moved_by_half_is_there_once_and_as_it_was_stored_last() {
     // Files are written in the order of their hashes.
     let hash = |number: &u32| hasher().hash(Kind::SentMessages, &number.to_be_bytes());
     let first = (0..100).min_by_key(hash).unwrap();
+    table.settle_young();
     // The owner dies before the commit that takes them from the young ones.
     let half = loop {
         let before = stored.0.clone();
@@ -145,21 +149,131 @@ fn what_was_moved_by_half_is_there_once_and_as_it_was_stored_last() {
 }
 
 #[test]
-fn a_move_is_a_part_of_the_first_change_that_it_takes_along() {
-    let (mut table, mut stored) = (table(), Stored::default());
-    for number in 0..2 {
-        put(&mut table, number, 100_000);
+fn of_two_that_were_not_moved_the_one_that_is_kept_longer_counts() {
+    let young: FileName = "youngsent".parse().unwrap();
+    let place: FileName = "sent".parse().unwrap();
+    let key = (Kind::SentMessages, Bytes::copy_from_slice(&[0; 4]));
+    let of = |length: usize, expires_at| {
+        let record = Record::until(vec![1; length], expires_at);
+        vec![(key.clone(), record)]
+    };
+    for (in_place, expires_at, counts) in [
+        (NOW + 10, NOW + 10, 1),
+        (NOW + 10, NOW + 5, 1),
+        (0, NOW + 5, 1),
+        (NOW + 10, NOW + 20, 2),
+        (NOW + 10, 0, 2),
+        // It had expired: the other one was put when nobody knew it any more.
+        (NOW - 10, NOW + 20, 2),
+    ] {
+        let mut stored = Stored(BTreeMap::from([
+            (place, of(1, in_place)),
+            (young, of(2, expires_at)),
+        ]));
+        let mut table = stored.load();
+        assert_eq!(length(&table, 0), Some(counts));
+        assert_eq!(count(&table), 1);
+        stored.flush(&mut table);
+        assert_eq!(length(&stored.load(), 0), Some(counts));
     }
-    stored.flush(&mut table);
-    put(&mut table, 2, 100_000);
-    let through = table.number();
-    // In its place, but later than the flush began; then enough to move.
-    put(&mut table, 0, 100_001);
-    put(&mut table, 3, 100_000);
-    while stored.commit(&mut table, through).is_some() {}
-    assert_eq!(
-        length(&stored.load(), 2),
-        Some(100_000),
-        "stored when the flush ended"
-    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Key and size.
+    Put(u8, usize),
+    Remove(u8),
+    /// A flush begins.
+    Round,
+    /// The next commit of the flush, or its end.
+    Commit,
+    /// The next commit fails, and the flush with it.
+    Fail,
+    /// The next owner loads what is stored.
+    Load,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (0..60u8, 0..120_000usize).prop_map(|(key, size)| Step::Put(key, size)),
+        3 => (0..60u8).prop_map(Step::Remove),
+        3 => Just(Step::Round),
+        6 => Just(Step::Commit),
+        1 => Just(Step::Fail),
+        1 => Just(Step::Load),
+    ];
+    proptest::collection::vec(step, 0..250)
+}
+
+/// Values by their lengths, no two of which are the same.
+type Model = BTreeMap<u8, usize>;
+
+fn content(table: &Table) -> Model {
+    let records = table.scan(Kind::SentMessages, &[]);
+    let records: Vec<_> = records
+        .map(|(key, record)| (key[0], record.value.len()))
+        .collect();
+    let model: Model = records.iter().copied().collect();
+    assert_eq!(model.len(), records.len(), "a key twice");
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is loaded is, record by record, as it was when the last flush that
+    /// ended began, or as it became later.
+    #[test]
+    fn what_is_loaded_is_what_was_flushed_or_came_later(steps in steps()) {
+        let (mut table, mut stored) = (table(), Stored::default());
+        let mut memory = Model::new();
+        // Since the last flush that ended began; the flush, and what it began with.
+        let mut history = vec![Model::new()];
+        let mut round: Option<(u64, usize)> = None;
+        for (number, step) in (1..).zip(steps) {
+            match step {
+                Step::Put(key, size) => {
+                    let value = vec![1; 500 * size.div_ceil(500) + number];
+                    memory.insert(key, value.len());
+                    table.put(Kind::SentMessages, &[key], value.into()).unwrap();
+                }
+                Step::Remove(key) => {
+                    let existed = table.remove(Kind::SentMessages, &[key]);
+                    prop_assert_eq!(existed, memory.remove(&key).is_some());
+                }
+                Step::Round if round.is_none() => {
+                    table.settle_young();
+                    round = Some((table.number(), history.len() - 1));
+                }
+                Step::Commit => if let Some((through, began)) = round
+                    && stored.commit(&mut table, through).is_none() {
+                        history.drain(..began);
+                        round = None;
+                    },
+                Step::Fail => if let Some((through, _)) = round.take() {
+                    let names = stored.0.keys().copied().collect();
+                    table.begin(&names, stored.0.len(), through, Extent::All, NOW);
+                    table.abort();
+                },
+                Step::Load => {
+                    table = stored.load();
+                    let loaded = content(&table);
+                    for key in 0..60 {
+                        let mut legal = history.iter().map(|model| model.get(&key));
+                        prop_assert!(legal.any(|value| value == loaded.get(&key)), "{}", key);
+                    }
+                    (memory, round) = (loaded.clone(), None);
+                    history = vec![loaded];
+                }
+                Step::Round => {}
+            }
+            history.push(memory.clone());
+            prop_assert_eq!(&content(&table), &memory);
+        }
+        stored.flush(&mut table);
+        prop_assert!(!table.is_dirty());
+        let table = stored.load();
+        prop_assert!(!table.is_dirty());
+        prop_assert_eq!(content(&table), memory);
+    }
 }
