@@ -207,20 +207,10 @@ impl Family {
         family == self || family.young() == Some(self)
     }
 
-    /// Whether a change may be stored a little later than what came with it.
-    /// Nothing that is sent or acknowledged depends on it.
+    /// Whether a change may be stored a little later than what came with it:
+    /// nothing that is sent or acknowledged depends on what every message adds.
     pub(crate) fn may_wait(self) -> bool {
-        match self {
-            Family::Sent | Family::Secrets | Family::YoungSent | Family::YoungSecrets => true,
-            Family::Pending
-            | Family::Peers
-            | Family::PreKeys
-            | Family::Device
-            | Family::SenderKeys
-            | Family::Groups
-            | Family::AppState
-            | Family::Contacts => false,
-        }
+        self.young().is_some() || self.is_young()
     }
 
     /// The name of its first file.
