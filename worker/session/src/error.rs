@@ -136,4 +136,18 @@ impl SessionError {
             | SessionError::Invalid { .. } => false,
         }
     }
+    /// Whether the claim, or the engine instance, is over: what could not be
+    /// stored is another's business then, and this is no failure.
+    pub fn is_over(&self) -> bool {
+        match self {
+            SessionError::Fenced { .. } | SessionError::GateClosed { .. } => true,
+            SessionError::Refused { .. }
+            | SessionError::Changed { .. }
+            | SessionError::Read { .. }
+            | SessionError::TooMany { .. }
+            | SessionError::Unavailable { .. }
+            | SessionError::TooLarge { .. }
+            | SessionError::Invalid { .. } => false,
+        }
+    }
 }

@@ -123,10 +123,7 @@ impl Table {
     /// that they are young no more.
     pub(crate) fn settle_young(&mut self) {
         let number = self.number;
-        for family in Family::ALL {
-            let Some(young) = family.young() else {
-                continue;
-            };
+        for (family, young) in Family::with_young() {
             let trie = self.trie(young);
             if trie.since().is_none() || trie.bytes() <= YOUNG_BYTES {
                 continue;
@@ -141,10 +138,7 @@ impl Table {
     /// Where a record is both young and in its place, leaves the one that counts.
     /// To be called once all files are restored.
     pub(crate) fn drop_doubled(&mut self) {
-        for family in Family::ALL {
-            let Some(young) = family.young() else {
-                continue;
-            };
+        for (family, young) in Family::with_young() {
             for ((kind, key), record) in self.trie(young).all() {
                 let Some(in_place) = self.trie(family).get(kind, &key).cloned() else {
                     continue;

@@ -98,11 +98,7 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                // A claim that is over is no failure of the flush.
-                if !matches!(
-                    error,
-                    SessionError::Fenced { .. } | SessionError::GateClosed { .. }
-                ) {
+                if !error.is_over() {
                     span.record("otel.status_code", "ERROR");
                 }
                 if error.is_final() {

@@ -28,14 +28,18 @@ fn keyed(seed: u64) -> (SeededRng, DataKey) {
     (rng, key)
 }
 
+fn sealer(data_key: &DataKey) -> Sealer<'_> {
+    Sealer {
+        account: ACCOUNT,
+        data_key,
+        epoch: 3,
+    }
+}
+
 #[test]
 fn a_file_reads_back_with_its_records_and_the_list_of_files() {
     let (rng, data_key) = keyed(1);
-    let sealer = Sealer {
-        account: ACCOUNT,
-        data_key: &data_key,
-        epoch: 3,
-    };
+    let sealer = sealer(&data_key);
     let entries = vec![session(b"a", b"1"), session(b"b", b"")];
     let list = versions(&[("peers", 9), ("device", 4)]);
     for content in [
@@ -57,11 +61,7 @@ fn a_file_reads_back_with_its_records_and_the_list_of_files() {
 #[test]
 fn fields_that_disagree_with_what_was_sealed_are_refused() {
     let (rng, data_key) = keyed(1);
-    let sealer = Sealer {
-        account: ACCOUNT,
-        data_key: &data_key,
-        epoch: 3,
-    };
+    let sealer = sealer(&data_key);
     let good = sealer
         .seal(&rng, name("peers"), &Versions::new(), 9, &Content::Retired)
         .unwrap();
@@ -102,46 +102,34 @@ fn fields_that_disagree_with_what_was_sealed_are_refused() {
 #[test]
 fn a_record_in_the_wrong_file_is_refused() {
     let (rng, data_key) = keyed(1);
-    let sealer = Sealer {
-        account: ACCOUNT,
-        data_key: &data_key,
-        epoch: 3,
-    };
-    let entries = Content::Records(vec![session(b"a", b"1")]);
-    let hash = data_key.hasher().hash(Kind::Sessions, b"a");
-    for part in ["device", "peers.0", "peers.1", "peers.2", "peers.3"] {
-        let file = name(part);
-        let fields = sealer
-            .seal(&rng, file, &Versions::new(), 1, &entries)
-            .unwrap();
-        let is_right = part != "device" && file.prefix.contains(hash);
-        let fault = sealer.open(file, &fields).err();
-        assert_eq!(fault, (!is_right).then_some(FileFault::Content), "{part}");
-    }
-
-    let secret = (Kind::MsgSecrets, Bytes::from_static(b"a"));
-    let entries = Content::Records(vec![(secret, Record::until("1", 77))]);
-    for (part, is_right) in [
-        ("secrets", true),
-        ("youngsecrets", true),
-        ("youngsent", false),
-    ] {
+    let sealer = sealer(&data_key);
+    let check = |part: &str, record, is_right: bool| {
+        let entries = Content::Records(vec![record]);
         let fields = sealer
             .seal(&rng, name(part), &Versions::new(), 1, &entries)
             .unwrap();
         let fault = sealer.open(name(part), &fields).err();
         assert_eq!(fault, (!is_right).then_some(FileFault::Content), "{part}");
+    };
+    let hash = data_key.hasher().hash(Kind::Sessions, b"a");
+    for part in ["device", "peers.0", "peers.1", "peers.2", "peers.3"] {
+        let is_right = part != "device" && name(part).prefix.contains(hash);
+        check(part, session(b"a", b"1"), is_right);
+    }
+    for (part, is_right) in [
+        ("secrets", true),
+        ("youngsecrets", true),
+        ("youngsent", false),
+    ] {
+        let key = (Kind::MsgSecrets, Bytes::from_static(b"a"));
+        check(part, (key, Record::until("1", 77)), is_right);
     }
 }
 
 #[test]
 fn files_of_version_1_are_read() {
     let (rng, data_key) = keyed(1);
-    let sealer = Sealer {
-        account: ACCOUNT,
-        data_key: &data_key,
-        epoch: 3,
-    };
+    let sealer = sealer(&data_key);
     let mut fields = sealer
         .seal(&rng, name("peers"), &Versions::new(), 9, &Content::Retired)
         .unwrap();
@@ -155,11 +143,7 @@ fn files_of_version_1_are_read() {
 #[test]
 fn a_file_that_the_store_would_refuse_is_refused_before() {
     let (rng, data_key) = keyed(1);
-    let sealer = Sealer {
-        account: ACCOUNT,
-        data_key: &data_key,
-        epoch: 3,
-    };
+    let sealer = sealer(&data_key);
     let large = Record::from(vec![0; SEALED_BYTES_MAX]);
     let entries = Content::Records(vec![((Kind::Sessions, Bytes::new()), large)]);
     let result = sealer.seal(&rng, name("peers"), &Versions::new(), 1, &entries);
