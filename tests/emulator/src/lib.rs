@@ -16,14 +16,14 @@
 )]
 
 use std::env;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use uuid::Uuid;
 
 /// Names a running emulator, as Google's own tools do: `host:port`.
@@ -53,15 +53,23 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether the emulator listens.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Another process may take a free port before the emulator does.
-const STARTS_MAX: u32 = 3;
+const NOT_OURS: &str = "the emulator is not ours";
 
 /// A running emulator; one of our own ends when this is dropped.
 #[derive(Debug)]
 pub struct Emulator {
     host: String,
-    process: Option<Child>,
+    own: Option<Own>,
+}
+
+/// What one of our own has.
+#[derive(Debug)]
+struct Own {
+    process: Child,
     size: Size,
+    /// Has the emulator's port, and does not listen: so that the port is nobody
+    /// else's while the emulator starts, or starts again.
+    _port: TcpSocket,
 }
 
 /// What a run is for decides how much memory the emulator gets: it keeps every
@@ -95,11 +103,7 @@ impl Emulator {
     /// As for [`Emulator::start`].
     pub async fn shared() -> Result<Self> {
         match env::var(HOST_VARIABLE) {
-            Ok(host) if !host.is_empty() => Ok(Self {
-                host,
-                process: None,
-                size: Size::Small,
-            }),
+            Ok(host) if !host.is_empty() => Ok(Self { host, own: None }),
             Ok(_) | Err(_) => Self::start(Size::Small).await,
         }
     }
@@ -119,23 +123,21 @@ impl Emulator {
     /// # Errors
     /// As for [`Emulator::start`].
     pub async fn start_at(address: Ipv4Addr, size: Size) -> Result<Self> {
-        let jar = jar()?;
-        for _ in 0..STARTS_MAX {
-            let port = TcpListener::bind((address, 0))?.local_addr()?.port();
-            let host = format!("{address}:{port}");
-            let mut emulator = Self {
-                process: Some(spawn(&jar, &host, size)?),
-                host,
-                size,
-            };
-            if emulator.listens().await? {
-                return Ok(emulator);
-            }
-        }
-        bail!(
-            "the Firestore emulator ended {STARTS_MAX} times as it started; run it by hand: {}",
-            jar.display()
-        )
+        let port = TcpSocket::new_v4()?;
+        // Without it the emulator could not listen here beside this socket.
+        port.set_reuseaddr(true)?;
+        port.bind(SocketAddr::from((address, 0)))?;
+        let host = port.local_addr()?.to_string();
+        let mut own = Own {
+            process: spawn(&host, size)?,
+            size,
+            _port: port,
+        };
+        until_listening(&mut own.process, &host).await?;
+        Ok(Self {
+            host,
+            own: Some(own),
+        })
     }
 
     /// Where it listens: `host:port`.
@@ -165,56 +167,50 @@ impl Emulator {
     /// # Errors
     /// As for [`Emulator::pause`].
     pub fn kill(&mut self) -> Result<()> {
-        let process = self.process.as_mut().context("the emulator is not ours")?;
-        process.kill()?;
-        process.wait()?;
+        let own = self.own.as_mut().context(NOT_OURS)?;
+        own.process.kill()?;
+        own.process.wait()?;
         Ok(())
     }
 
     /// Starts it again where it was, empty.
     ///
     /// # Errors
-    /// As for [`Emulator::start`]; another process may have taken the port.
+    /// As for [`Emulator::start`], or it is not ours.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process = Some(spawn(&jar()?, &self.host, self.size)?);
-        if !self.listens().await? {
-            bail!("the Firestore emulator ended as it started again");
-        }
-        Ok(())
+        let own = self.own.as_mut().context(NOT_OURS)?;
+        own.process = spawn(&self.host, own.size)?;
+        until_listening(&mut own.process, &self.host).await
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let process = self.process.as_ref().context("the emulator is not ours")?;
-        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let own = self.own.as_ref().context(NOT_OURS)?;
+        let pid = i32::try_from(own.process.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("a process has an id")?, signal)?;
         Ok(())
     }
+}
 
-    /// Waits until it listens; false if it ended instead.
-    async fn listens(&mut self) -> Result<bool> {
-        let started = Instant::now();
-        while TcpStream::connect(&self.host).await.is_err() {
-            let process = self.process.as_mut().context("it was started")?;
-            if process.try_wait()?.is_some() {
-                return Ok(false);
-            }
-            if started.elapsed() > START_LIMIT {
-                bail!("the Firestore emulator does not listen after {START_LIMIT:?}");
-            }
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-        Ok(true)
+impl Drop for Own {
+    fn drop(&mut self) {
+        // A process that has ended already is no failure here.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            // A process that has ended already is no failure here.
-            let _ = process.kill();
-            let _ = process.wait();
+async fn until_listening(emulator: &mut Child, host: &str) -> Result<()> {
+    let started = Instant::now();
+    while TcpStream::connect(host).await.is_err() {
+        if let Some(status) = emulator.try_wait()? {
+            bail!("the Firestore emulator ended as it started: {status}; by hand it says why");
         }
+        if started.elapsed() > START_LIMIT {
+            bail!("the Firestore emulator does not listen after {START_LIMIT:?}");
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
+    Ok(())
 }
 
 /// A project that no other test has.
@@ -236,13 +232,13 @@ fn jar() -> Result<PathBuf> {
         .with_context(|| format!("there is no Firestore emulator here; {INSTALL_COMMAND}"))
 }
 
-fn spawn(jar: &PathBuf, host: &str, size: Size) -> Result<Child> {
+fn spawn(host: &str, size: Size) -> Result<Child> {
     let (address, port) = host.rsplit_once(':').context("a host has a port")?;
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "java"])
         .args(size.options())
         .args(["-Duser.language=en", "-cp"])
-        .arg(jar)
+        .arg(jar()?)
         .arg("com.google.cloud.datastore.emulator.firestore.CloudFirestore")
         .args([format!("--host={address}"), format!("--port={port}")])
         .stdin(Stdio::null())

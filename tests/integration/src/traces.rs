@@ -3,6 +3,7 @@
 //! costs nothing.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ use harness::scene::{DELIVERY_LIMIT, Linked, Scene, play, until_stored};
 use harness::wait::{self, Look};
 use harness::worker::{Worker, WorkerSetup};
 use serde_json::json;
+use tokio::net::TcpSocket;
 use wa_sim::phone::Phone;
 
 use crate::cluster::{Owner, owner_of, session_end, until_met, until_taken_over};
@@ -474,9 +476,10 @@ async fn a_rude_collector_costs_nothing(scene: &Scene, endpoint: &str) -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_costs_nothing() -> Result<()> {
     play(async |scene| {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0")?;
+        // Has its port, and does not listen.
+        let nobody = TcpSocket::new_v4()?;
+        nobody.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let endpoint = format!("http://{}", nobody.local_addr()?);
-        drop(nobody);
         a_rude_collector_costs_nothing(scene, &endpoint).await
     })
     .await

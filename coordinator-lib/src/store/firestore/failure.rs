@@ -4,6 +4,7 @@
 //! its text.
 
 use std::error::Error as StdError;
+use std::iter;
 use std::time::Duration;
 
 use ::firestore::gcloud_sdk;
@@ -153,7 +154,8 @@ fn never_sent(status: &Status) -> Option<StoreError> {
     while let Some(error) = source {
         if error.is::<ConnectError>() {
             return Some(StoreError::unavailable(format!(
-                "{NO_CONNECTION} ({error})"
+                "{NO_CONNECTION} ({})",
+                with_causes(error)
             )));
         }
         if is_of_credentials(error) {
@@ -164,6 +166,13 @@ fn never_sent(status: &Status) -> Option<StoreError> {
         source = error.source();
     }
     None
+}
+
+/// An error and what lies under it: which part failed, and how.
+fn with_causes(error: &(dyn StdError + 'static)) -> String {
+    let all = iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<String> = all.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 fn is_of_credentials(error: &(dyn StdError + 'static)) -> bool {

@@ -194,7 +194,8 @@ async fn a_wrong_address_is_a_clear_error() {
     };
     let error = FirestoreStore::connect(nobody).await.unwrap_err();
     assert!(
-        matches!(&error, StoreError::Unavailable { reason } if reason.contains("check the address")),
+        matches!(&error, StoreError::Unavailable { reason } if reason.contains("check the address")
+            && reason.contains("refused")),
         "{error}"
     );
 }

@@ -274,7 +274,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -286,17 +286,20 @@ mod tests {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
-    /// An address where nobody listens.
-    async fn nobody() -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
+    /// Has a port, and does not listen.
+    fn nobody() -> (TcpSocket, String) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = format!("http://{}", socket.local_addr().unwrap());
+        (socket, address)
     }
 
     #[tokio::test]
     async fn another_worker_is_asked_where_one_is_not_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
-        let api = Api::at_any([nobody().await, there.clone()]);
+        let (_nobody, not_there) = nobody();
+        let api = Api::at_any([not_there, there.clone()]);
         let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 202));
         assert_eq!(answer.unwrap().status, 202);
         assert_eq!(api.base(), there, "and it stays there");
@@ -306,7 +309,8 @@ mod tests {
     async fn only_what_may_be_repeated_goes_on_after_a_refusal() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
-        let api = Api::at_any([there, nobody().await]);
+        let (_nobody, not_there) = nobody();
+        let api = Api::at_any([there, not_there]);
         let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 503));
         assert_eq!(answer.unwrap().status, 503);
         let (answer, ()) = tokio::join!(api.get("/"), serve_once(&listener, 503));

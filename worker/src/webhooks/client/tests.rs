@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 
@@ -143,9 +143,10 @@ async fn a_receiver_that_is_silent_or_drips_is_given_up_in_time() {
 async fn what_is_no_http_and_what_is_closed_are_failures() {
     let (endpoint, _serving) = receiver(b"SSH-2.0-x\r\n", false).await;
     assert!(post(client(LONG), &endpoint).await.error().is_some());
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Has its port, and does not listen.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let port = nobody.local_addr().unwrap().port();
-    drop(nobody);
     let endpoint = format!("http://127.0.0.1:{port}/").parse().unwrap();
     let outcome = post(client(LONG), &endpoint).await;
     assert_eq!(outcome.error().as_deref(), Some("not reached"));

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use coordinator_lib::rng::SystemRng;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -316,11 +317,11 @@ fn a_service_that_was_away_for_a_moment_is_asked_again_and_one_that_stays_away_i
 
 #[test]
 fn nobody_at_the_address_and_no_answer_are_the_same_error() {
-    // Bound and given back, so that nobody listens there.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
-    let error = key_at(&nobody, KEY).open(b"sealed").unwrap_err();
+    // Has its port, and does not listen.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody_there = format!("http://{}", nobody.local_addr().unwrap());
+    let error = key_at(&nobody_there, KEY).open(b"sealed").unwrap_err();
     assert_eq!(error, EnvelopeError::Unreachable);
 
     let fake = Fake::start(Manner::Silent);
