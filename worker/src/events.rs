@@ -9,6 +9,7 @@
 //! | [`logged`], [`position`] | an event as clients see it, and the order of all of them |
 //! | [`scan`], [`settling`] | reads the log of all accounts in that order |
 //! | [`feed`], [`ring`] | one watch of the log for all streams of a worker |
+//! | [`numbers`] | whether that watch left an event out |
 //! | [`streams`] | what clients listen to |
 //!
 //! An account's events are numbered without a gap, because one task gives the
@@ -21,6 +22,7 @@ pub mod feed;
 pub mod journal;
 pub mod known;
 pub mod logged;
+pub mod numbers;
 pub mod position;
 pub mod ring;
 pub mod scan;

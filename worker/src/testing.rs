@@ -45,6 +45,10 @@ use crate::supervisor::versions::{VersionParts, Versions};
 use crate::supervisor::wanted;
 use crate::webhooks::{HookBook, Post, WebhookConfig};
 
+pub(crate) use self::bent::BentWatches;
+
+mod bent;
+
 /// A condition that does not come true by then fails its test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 

@@ -7,6 +7,7 @@
 //!
 //! A watch hands over what it read at one time without a pause: that is put in
 //! order and told together. So whoever was told an event was told all before it.
+//! A watch that left one out ([`Numbers`]) is replaced before anybody is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use std::time::Duration;
 use coordinator_lib::backoff::Backoff;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{Change, Store, StoreError, Watch};
+use coordinator_lib::store::{Change, Document, Store, StoreError, Watch};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::logged::Logged;
+use super::numbers::Numbers;
 use super::position::Position;
 use super::ring::{Place, Ring, Taken};
 use super::settling::LAG;
@@ -126,8 +128,9 @@ impl Feed {
     async fn follow(&self) {
         let parts = &self.0.parts;
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
+        let mut numbers = Numbers::default();
         loop {
-            match self.watch_for_a_while(&mut backoff).await {
+            match self.watch_for_a_while(&mut backoff, &mut numbers).await {
                 Ok(()) => {}
                 Err(error) => {
                     let wait = backoff.next(parts.rng.as_ref());
@@ -139,7 +142,11 @@ impl Feed {
     }
 
     /// One watch, from its beginning to the next one's.
-    async fn watch_for_a_while(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
+    async fn watch_for_a_while(
+        &self,
+        backoff: &mut Backoff,
+        numbers: &mut Numbers,
+    ) -> Result<(), StoreError> {
         let parts = &self.0.parts;
         let latest = self.0.ring.lock().latest_stored();
         let since = match latest {
@@ -156,11 +163,16 @@ impl Feed {
                 batch = next_batch(&mut watch) => batch,
                 () = parts.clock.sleep_until(end) => return Ok(()),
             };
-            let Some(events) = batch else {
+            let Some(batch) = batch else {
                 return Err(StoreError::unavailable("the watch ended"));
             };
+            if batch.is_reading {
+                numbers.take(&batch.ids);
+            } else if !numbers.follow(&batch.ids) {
+                return Err(StoreError::unavailable("the watch left an event out"));
+            }
             backoff.reset();
-            self.tell(events);
+            self.tell(batch.events);
         }
     }
 
@@ -175,22 +187,41 @@ impl Feed {
     }
 }
 
-/// What a watch read at one time: the first change, and all that are there
-/// already.
-async fn next_batch(watch: &mut Watch) -> Option<Vec<Logged>> {
-    let mut events = Vec::new();
+/// What a watch read at one time.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Logged>,
+    /// Also of events that this program cannot read.
+    ids: Vec<String>,
+    /// It has all there is, as a watch shows at first.
+    is_reading: bool,
+}
+
+impl Batch {
+    fn add(&mut self, document: &Document) {
+        self.ids.push(document.path.id().to_owned());
+        self.events.extend(Logged::read(document));
+    }
+}
+
+/// The first change, and all that are there already.
+async fn next_batch(watch: &mut Watch) -> Option<Batch> {
+    let mut batch = Batch::default();
     let mut change = Some(watch.next().await?);
     while let Some(next) = change {
         match next {
-            Change::Snapshot(documents) => events.extend(documents.iter().filter_map(Logged::read)),
-            Change::Changed(document) => events.extend(Logged::read(&document)),
+            Change::Snapshot(documents) => {
+                batch.is_reading = true;
+                documents.iter().for_each(|document| batch.add(document));
+            }
+            Change::Changed(document) => batch.add(&document),
             Change::Removed(_) => {
                 // Swept; it was told long ago.
             }
         }
         change = watch.next().now_or_never().flatten();
     }
-    Some(events)
+    Some(batch)
 }
 
 impl Listener {

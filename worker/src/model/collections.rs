@@ -199,6 +199,12 @@ pub fn event_id(account: &str, seq: i64) -> String {
     format!("{account}-{seq:012}")
 }
 
+/// The account and the number in the id of an event.
+pub fn event_number(id: &str) -> Option<(&str, i64)> {
+    let (account, seq) = id.rsplit_once('-')?;
+    Some((account, seq.parse().ok()?))
+}
+
 /// `webhooks/{id}`.
 pub fn webhook(id: &str) -> Result<Path, StoreError> {
     Collection::new(WEBHOOKS)?.doc(id)

@@ -99,6 +99,8 @@ struct Outlet {
     frames: mpsc::Sender<Frame>,
     still_good: StillGood,
     cursor: Position,
+    /// Up to here the store was read; what the feed tells of that is known.
+    read_to: Position,
     beat_at: Boottime,
     check_at: Boottime,
 }
@@ -120,13 +122,15 @@ impl Stream {
 
     async fn stream(mut self, from: From) -> End {
         let now = self.clock.boottime();
+        let begun = Position::whole(StoreTime::from_datetime(self.clock.wall()));
         let mut outlet = Outlet {
             clock: Arc::clone(&self.clock),
             heartbeat: self.config.heartbeat,
             filter: self.filter,
             frames: self.frames,
             still_good: self.still_good,
-            cursor: Position::whole(StoreTime::from_datetime(self.clock.wall())),
+            read_to: begun.clone(),
+            cursor: begun,
             beat_at: now + self.config.heartbeat,
             check_at: now + CHECK_INTERVAL,
         };
@@ -168,6 +172,7 @@ impl Source {
         let mut place = match from {
             From::Now => {
                 let (place, position) = outlet.beating(listener.end()).await?;
+                outlet.read_to.clone_from(&position);
                 outlet.cursor = position;
                 Some(place)
             }
@@ -188,7 +193,9 @@ impl Source {
                 Some(place) => match listener.take(place, TOGETHER_MAX) {
                     Taken::Events(events, next) => {
                         for event in events {
-                            outlet.pass(event).await?;
+                            if event.position > outlet.read_to {
+                                outlet.pass(event).await?;
+                            }
                         }
                         outlet.look().await?;
                         Some(next)
@@ -219,7 +226,10 @@ impl Source {
                 outlet.send(behind).await?;
             }
             match self.read(outlet).await? {
-                Ok(()) => return Ok(place),
+                Ok(()) => {
+                    outlet.read_to.clone_from(&outlet.cursor);
+                    return Ok(place);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a stream waits for the store");
                     outlet.beating(self.clock.sleep(RETRY_WAIT)).await?;
@@ -265,12 +275,12 @@ pub(crate) fn is_behind(place: &Position, clock: &SharedClock, retention: Durati
 }
 
 impl Outlet {
-    /// Gives an event to the client, if it wants it and has not got it.
+    /// Gives an event to the client, if it wants it. One that the feed was told
+    /// late comes late, rather than never.
     async fn pass(&mut self, event: Arc<Logged>) -> Result<(), End> {
-        if event.position <= self.cursor {
-            return Ok(());
+        if event.position > self.cursor {
+            self.cursor.clone_from(&event.position);
         }
-        self.cursor = event.position.clone();
         if !self.filter.takes(&event.event.account_id, event.event.kind) {
             return Ok(());
         }
