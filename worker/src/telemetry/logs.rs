@@ -12,11 +12,13 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use opentelemetry::trace::{SpanId, TraceContextExt, TraceId};
+use tracing::span::Record;
 use tracing::{Event, Subscriber, dispatcher};
 use tracing_opentelemetry::get_otel_context;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
-use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::{Format, Full, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -68,6 +70,7 @@ where
             .boxed(),
         LogFormat::Json => lines
             .json()
+            .fmt_fields(Appended::default())
             .event_format(Traced::json())
             .with_filter(filter)
             .boxed(),
@@ -135,6 +138,39 @@ where
     }
 }
 
+/// A span's fields as one object of JSON, kept as text. What a span learns later
+/// is appended, where [`JsonFields`] reads and writes again all that it knew: with
+/// each span of a call of the store, though most are never logged. Of a name that
+/// is there twice the later counts, as for whoever reads JSON.
+#[derive(Default)]
+struct Appended {
+    fields: JsonFields,
+}
+
+impl<'w> FormatFields<'w> for Appended {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.fields.format_fields(writer, fields)
+    }
+
+    fn add_fields(&self, known: &'w mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        let mut more = String::new();
+        self.fields.format_fields(Writer::new(&mut more), fields)?;
+        let (Some(more), Some(open)) = (more.strip_prefix('{'), known.strip_suffix('}')) else {
+            known.fields = more;
+            return Ok(());
+        };
+        let comma = if open.len() > 1 && more.len() > 1 {
+            ","
+        } else {
+            ""
+        };
+        let end = open.len();
+        known.fields.truncate(end);
+        known.fields.extend([comma, more]);
+        Ok(())
+    }
+}
+
 /// The ids of the span in which something is logged, if it is traced.
 fn ids<S, N>(context: &FmtContext<'_, S, N>) -> Option<(TraceId, SpanId)>
 where
@@ -155,6 +191,8 @@ mod tests {
     use std::sync::Arc;
 
     use parking_lot::Mutex;
+    use serde_json::{Value, json};
+    use tracing::field::Empty;
 
     use super::*;
 
@@ -210,6 +248,39 @@ mod tests {
                 "{filter}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_span_learns_later_is_in_its_lines() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .fmt_fields(Appended::default())
+            .event_format(Traced::json())
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("send", id = "m\"1}", outcome = Empty, tries = Empty);
+            let empty = tracing::info_span!("idle", outcome = Empty);
+            for tries in [1, 2] {
+                span.record("tries", tries);
+                span.record("outcome", "sent");
+            }
+            span.in_scope(|| tracing::info!("one"));
+            empty.in_scope(|| tracing::info!("two"));
+            empty.record("outcome", true);
+            empty.in_scope(|| tracing::info!("three"));
+        });
+        let text = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let spans: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["span"].take())
+            .collect();
+        let sent = json!({ "name": "send", "id": "m\"1}", "tries": 2, "outcome": "sent" });
+        let idle = json!({ "name": "idle" });
+        let known = json!({ "name": "idle", "outcome": true });
+        assert_eq!(spans, [sent, idle, known]);
     }
 
     #[test]
