@@ -7,9 +7,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::wait::{self, Look};
 
 /// Shorter texts would be found by chance.
 const CANARY_LENGTH_MIN: usize = 7;
@@ -43,6 +46,21 @@ impl Log {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(error).with_context(|| format!("reading {}", self.path.display())),
         }
+    }
+
+    /// Waits for a line with all of these parts: a worker does what it notes after
+    /// what clients see of it.
+    ///
+    /// # Errors
+    /// There is none at the deadline; or the file cannot be read.
+    pub async fn until_line(&self, parts: &[&str], limit: Duration) -> Result<String> {
+        wait::until(&format!("a line with {parts:?}"), limit, async || {
+            let text = self.text()?;
+            let is_it = |line: &&str| parts.iter().all(|part| line.contains(part));
+            let line = text.lines().find(is_it).map(ToOwned::to_owned);
+            Ok(Look::some(line, self.path.display()))
+        })
+        .await
     }
 
     /// The last lines, for people.

@@ -524,6 +524,26 @@ pub async fn until_connected(
     Ok(view)
 }
 
+/// Waits until the server has no connection of the account's worker any more.
+///
+/// # Errors
+/// It has at the deadline.
+pub async fn until_gone(scene: &Scene, account: &Linked, limit: Duration) -> Result<()> {
+    let is_connected = || {
+        let connections = scene.sim().oracle().connections;
+        connections.iter().any(|connection| {
+            let device = connection.device.as_ref();
+            let is_its = device
+                .is_some_and(|device| &*device.account == account.number() && device.device != 0);
+            is_its && connection.closed_ms.is_none()
+        })
+    };
+    let gone = scene
+        .sim()
+        .wait("it is gone from the server", limit, || !is_connected());
+    Ok(gone.await?)
+}
+
 /// A test that panicked while it held one of these locks is failing anyway.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex

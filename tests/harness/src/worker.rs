@@ -6,14 +6,17 @@
 //! was started here, by its own process id, and to nothing else.
 
 use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 
 use crate::api::Api;
@@ -47,6 +50,8 @@ pub struct WorkerSetup {
     /// The command that becomes the program (it ends with an `exec` of what
     /// follows it), where the program is not started directly.
     pub launcher: Vec<String>,
+    /// Has the port while the worker is down, and does not listen.
+    pub held: Option<Arc<TcpSocket>>,
 }
 
 impl WorkerSetup {
@@ -61,6 +66,7 @@ impl WorkerSetup {
             arguments: Vec::new(),
             environment: Vec::new(),
             launcher: Vec::new(),
+            held: None,
         }
     }
 
@@ -449,9 +455,24 @@ impl Worker {
     fn setup_again(&self) -> WorkerSetup {
         WorkerSetup {
             listen: self.address.clone(),
+            // In a network of its own nobody else takes it.
+            held: hold(&self.address).ok().map(Arc::new),
             ..self.process.setup.clone()
         }
     }
+}
+
+/// Takes an address so that nobody else listens there; the worker can, since it
+/// reuses addresses as this does.
+fn hold(address: &str) -> Result<TcpSocket> {
+    let address: SocketAddr = address.parse()?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 #[cfg(test)]

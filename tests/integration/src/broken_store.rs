@@ -175,7 +175,12 @@ async fn unreachable_whatsapp_is_told_and_the_rest_works() -> Result<()> {
             .await?;
         answer.expect(202)?;
         assert_eq!(api.get("/livez").await?.status, 200);
-        assert_eq!(api.health().await?["accounts"]["disconnected"], 1);
+        wait::until("`/health` shows it", LINK_LIMIT, async || {
+            let accounts = api.health().await?["accounts"].take();
+            let shown = (accounts["disconnected"] == 1).then_some(());
+            Ok(Look::some(shown, accounts))
+        })
+        .await?;
         Ok(())
     })
     .await

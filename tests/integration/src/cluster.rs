@@ -79,7 +79,7 @@ pub(crate) fn session_end() -> Duration {
 }
 
 /// For counts to even out: accounts move one by one.
-pub(crate) const BALANCE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const BALANCE_LIMIT: Duration = Duration::from_secs(90);
 
 /// For a worker that has just started to be seen by the others.
 const MEET_LIMIT: Duration = Duration::from_secs(20);
@@ -202,7 +202,7 @@ impl<'s> Cluster<'s> {
         until_met(&[&alice, &bob]).await?;
         // Whoever owns less takes what is new.
         lines.extend(self.lines(bob.api(), 2).await?);
-        until_even(alice.api(), &["alice", "bob"], MEET_LIMIT).await?;
+        until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
         Ok((alice, bob, lines))
     }
 

@@ -236,6 +236,7 @@ async fn what_is_accepted_for_a_peer_that_is_offline_waits_for_it() -> Result<()
         api.act(&second.id, "stop").await?;
         api.until_status(&second.id, &["stopped"], DELIVERY_LIMIT)
             .await?;
+        scene::until_gone(scene, &second, DELIVERY_LIMIT).await?;
         let text = scene.text("for later");
         api.send_text(&first.id, second.number(), &text).await?;
         scene

@@ -15,15 +15,6 @@ async fn stop_start_and_restart_are_obeyed_from_any_worker(kind: StoreKind) -> R
         let (line, before) = owned_by(alice.api(), &lines, "bob").await?.remove(0);
         let account = &line.account;
         let logins = || scene.sim().oracle().accounts[account.number()].logins;
-        let is_connected = || {
-            let connections = scene.sim().oracle().connections;
-            connections.iter().any(|connection| {
-                let device = connection.device.as_ref();
-                device.is_some_and(|device| {
-                    &*device.account == account.number() && device.device != 0
-                }) && connection.closed_ms.is_none()
-            })
-        };
 
         // Alice is not its owner.
         let logged_in = logins();
@@ -50,10 +41,7 @@ async fn stop_start_and_restart_are_obeyed_from_any_worker(kind: StoreKind) -> R
             Ok(Look::some(owner.is_none().then_some(()), owner))
         })
         .await?;
-        scene
-            .sim()
-            .wait("it is gone from the server", LINK_LIMIT, || !is_connected())
-            .await?;
+        scene::until_gone(scene, account, LINK_LIMIT).await?;
         // What is sent to it and from it now waits.
         say_once(scene, &lines, &apis(&[&alice]), "while stopped").await?;
 

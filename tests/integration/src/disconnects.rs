@@ -12,18 +12,12 @@ use wa_sim::fault::{Disconnect, Fault, FaultKind};
 const CALL: &str = "a person must look at an account";
 
 /// The worker calls for a person here, in one ERROR line and on the account.
-fn expect_call(scene: &Scene, worker: &Worker, account: &Account) -> Result<()> {
+async fn expect_call(scene: &Scene, worker: &Worker, account: &Account) -> Result<()> {
     scene.allow_error(CALL);
     assert!(account.action_required.is_some());
-    let log = worker.log().text()?;
-    let call = log
-        .lines()
-        .find(|line| line.contains(CALL))
-        .expect("the log calls");
-    assert!(
-        call.contains(&account.id) && call.contains("\"action\""),
-        "{call}"
-    );
+    let log = worker.log();
+    let call = log.until_line(&[CALL, &account.id], DELIVERY_LIMIT).await?;
+    assert!(call.contains("\"action\""), "{call}");
     Ok(())
 }
 
@@ -225,7 +219,7 @@ async fn locked_account_403_keeps_its_keys_and_waits() -> Result<()> {
             .until_status(&account.id, &["locked"], LINK_LIMIT)
             .await?;
         assert!(locked.retry_at.is_some());
-        expect_call(scene, &worker, &locked)?;
+        expect_call(scene, &worker, &locked).await?;
         // A person knows better: the session is still good.
         api.act(&account.id, "restart").await?;
         works(scene, api, &account).await
@@ -254,7 +248,7 @@ async fn temporary_ban_402_is_waited_out() -> Result<()> {
             .until_status(&account.id, &["banned"], LINK_LIMIT)
             .await?;
         assert!(banned.retry_at.is_some());
-        expect_call(scene, &worker, &banned)?;
+        expect_call(scene, &worker, &banned).await?;
         stays_away(scene, api, &account).await
     })
     .await

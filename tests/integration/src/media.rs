@@ -476,7 +476,7 @@ async fn a_file_waits_until_the_media_store_is_back() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_nobody_needs_are_removed_also_after_a_kill() -> Result<()> {
     play(async |scene| {
-        let setup = scene.worker("alice")?.with(&["--media-retention", "2s"]);
+        let setup = scene.worker("alice")?.with(&["--media-retention", "10s"]);
         let worker = setup.start().await?;
         let folder = worker.setup().data_folder().join("media");
         let content = file(scene.folder(), "content", 1_000)?;
