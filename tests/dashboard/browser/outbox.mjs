@@ -19,7 +19,10 @@ await play(async ({ base, accounts, contact, unwilling }, open) => {
 
   for (const { id } of [failing, waiting]) {
     await call("POST", `/v1/accounts/${id}/stop`);
-    await until("it is stopped", async () => (await call("GET", `/v1/accounts/${id}`)).status === "stopped");
+    await until("it is stopped and let go", async () => {
+      const { status, owner } = await call("GET", `/v1/accounts/${id}`);
+      return status === "stopped" && !owner;
+    });
   }
   await call("POST", `/v1/accounts/${failing.id}/messages`, { to: unwilling, text: "An offer" });
   await call("POST", `/v1/accounts/${waiting.id}/messages`, { to: contact, text: "The first" });

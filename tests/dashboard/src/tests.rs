@@ -84,7 +84,7 @@ async fn a_killed_workers_accounts_are_seen_to_move() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_good_key_nothing_is_shown() -> Result<()> {
     play(async |scene| {
-        let stage = Stage::new(scene, &["--sign-in-time", "6s"])?;
+        let stage = Stage::new(scene, &["--sign-in-time", "20s"])?;
         let base = stage.start("alice").await?;
         let api = stage.cluster.api_of("alice")?;
         let admin = make_key(&api, None, "admin").await?;

@@ -89,7 +89,7 @@ impl Size {
     /// Java's options. Without a cap on the heap it takes 2 GB at once.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Size::Small => &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            Size::Small => &["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
             Size::Large => &["-Xmx3g", "-XX:+UseSerialGC"],
             Size::Huge => &["-Xmx10g", "-XX:+UseG1GC"],
         }

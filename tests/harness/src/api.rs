@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+pub(crate) use self::client::is_unavailable;
 pub use self::client::{Answer, Api, Method};
 pub use self::views::{
     Account, Direction, HistoryEntry, HistoryKind, LastError, Message, OutgoingMessage, Owner,

@@ -6,16 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::api::Api;
-use crate::wait::{self, Look};
 use crate::worker::{Worker, WorkerSetup};
-
-/// For a worker to be found outside a write.
-const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the module. Its methods take `&self`: clients write to the cluster while
 /// somebody ends its workers.
@@ -100,22 +95,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// SIGSTOP: the worker stands still until [`Cluster::resume`]. Never inside
-    /// a write of the embedded database: see [`Worker::holds_write_lock`].
+    /// SIGSTOP: the worker stands still until [`Cluster::resume`]. See
+    /// [`Worker::pause`].
     ///
     /// # Errors
     /// It does not run; it writes all the time.
     pub async fn pause(&self, name: &str) -> Result<()> {
         let worker = self.take(name)?;
-        wait::until(&format!("{name} writes nothing"), PAUSE_LIMIT, async || {
-            worker.pause()?;
-            if !worker.holds_write_lock()? {
-                return Ok(Look::Done(()));
-            }
-            worker.resume()?;
-            Ok(Look::NotYet("it writes".to_owned()))
-        })
-        .await?;
+        worker.pause().await?;
         self.lock().insert(name.to_owned(), Member::Paused(worker));
         Ok(())
     }

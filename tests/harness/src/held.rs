@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::future::join_all;
+use anyhow::Result;
+use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -20,6 +21,16 @@ pub async fn by_any(workers: impl IntoIterator<Item = Api>) -> BTreeSet<String> 
     let answers: Vec<_> = join_all(answers).await;
     let healths = answers.iter().flatten().flatten();
     healths.flat_map(leases).collect()
+}
+
+/// The accounts that these workers say they own, of whom each answers.
+///
+/// # Errors
+/// One does not.
+pub async fn by_all(workers: impl IntoIterator<Item = Api>) -> Result<BTreeSet<String>> {
+    let answers = workers.into_iter().map(async |api| api.health().await);
+    let healths = try_join_all(answers).await?;
+    Ok(healths.iter().flat_map(leases).collect())
 }
 
 fn leases(health: &Value) -> Vec<String> {

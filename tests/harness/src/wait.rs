@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::is_unavailable;
+
 /// How often a condition is looked at again.
 const POLL_INTERVAL: Duration = Duration::from_millis(40);
 
@@ -30,14 +32,19 @@ impl<T> Look<T> {
 ///
 /// # Errors
 /// The deadline passed: the message says what was waited for and what was there
-/// instead. A failed look ends the waiting at once.
+/// instead. A failed look ends the waiting at once, unless a worker answered that
+/// it cannot say now.
 pub async fn until<T, F>(what: &str, limit: Duration, mut look: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<Look<T>>,
 {
     let started = Instant::now();
     loop {
-        match look().await? {
+        let look = match look().await {
+            Err(error) if is_unavailable(&error) => Look::NotYet(format!("{error:#}")),
+            look => look?,
+        };
+        match look {
             Look::Done(value) => return Ok(value),
             Look::NotYet(instead) if started.elapsed() >= limit => {
                 bail!("not within {limit:?}: {what}; instead: {instead}")

@@ -26,6 +26,8 @@ use crate::wait::{self, Look};
 
 /// From exec to the open port; a debug build on a busy machine is slow.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// For a worker to be found outside a write.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 /// Above the worker's own grace period.
 const EXIT_LIMIT: Duration = Duration::from_secs(45);
 
@@ -350,21 +352,52 @@ impl Worker {
         &self.process
     }
 
-    /// SIGSTOP: the process stands still, its connections stay.
+    /// SIGSTOP: the process stands still, its connections stay. Never with a
+    /// write lock of the embedded database, which would stop every writer: that is
+    /// an outage of the store, not of a worker.
     ///
     /// # Errors
-    /// It has ended.
-    pub fn pause(&self) -> Result<()> {
-        self.process.signal(Signal::STOP)
+    /// It has ended, or writes all the time.
+    pub async fn pause(&self) -> Result<()> {
+        let what = format!(
+            "{} stands still between two writes",
+            self.process.setup.name
+        );
+        wait::until(&what, PAUSE_LIMIT, async || {
+            self.process.signal(Signal::STOP)?;
+            self.until_stopped().await?;
+            if !self.holds_write_lock()? {
+                return Ok(Look::Done(()));
+            }
+            self.process.signal(Signal::CONT)?;
+            Ok(Look::NotYet("it writes".to_owned()))
+        })
+        .await
     }
 
-    /// Whether it holds a write lock of the embedded database, as the kernel
-    /// says. A process that is paused with one stops every writer: that is an
-    /// outage of the store, not of a worker.
-    ///
-    /// # Errors
-    /// The kernel's list of locks cannot be read.
-    pub fn holds_write_lock(&self) -> Result<bool> {
+    /// Waits until all threads stand still: one that was in the middle of a system
+    /// call ends that first, and may get a lock by it.
+    async fn until_stopped(&self) -> Result<()> {
+        let folder = format!("/proc/{}/task", self.id());
+        wait::until("all threads stand still", PAUSE_LIMIT, async || {
+            let mut states = String::new();
+            for task in std::fs::read_dir(&folder)? {
+                // Of a thread that has ended meanwhile there is none.
+                let stat = std::fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+                // The state follows the name, which is in brackets.
+                let state = stat
+                    .rsplit_once(") ")
+                    .and_then(|(_, rest)| rest.chars().next());
+                states.extend(state);
+            }
+            let all = states.chars().all(|state| state == 'T');
+            Ok(Look::some(all.then_some(()), states))
+        })
+        .await
+    }
+
+    /// Whether it holds a write lock of the embedded database, as the kernel says.
+    fn holds_write_lock(&self) -> Result<bool> {
         let locks = std::fs::read_to_string("/proc/locks").context("reading /proc/locks")?;
         // Locks of the write-ahead log are on the file beside it.
         let file = self.setup().data_folder().join("leasehold.db-shm");

@@ -17,10 +17,9 @@ use coordinator_lib::store::{
 };
 use emulator::{Emulator, Size};
 use harness::api::{Api, Method};
-use harness::scene::{LINK_LIMIT, Linked, Scene};
+use harness::scene::{Linked, Scene};
 use harness::wait::{self, Look};
 use harness::worker::{Worker, WorkerSetup};
-use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wa_sim::phone::Phone;
@@ -205,62 +204,6 @@ impl<'s> Cluster<'s> {
         until_even(alice.api(), &["alice", "bob"], BALANCE_LIMIT).await?;
         Ok((alice, bob, lines))
     }
-
-    /// Stops a worker where it is (SIGSTOP). Not in the middle of a SQLite
-    /// commit: the file's lock would hold up all the others.
-    pub(crate) async fn pause(&self, worker: &Worker) -> Result<()> {
-        wait::until("a pause between two commits", LINK_LIMIT, async || {
-            worker.process().signal(Signal::STOP)?;
-            until_stopped(worker.id()).await?;
-            if self.is_writable()? {
-                return Ok(Look::Done(()));
-            }
-            worker.process().signal(Signal::CONT)?;
-            Ok(Look::NotYet("it held the write lock".to_owned()))
-        })
-        .await
-    }
-
-    fn is_writable(&self) -> Result<bool> {
-        match self.backend {
-            Backend::Firestore { .. } => Ok(true),
-            Backend::Sqlite => {
-                let path = self.scene.worker("reader")?.data_folder();
-                let connection = rusqlite::Connection::open(path.join("leasehold.db"))?;
-                // The other workers' commits take far less.
-                connection.busy_timeout(Duration::from_secs(1))?;
-                Ok(connection
-                    .execute_batch("BEGIN IMMEDIATE; ROLLBACK")
-                    .is_ok())
-            }
-        }
-    }
-}
-
-/// Waits until all threads of a process stand still: one that was in the middle
-/// of a system call ends that first, and may get a lock by it.
-async fn until_stopped(pid: i32) -> Result<()> {
-    let folder = format!("/proc/{pid}/task");
-    wait::until("all threads stand still", MEET_LIMIT, async || {
-        let mut states = String::new();
-        for task in std::fs::read_dir(&folder)? {
-            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
-            // The state follows the name, which is in brackets.
-            states.extend(
-                stat.rsplit(") ")
-                    .next()
-                    .and_then(|rest| rest.chars().next()),
-            );
-        }
-        let all = states.chars().all(|state| state == 'T');
-        Ok(Look::some(all.then_some(()), states))
-    })
-    .await
-}
-
-/// Has a paused worker go on (SIGCONT).
-pub(crate) fn resume(worker: &Worker) -> Result<()> {
-    worker.process().signal(Signal::CONT)
 }
 
 /// The ownership history of an account, the oldest entry first; checked.

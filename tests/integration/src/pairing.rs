@@ -179,24 +179,22 @@ async fn account_is_linked_by_a_typed_code_through_any_worker() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn code_is_seen_through_any_worker_within_a_second() -> Result<()> {
+async fn code_that_one_worker_shows_is_seen_through_any() -> Result<()> {
     play(async |scene| {
         let cluster = Cluster::new(scene, StoreKind::Sqlite).await?;
         let workers = cluster.start(["alice", "bob"]).await?;
         until_met(&workers.iter().collect::<Vec<_>>()).await?;
         let id = workers[0].api().create_account("seen").await?.id;
-        let first_seen = async |worker: &Worker| {
-            wait::until("a code", LINK_LIMIT, async || {
-                let code = worker.api().qr(&id).await?;
-                Ok(Look::some(code, "no code"))
-            })
-            .await?;
-            anyhow::Ok(std::time::Instant::now())
-        };
-        let seen = try_join_all(workers.iter().map(first_seen)).await?;
-        let apart = seen[0].max(seen[1]) - seen[0].min(seen[1]);
-        println!("seen through both workers within {apart:?}");
-        ensure!(apart < Duration::from_secs(1), "{apart:?}");
+        let [alice, bob] = [workers[0].api(), workers[1].api()];
+        let first = wait::until("a code", LINK_LIMIT, async || {
+            // In turns, so that either may be the first that shows it.
+            let at = [alice.qr(&id).await?, bob.qr(&id).await?];
+            let first = at.iter().position(Option::is_some);
+            Ok(Look::some(first, "no code"))
+        })
+        .await?;
+        let other = [bob, alice][first];
+        ensure!(other.qr(&id).await?.is_some(), "the other one, at once");
         Ok(())
     })
     .await

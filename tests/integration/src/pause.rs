@@ -14,8 +14,8 @@ use wa_sim::fault::{Fault, FaultKind};
 use wa_sim::oracle::ViolationKind;
 
 use crate::cluster::{
-    Cluster, Line, Owner, StoreKind, apis, for_the_time_of, lock_of, owned_by, owners, resume,
-    say_once, session_end, sessions, talk_while, until_taken_over,
+    Cluster, Line, Owner, StoreKind, apis, for_the_time_of, lock_of, owned_by, owners, say_once,
+    session_end, sessions, talk_while, until_taken_over,
 };
 
 /// Longer than a session lives.
@@ -68,21 +68,22 @@ async fn paused_worker_wakes_to_a_new_session(kind: StoreKind) -> Result<()> {
         for number in 0..BACKLOG {
             say_once(scene, &lines, &apis(&[&bob]), &format!("backlog {number}")).await?;
         }
-        cluster.pause(&bob).await?;
+        bob.pause().await?;
         let paused = Instant::now();
         let absence = async {
             for (line, before) in &lost {
-                let limit = PAUSE;
+                // Twice: whoever was held up itself looks on for that long anew.
+                let limit = 2 * session_end() + DELIVERY_LIMIT;
                 until_taken_over(scene, alice.api(), &line.account, before, limit).await?;
             }
             eprintln!("taken over after {:?}", paused.elapsed());
             for_the_time_of(PAUSE.saturating_sub(paused.elapsed())).await;
-            resume(&bob)?;
+            bob.resume()?;
             until_back(&bob, &old, &lost).await
         };
         talk_while(scene, &lines, &apis(&[&alice]), absence).await?;
 
-        scene.settle(bob.api(), 2 * DELIVERY_LIMIT).await?;
+        scene.settle(bob.api(), 4 * DELIVERY_LIMIT).await?;
         let living = sessions(alice.api()).await?;
         let names: Vec<&str> = living.iter().map(|(name, ..)| &**name).collect();
         assert_eq!(
@@ -132,17 +133,18 @@ async fn pause_with_broken_rules(scene: &Scene, kind: StoreKind, rules: &str) ->
     let cluster = Cluster::new(scene, kind).await?;
     let bob = cluster
         .worker("bob")?
-        .with_variable(MUTATIONS_VARIABLE, rules);
+        .with_variable(MUTATIONS_VARIABLE, rules)
+        .with(&["--send-rate", "0.5"]);
     let bob = bob.start().await?;
     let lines = cluster.lines(bob.api(), LINES).await?;
     let [alice] = cluster.start(["alice"]).await?;
-    let lost = owned_by(alice.api(), &lines, "bob").await?;
     let (old, _) = lock_of(bob.api()).await?;
 
     for number in 0..BACKLOG {
         say_once(scene, &lines, &apis(&[&bob]), &format!("backlog {number}")).await?;
     }
-    cluster.pause(&bob).await?;
+    bob.pause().await?;
+    let lost = owned_by(alice.api(), &lines, "bob").await?;
     for (line, _) in &lost {
         scene.sim().inject(Fault {
             account: Some(line.account.number().to_owned()),
@@ -162,7 +164,7 @@ async fn pause_with_broken_rules(scene: &Scene, kind: StoreKind, rules: &str) ->
             .all(|((line, _), before)| logins(line) > *before)
     };
     scene.sim().wait(what, limit, all_in).await?;
-    resume(&bob)?;
+    bob.resume()?;
     if rules.contains("skip-fence") {
         // Nothing tells it that the accounts are another's: both go on.
         let is_seen = || !scene.sim().oracle().violations.is_empty();

@@ -168,9 +168,9 @@ async fn messages_disappear_when_their_time_is_past() -> Result<()> {
         peer.send(&jid(account.number()), &stays).await?;
         until_stored(alice.api(), &account, &stays, DELIVERY_LIMIT).await?;
         let goes = scene.text("goes");
-        peer.send_for(&jid(account.number()), &goes, 8).await?;
+        peer.send_for(&jid(account.number()), &goes, 20).await?;
         until_stored(alice.api(), &account, &goes, DELIVERY_LIMIT).await?;
-        wait::until("it is gone", DELIVERY_LIMIT, async || {
+        wait::until("it is gone", 2 * DELIVERY_LIMIT, async || {
             let all = alice.api().all_messages(&account.id).await?;
             let texts: Vec<_> = all.into_iter().filter_map(|one| one.text).collect();
             let count = texts.len();

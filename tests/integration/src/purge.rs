@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use harness::api::{Api, Method};
 use harness::scene::{DELIVERY_LIMIT, Linked, Scene, play, until_connected, until_stored};
 use harness::wait::{self, Look};
-use harness::worker::Worker;
 use serde_json::{Value, json};
 
 use crate::backups::until_settled;
@@ -173,7 +172,7 @@ async fn a_purge_whose_worker_dies_goes_on_by_itself() -> Result<()> {
         let data = alice.setup().data_folder();
 
         // Its owner stands still, so whoever is asked to erase it waits; and dies.
-        pause(&alice).await?;
+        alice.pause().await?;
         let api = bob.api().clone();
         let path = format!("/v1/accounts/{0}?confirm={0}", gone.id);
         let asked = tokio::spawn(async move {
@@ -202,22 +201,5 @@ async fn a_purge_whose_worker_dies_goes_on_by_itself() -> Result<()> {
         assert_eq!(left, [account.clone(), format!("wa_sessions/{}", gone.id)]);
         Ok(())
     })
-    .await
-}
-
-/// Stops a worker that is not in the middle of a write: nobody else could write.
-async fn pause(worker: &Worker) -> Result<()> {
-    wait::until(
-        "it is paused between two writes",
-        DELIVERY_LIMIT,
-        async || {
-            worker.pause()?;
-            let holds = worker.holds_write_lock()?;
-            if holds {
-                worker.resume()?;
-            }
-            Ok(Look::some((!holds).then_some(()), "in a write"))
-        },
-    )
     .await
 }

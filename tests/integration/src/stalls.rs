@@ -25,22 +25,18 @@ async fn stall_is_reported(fault: Fault, stage: &str) -> Result<()> {
         scene
             .sim()
             .disconnect(account.number(), None, Disconnect::Drop);
-        let stalled = harness::wait::until("the stall is reported", LINK_LIMIT, async || {
+        let stalled = wait::until("the stall is reported", LINK_LIMIT, async || {
             let account = api.account(&account.id).await?;
             let is_there = account.status == "disconnected"
-                && account
-                    .last_error
-                    .as_ref()
-                    .is_some_and(|error| error.message == STALLED);
+                && account.last_error.as_ref().is_some_and(|error| {
+                    // Held up elsewhere, it may stall elsewhere first.
+                    error.message == STALLED && error.stage.as_deref() == Some(stage)
+                });
             let instead = format!("{} {:?}", account.status, account.last_error);
-            Ok(harness::wait::Look::some(
-                is_there.then_some(account),
-                instead,
-            ))
+            Ok(Look::some(is_there.then_some(account), instead))
         })
         .await?;
         let error = stalled.last_error.unwrap();
-        assert_eq!(error.stage.as_deref(), Some(stage));
         assert!(
             error.at.ends_with('Z') && error.at.contains('T'),
             "{}",
@@ -49,11 +45,15 @@ async fn stall_is_reported(fault: Fault, stage: &str) -> Result<()> {
         assert!(stalled.retry_at.is_some() || error.retry_at.is_some());
 
         // /health carries it, under the same words.
-        let health = api.health().await?;
-        let reported = &health["errorsByStatus"]["disconnected"][0];
-        assert_eq!(reported["accountId"], account.id, "{health}");
-        assert_eq!(reported["lastError"], STALLED, "{health}");
-        assert_eq!(reported["stage"], stage, "{health}");
+        wait::until("`/health` carries it", LINK_LIMIT, async || {
+            let errors = api.health().await?["errorsByStatus"].take();
+            let reported = &errors["disconnected"][0];
+            let is_so = reported["accountId"] == account.id
+                && reported["lastError"] == STALLED
+                && reported["stage"] == stage;
+            Ok(Look::some(is_so.then_some(()), errors))
+        })
+        .await?;
 
         // It goes on by itself when the server answers again.
         scene.sim().clear_faults();
@@ -115,7 +115,7 @@ async fn nobody_answers(
             let debug: serde_json::Value = worker.api().get(&path).await?.expect(200)?.json()?;
             let stalls = debug["runtime"]["stalls"]["connecting"].as_u64();
             Ok(Look::some(
-                (stalls == Some(1)).then_some(()),
+                (stalls >= Some(1)).then_some(()),
                 format!("{stalls:?}"),
             ))
         })

@@ -96,7 +96,7 @@ async fn play(stage: &Stage<'_>, kind: ActKind) -> Result<Played> {
             Ok(seen(endings))
         }
         ActKind::NodeLoss => {
-            let owned = deployment.owned_by_oldest(2).await;
+            let owned = deployment.owned_by_oldest(2).await?;
             let lost = deployment.lose(2).await?;
             let (at_once, later) = match stage.loss {
                 Loss::Kill | Loss::Cut => (lost, Vec::new()),

@@ -155,13 +155,16 @@ impl<'a> Deployment<'a> {
     }
 
     /// The accounts that the oldest pods have, as they say themselves.
-    pub(crate) async fn owned_by_oldest(&self, count: usize) -> usize {
+    ///
+    /// # Errors
+    /// One does not answer.
+    pub(crate) async fn owned_by_oldest(&self, count: usize) -> Result<usize> {
         let apis: Vec<Api> = {
             let state = self.state.lock().await;
             let oldest = state.pods.iter().take(count);
             oldest.map(|pod| pod.api().clone()).collect()
         };
-        held::by_any(apis).await.len()
+        Ok(held::by_all(apis).await?.len())
     }
 
     /// A pod stands still, is told to end all the same, and is replaced at once.

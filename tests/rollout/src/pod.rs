@@ -22,9 +22,6 @@ const ENDPOINTS_DELAY: Duration = Duration::from_secs(1);
 /// For a pod to become ready.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 
-/// For a process to be found outside a write of the embedded database.
-const PAUSE_LIMIT: Duration = Duration::from_secs(10);
-
 /// A pod that runs. Dropped, it is killed.
 pub(crate) struct Pod {
     name: String,
@@ -167,22 +164,12 @@ impl Pod {
         self.worker.kill().await.map(drop)
     }
 
-    /// SIGSTOP: from now on it does nothing, whatever it is told. Never inside a
-    /// write of the embedded database, which would stop all others, too.
+    /// SIGSTOP: from now on it does nothing, whatever it is told.
     ///
     /// # Errors
-    /// It writes all the time, or has ended.
+    /// As for [`Worker::pause`].
     pub(crate) async fn hang(&self) -> Result<()> {
-        let what = format!("{} writes nothing", self.name);
-        wait::until(&what, PAUSE_LIMIT, async || {
-            self.worker.pause()?;
-            if !self.worker.holds_write_lock()? {
-                return Ok(Look::Done(()));
-            }
-            self.worker.resume()?;
-            Ok(Look::NotYet("it writes".to_owned()))
-        })
-        .await
+        self.worker.pause().await
     }
 }
 

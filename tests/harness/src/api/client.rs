@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use thiserror::Error;
 use ureq::Agent;
 
 /// Above the worker's own limit for a request, so that its answer is seen.
@@ -73,7 +74,11 @@ impl Api {
     pub fn at_any(bases: impl IntoIterator<Item = String>) -> Self {
         let bases: Arc<[String]> = bases.into_iter().collect();
         assert!(!bases.is_empty(), "a cluster has workers");
-        Self::with(bases, PATIENCE)
+        let patience = match bases.len() {
+            1 => REQUEST_TIMEOUT,
+            _ => PATIENCE,
+        };
+        Self::with(bases, patience)
     }
 
     fn with(bases: Arc<[String]>, timeout: Duration) -> Self {
@@ -226,6 +231,21 @@ fn is_refused(error: &anyhow::Error) -> bool {
     }
 }
 
+/// An answer with another status than the one that was expected.
+#[derive(Debug, Error)]
+#[error("status {status} instead of {expected}: {text}")]
+struct Unexpected {
+    status: u16,
+    expected: u16,
+    text: String,
+}
+
+/// Whether a worker said that it cannot do it now, and can soon.
+pub(crate) fn is_unavailable(error: &anyhow::Error) -> bool {
+    let unexpected = error.downcast_ref::<Unexpected>();
+    unexpected.is_some_and(|answer| answer.status == UNAVAILABLE)
+}
+
 impl Answer {
     /// The body as text.
     pub fn text(&self) -> String {
@@ -248,11 +268,11 @@ impl Answer {
         if self.status == status {
             return Ok(self);
         }
-        bail!(
-            "status {} instead of {status}: {}",
-            self.status,
-            self.text()
-        )
+        bail!(Unexpected {
+            status: self.status,
+            expected: status,
+            text: self.text(),
+        })
     }
 
     /// The stable code of a problem, empty if this is none.
