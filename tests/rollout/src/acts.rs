@@ -114,7 +114,7 @@ async fn play(stage: &Stage<'_>, kind: ActKind) -> Result<Played> {
             Ok(Played { endings, silent })
         }
         ActKind::Hang => {
-            let silent = deployment.owned_by_oldest(1).await;
+            let silent = deployment.owned_by_oldest(1).await?;
             let endings = deployment.hang_one(&stage.new).await?;
             Ok(Played { endings, silent })
         }
