@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +21,8 @@ use coordinator_lib::identity::AccountId;
 use coordinator_lib::lease;
 use coordinator_lib::rng::{SharedRng, SystemRng};
 use coordinator_lib::store::{
-    Collection, CommitOutcome, Document, MemoryStore, Path, Precondition, Query, Store, StoreTime,
-    Value, Write, query_all,
+    Collection, CommitOutcome, Document, MemoryStore, Path, Precondition, Query, Stamp, Store,
+    StoreTime, Value, Write, query_all,
 };
 use coordinator_lib::worker_session;
 use parking_lot::Mutex;
@@ -37,7 +38,7 @@ use whatsapp::{
 use crate::account::link::{Link, LinkParts, Links};
 use crate::account::term::{Term, TermParts};
 use crate::messages::inbox::{AccountInbox, InboxConfig, InboxParts};
-use crate::model::{AccountDoc, EventDoc, Read, Stored, collections};
+use crate::model::{AccountDoc, EventDoc, EventKind, Read, Stored, collections};
 use crate::outbox::{AcceptOutcome, AcceptParts, AcceptRequest, NewMessage, accept};
 use crate::supervisor::budget::Budget;
 use crate::supervisor::connects::{Connects, ConnectsParts};
@@ -339,6 +340,25 @@ pub(crate) fn text_message(text: &str) -> NewMessage {
         mentions: Vec::new(),
         preview: None,
         quote: None,
+    }
+}
+
+/// An event of an account, as it is written.
+pub(crate) fn event(account: &str, seq: i64) -> Write {
+    let event = EventDoc {
+        account_id: account.to_owned(),
+        seq,
+        kind: EventKind::Presence,
+        at: StoreTime::from_micros(1),
+        stored_at: Stamp::Commit,
+        epoch: 1,
+        trace: None,
+        data: BTreeMap::new(),
+    };
+    Write::Set {
+        path: collections::event(account, seq).unwrap(),
+        fields: event.to_document().unwrap(),
+        precondition: Precondition::Absent,
     }
 }
 

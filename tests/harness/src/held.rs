@@ -23,7 +23,7 @@ pub async fn by_any(workers: impl IntoIterator<Item = Api>) -> BTreeSet<String> 
     healths.flat_map(leases).collect()
 }
 
-/// The accounts that these workers say they own, of whom each answers.
+/// The accounts that these workers say they own, each of which must answer.
 ///
 /// # Errors
 /// One does not.

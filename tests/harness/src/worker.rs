@@ -390,7 +390,7 @@ impl Worker {
                     .and_then(|(_, rest)| rest.chars().next());
                 states.extend(state);
             }
-            let all = states.chars().all(|state| state == 'T');
+            let all = !states.is_empty() && states.chars().all(|state| state == 'T');
             Ok(Look::some(all.then_some(()), states))
         })
         .await

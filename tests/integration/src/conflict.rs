@@ -56,12 +56,13 @@ async fn two_clusters_with_one_account_end_in_conflict_and_not_in_a_loop() -> Re
         .await?;
         let conflict = apis[at].account(&shared.id).await?;
         ensure!(conflict.retry_at.is_some() && conflict.action_required.is_some());
-        let health = apis[at].health().await?;
-        ensure!(health["accounts"]["conflict"] == 1, "{health}");
-        ensure!(
-            health["lastDisconnectReasons"]["440 connectionReplaced"] == 3,
-            "{health}"
-        );
+        wait::until("`/health` says so", LINK_LIMIT, async || {
+            let health = apis[at].health().await?;
+            let is_so = health["accounts"]["conflict"] == 1
+                && health["lastDisconnectReasons"]["440 connectionReplaced"] == 3;
+            Ok(Look::some(is_so.then_some(()), health))
+        })
+        .await?;
         let log = [&alice, &eve][at].log();
         log.until_line(&[CALL, &shared.id], LINK_LIMIT).await?;
         // Three times each at most, and the other account never noticed.

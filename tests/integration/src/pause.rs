@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use harness::scene::{DELIVERY_LIMIT, Scene, play};
 use harness::wait::{self, Look};
 use harness::worker::Worker;
@@ -145,6 +145,7 @@ async fn pause_with_broken_rules(scene: &Scene, kind: StoreKind, rules: &str) ->
     }
     bob.pause().await?;
     let lost = owned_by(alice.api(), &lines, "bob").await?;
+    ensure!(!lost.is_empty(), "bob was at work");
     for (line, _) in &lost {
         scene.sim().inject(Fault {
             account: Some(line.account.number().to_owned()),

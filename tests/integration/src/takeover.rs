@@ -29,7 +29,8 @@ async fn accounts_of_a_killed_worker_go_on_elsewhere(kind: StoreKind) -> Result<
             let killed = Instant::now();
             for (line, before) in &lost {
                 let api = alice.api();
-                let after = until_taken_over(scene, api, &line.account, before, limit).await?;
+                let left = limit.saturating_sub(killed.elapsed());
+                let after = until_taken_over(scene, api, &line.account, before, left).await?;
                 eprintln!("connected elsewhere after {:?}", killed.elapsed());
                 assert_eq!(after.epoch, before.epoch + 1);
             }

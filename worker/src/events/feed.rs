@@ -6,8 +6,10 @@
 //! them. What both show is told once ([`Ring`]).
 //!
 //! A watch hands over what it read at one time without a pause: that is put in
-//! order and told together. So whoever was told an event was told all before it.
-//! A watch that left one out ([`Numbers`]) is replaced before anybody is told.
+//! order and told together. So whoever was told an event was told all before it,
+//! unless a watch leaves one out, as the emulator's does now and then. One that is
+//! missing among its account's ([`Numbers`]) is read before anybody is told the
+//! next; others come late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use coordinator_lib::backoff::Backoff;
 use coordinator_lib::clock::SharedClock;
 use coordinator_lib::rng::SharedRng;
-use coordinator_lib::store::{Change, Document, Store, StoreError, Watch};
+use coordinator_lib::store::{Change, Document, Store, StoreError, StoreTime, Watch};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -127,13 +129,21 @@ impl Feed {
 
     async fn follow(&self) {
         let parts = &self.0.parts;
-        let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
-        let mut numbers = Numbers::default();
+        let mut course = Course {
+            backoff: Backoff::new(RETRY_BASE, RETRY_MAX),
+            numbers: Numbers::default(),
+            again_since: None,
+        };
         loop {
-            match self.watch_for_a_while(&mut backoff, &mut numbers).await {
-                Ok(()) => {}
+            match self.watch_for_a_while(&mut course).await {
+                Ok(End::Rolled) => {}
+                Ok(End::LeftOut) => {
+                    let wait = course.backoff.next(parts.rng.as_ref());
+                    tracing::warn!(?wait, "a watch left an event out; the log is watched anew");
+                    parts.clock.sleep(wait).await;
+                }
                 Err(error) => {
-                    let wait = backoff.next(parts.rng.as_ref());
+                    let wait = course.backoff.next(parts.rng.as_ref());
                     tracing::warn!(%error, ?wait, "the event log cannot be watched");
                     parts.clock.sleep(wait).await;
                 }
@@ -142,18 +152,12 @@ impl Feed {
     }
 
     /// One watch, from its beginning to the next one's.
-    async fn watch_for_a_while(
-        &self,
-        backoff: &mut Backoff,
-        numbers: &mut Numbers,
-    ) -> Result<(), StoreError> {
+    async fn watch_for_a_while(&self, course: &mut Course) -> Result<End, StoreError> {
         let parts = &self.0.parts;
-        let latest = self.0.ring.lock().latest_stored();
-        let since = match latest {
-            Some(latest) => latest,
-            None => parts.store.ping().await?,
+        let since = match course.again_since {
+            Some(since) => since,
+            None => self.overlapping().await?,
         };
-        let since = since.checked_sub(2 * LAG).unwrap_or(since);
         let mut watch = parts.store.watch(&queries::events_watched(since)?).await?;
         let end = parts.clock.boottime() + ROLL;
         self.0.ring.lock().begin(since);
@@ -161,19 +165,33 @@ impl Feed {
             let batch = tokio::select! {
                 biased;
                 batch = next_batch(&mut watch) => batch,
-                () = parts.clock.sleep_until(end) => return Ok(()),
+                () = parts.clock.sleep_until(end) => return Ok(End::Rolled),
             };
             let Some(batch) = batch else {
                 return Err(StoreError::unavailable("the watch ended"));
             };
-            if batch.is_reading {
-                numbers.take(&batch.ids);
-            } else if !numbers.follow(&batch.ids) {
-                return Err(StoreError::unavailable("the watch left an event out"));
+            course.numbers.take(&batch.read);
+            if !course.numbers.follow(&batch.changed) {
+                // From where this one began, or the next might not show it either.
+                course.again_since = Some(since);
+                return Ok(End::LeftOut);
             }
-            backoff.reset();
+            if !batch.changed.is_empty() {
+                course.backoff.reset();
+                course.again_since = None;
+            }
             self.tell(batch.events);
         }
+    }
+
+    /// Where a watch begins that follows another.
+    async fn overlapping(&self) -> Result<StoreTime, StoreError> {
+        let latest = self.0.ring.lock().latest_stored();
+        let latest = match latest {
+            Some(latest) => latest,
+            None => self.0.parts.store.ping().await?,
+        };
+        Ok(latest.checked_sub(2 * LAG).unwrap_or(latest))
     }
 
     fn tell(&self, events: Vec<Logged>) {
@@ -187,21 +205,31 @@ impl Feed {
     }
 }
 
-/// What a watch read at one time.
+/// What goes from one watch to the next.
+struct Course {
+    backoff: Backoff,
+    numbers: Numbers,
+    /// Where the watch began that left an event out.
+    again_since: Option<StoreTime>,
+}
+
+/// Why a watch is replaced.
+enum End {
+    /// Its time is over.
+    Rolled,
+    /// It cannot be trusted.
+    LeftOut,
+}
+
+/// What a watch showed at one time. Ids are also those of events that this
+/// program cannot read.
 #[derive(Default)]
 struct Batch {
     events: Vec<Logged>,
-    /// Also of events that this program cannot read.
-    ids: Vec<String>,
-    /// It has all there is, as a watch shows at first.
-    is_reading: bool,
-}
-
-impl Batch {
-    fn add(&mut self, document: &Document) {
-        self.ids.push(document.path.id().to_owned());
-        self.events.extend(Logged::read(document));
-    }
+    /// Of what there was at first.
+    read: Vec<String>,
+    /// Of what came since.
+    changed: Vec<String>,
 }
 
 /// The first change, and all that are there already.
@@ -211,17 +239,26 @@ async fn next_batch(watch: &mut Watch) -> Option<Batch> {
     while let Some(next) = change {
         match next {
             Change::Snapshot(documents) => {
-                batch.is_reading = true;
-                documents.iter().for_each(|document| batch.add(document));
+                batch.read.extend(documents.iter().map(id));
+                batch
+                    .events
+                    .extend(documents.iter().filter_map(Logged::read));
             }
-            Change::Changed(document) => batch.add(&document),
+            Change::Changed(document) => {
+                batch.changed.push(id(&document));
+                batch.events.extend(Logged::read(&document));
+            }
             Change::Removed(_) => {
-                // Swept; it was told long ago.
+                // Swept, long after it was stored.
             }
         }
         change = watch.next().now_or_never().flatten();
     }
     Some(batch)
+}
+
+fn id(document: &Document) -> String {
+    document.path.id().to_owned()
 }
 
 impl Listener {

@@ -57,6 +57,17 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_an_account_and_a_number() {
+        assert_eq!(
+            collections::event_number("a-b-000000000012"),
+            Some(("a-b", 12))
+        );
+        for other in ["", "a", "a-", "a-x", "12"] {
+            assert_eq!(collections::event_number(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn what_follows_on_is_taken() {
         let mut numbers = Numbers::default();
         numbers.take(&ids(&[("a", 4), ("a", 6)]));

@@ -155,7 +155,7 @@ fn never_sent(status: &Status) -> Option<StoreError> {
         if error.is::<ConnectError>() {
             return Some(StoreError::unavailable(format!(
                 "{NO_CONNECTION} ({})",
-                with_causes(error)
+                with_causes(error.source().unwrap_or(error))
             )));
         }
         if is_of_credentials(error) {

@@ -2,12 +2,12 @@ use std::future;
 
 use coordinator_lib::clock::SystemClock;
 use coordinator_lib::rng::SeededRng;
-use coordinator_lib::store::{CommitOutcome, MemoryStore, Precondition, Stamp, Write};
+use coordinator_lib::store::{CommitOutcome, MemoryStore, Write};
 use futures::StreamExt;
 
 use super::*;
-use crate::model::{EventDoc, EventKind, Stored, collections};
-use crate::testing::BentWatches;
+use crate::model::collections;
+use crate::testing::{BentWatches, DEADLINE, event};
 
 fn feed() -> (Feed, Store) {
     let store: Store = Arc::new(MemoryStore::new(SystemClock::shared()));
@@ -20,24 +20,6 @@ fn feed_of(store: Store) -> Feed {
         clock: SystemClock::shared(),
         rng: SeededRng::shared(1),
     })
-}
-
-fn event(account: &str, seq: i64) -> Write {
-    let event = EventDoc {
-        account_id: account.to_owned(),
-        seq,
-        kind: EventKind::Presence,
-        at: coordinator_lib::store::StoreTime::from_micros(1),
-        stored_at: Stamp::Commit,
-        epoch: 1,
-        trace: None,
-        data: std::collections::BTreeMap::new(),
-    };
-    Write::Set {
-        path: collections::event(account, seq).unwrap(),
-        fields: event.to_document().unwrap(),
-        precondition: Precondition::Absent,
-    }
 }
 
 async fn commit(store: &Store, writes: Vec<Write>) {
@@ -73,7 +55,10 @@ async fn told(listener: &mut Listener, place: &mut Place, count: usize) -> Vec<S
                 ids.extend(events.iter().map(|event| event.id.clone()));
                 *place = next;
             }
-            Taken::Nothing => listener.changed().await,
+            Taken::Nothing => {
+                let changed = listener.changed();
+                tokio::time::timeout(DEADLINE, changed).await.unwrap();
+            }
             Taken::Gone => panic!("the ring is large enough"),
         }
     }
