@@ -270,7 +270,7 @@ impl Coordinator {
     pub async fn start(parts: CoordinatorParts) -> Result<Self, StartError> {
         parts.config.lease.check()?;
         let parts = Arc::new(parts);
-        let first = session::begin(&parts, None)
+        let first = session::begin_first(&parts)
             .await
             .map_err(StartError::Session)?;
         let room = usize::try_from(parts.capacity).unwrap_or(usize::MAX).max(1);

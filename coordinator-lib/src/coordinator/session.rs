@@ -20,7 +20,11 @@ use crate::worker_session::SessionFacts;
 /// After a session was sealed: how long its accounts may take to end.
 const ENDING_LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits between attempts to begin the next session.
+/// The first session is tried so often: then the worker ends, and whoever runs
+/// it starts it again.
+const FIRST_ATTEMPTS_MAX: u32 = 3;
+
+/// Waits between attempts to begin a session.
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,24 @@ pub(super) struct Session {
     pub(super) vitals: Arc<Vitals>,
     /// Shows this machine's other workers that it is here.
     pub(super) _presence: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Begins the first session. A store that is silent for a moment is asked again;
+/// each time for another session, so what may have been written of the one before
+/// does not matter.
+pub(super) async fn begin_first(parts: &CoordinatorParts) -> Result<Session, StoreError> {
+    let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
+    for _ in 1..FIRST_ATTEMPTS_MAX {
+        let error = match begin(parts, None).await {
+            Err(error) if error.is_retryable() => error,
+            Err(error @ StoreError::Ambiguous { .. }) => error,
+            begun => return begun,
+        };
+        warn!(%error, "no worker session yet");
+        let wait = backoff.next(parts.rng.as_ref());
+        parts.clock.sleep(wait).await;
+    }
+    begin(parts, None).await
 }
 
 /// Begins a session, with an id of its own.

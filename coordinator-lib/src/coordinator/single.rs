@@ -43,7 +43,7 @@ impl SingleSession {
     /// [`StartError`].
     pub async fn begin(parts: CoordinatorParts) -> Result<Self, StartError> {
         parts.config.lease.check()?;
-        let session = session::begin(&parts, None)
+        let session = session::begin_first(&parts)
             .await
             .map_err(StartError::Session)?;
         let operations = Operations::new(

@@ -14,7 +14,7 @@ use crate::history::{self, ClaimReason};
 use crate::lease;
 use crate::rng::SeededRng;
 use crate::spread::SPREAD_FIELD;
-use crate::store::{CommitOutcome, DocumentStore, Fields, MemoryStore, Value};
+use crate::store::{CommitOutcome, DocumentStore, Fault, Fields, MemoryStore, Value};
 
 /// Tokio's paused time as a clock: it moves on when everybody waits.
 struct TokioClock(Instant);
@@ -369,6 +369,16 @@ fn all_owned(owners: &BTreeMap<String, usize>, workers: usize) -> bool {
 fn balanced(owners: &BTreeMap<String, usize>, workers: usize) -> bool {
     let counts = owners.values().copied();
     all_owned(owners, workers) && counts.clone().max() <= counts.min().map(|least| least + 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_starts_though_the_store_fails_for_a_moment() {
+    let world = World::new();
+    world.accounts(1).await;
+    world.store.fail_next_commit(Fault::Unavailable);
+    world.store.fail_next_commit(Fault::AmbiguousApplied);
+    let _alice = world.worker("alice", 18).await;
+    world.until(30, |owners| all_owned(owners, 1)).await;
 }
 
 #[tokio::test(start_paused = true)]
