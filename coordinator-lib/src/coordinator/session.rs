@@ -43,8 +43,7 @@ pub(super) async fn begin_first(parts: &CoordinatorParts) -> Result<Session, Sto
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_MAX);
     for _ in 1..FIRST_ATTEMPTS_MAX {
         let error = match begin(parts, None).await {
-            Err(error) if error.is_retryable() => error,
-            Err(error @ StoreError::Ambiguous { .. }) => error,
+            Err(error) if error.may_pass() => error,
             begun => return begun,
         };
         warn!(%error, "no worker session yet");

@@ -379,6 +379,7 @@ async fn a_worker_starts_though_the_store_fails_for_a_moment() {
     world.store.fail_next_commit(Fault::AmbiguousApplied);
     let _alice = world.worker("alice", 18).await;
     world.until(30, |owners| all_owned(owners, 1)).await;
+    assert_eq!(world.owners().await["alice"], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -183,7 +183,7 @@ impl Driver {
                 }
                 Attempt::Failed(error) => error,
             };
-            if !failure.is_retryable() && !matches!(failure, StoreError::Ambiguous { .. }) {
+            if !failure.may_pass() {
                 if group.len() > 1 {
                     return Ok(Settled::Split(group));
                 }

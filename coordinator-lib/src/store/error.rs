@@ -79,6 +79,11 @@ impl StoreError {
         }
     }
 
+    /// Whether it may pass by itself, though the outcome may be unknown.
+    pub fn may_pass(&self) -> bool {
+        self.is_retryable() || matches!(self, StoreError::Ambiguous { .. })
+    }
+
     /// An [`StoreError::Invalid`] with this reason.
     pub fn invalid(reason: impl Into<String>) -> Self {
         StoreError::Invalid {

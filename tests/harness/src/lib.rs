@@ -12,6 +12,7 @@
 //! | [`build`] | builds it |
 //! | [`log`] | what a worker wrote: unexpected errors, planted texts that must not be there |
 //! | [`api`] | the worker's HTTP API, as a client sees it |
+//! | [`port`] | ports that are held, so that nobody listens there |
 //! | [`wait`] | waiting for a condition with a deadline |
 //! | [`ownership`] | what the ownership history tells: time unowned, overlaps |
 //! | [`held`] | who says now that it owns what |
@@ -38,6 +39,7 @@ pub mod held;
 pub mod log;
 pub mod logins;
 pub mod ownership;
+pub mod port;
 pub mod scene;
 pub mod wait;
 pub mod worker;

@@ -6,7 +6,6 @@
 //! was started here, by its own process id, and to nothing else.
 
 use std::fs::{File, OpenOptions};
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,6 +21,7 @@ use tokio::process::{Child, Command};
 use crate::api::Api;
 use crate::command::RunningCommand;
 use crate::log::Log;
+use crate::port;
 use crate::wait::{self, Look};
 
 /// From exec to the open port; a debug build on a busy machine is slow.
@@ -486,26 +486,15 @@ impl Worker {
     /// For the next start: the same, at the same address, so that clients find
     /// it again.
     fn setup_again(&self) -> WorkerSetup {
+        // In a network of its own it cannot be held, and nobody else takes it.
+        let held = self.address.parse().ok();
+        let held = held.and_then(|address| port::hold(address).ok());
         WorkerSetup {
             listen: self.address.clone(),
-            // In a network of its own nobody else takes it.
-            held: hold(&self.address).ok().map(Arc::new),
+            held: held.map(Arc::new),
             ..self.process.setup.clone()
         }
     }
-}
-
-/// Takes an address so that nobody else listens there; the worker can, since it
-/// reuses addresses as this does.
-fn hold(address: &str) -> Result<TcpSocket> {
-    let address: SocketAddr = address.parse()?;
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! A database that is locked or full, and a WhatsApp that cannot be reached:
 //! what clients are told meanwhile, and that nothing is lost.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::port;
 use harness::scene::{self, DELIVERY_LIMIT, LINK_LIMIT, Scene, play};
 use harness::wait::{self, Look};
 use harness::worker::WorkerSetup;
 use rusqlite::Connection;
-use tokio::net::TcpSocket;
 
 use crate::media;
 
@@ -148,10 +147,7 @@ async fn full_database_is_told_and_nothing_accepted_is_lost() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn unreachable_whatsapp_is_told_and_the_rest_works() -> Result<()> {
     play(async |scene| {
-        // Has its port, and does not listen.
-        let nobody = TcpSocket::new_v4()?;
-        nobody.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let address = nobody.local_addr()?;
+        let (_nobody, address) = port::nobody()?;
         let mut setup = scene.worker("alice")?;
         setup.whatsapp_url = format!("ws://{address}/ws/chat");
         let worker = setup.start().await?;

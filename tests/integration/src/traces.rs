@@ -3,7 +3,6 @@
 //! costs nothing.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,11 +11,11 @@ use collector::{Collector, Manner, tree};
 use coordinator_lib::store::{Query, SqliteOptions, SqliteStore, Store, Value};
 use harness::api::{Api, Method};
 use harness::log::check_canaries;
+use harness::port;
 use harness::scene::{DELIVERY_LIMIT, Linked, Scene, play, until_stored};
 use harness::wait::{self, Look};
 use harness::worker::{Worker, WorkerSetup};
 use serde_json::json;
-use tokio::net::TcpSocket;
 use wa_sim::phone::Phone;
 
 use crate::cluster::{Owner, owner_of, session_end, until_met, until_taken_over};
@@ -480,11 +479,8 @@ async fn a_rude_collector_costs_nothing(scene: &Scene, endpoint: &str) -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_costs_nothing() -> Result<()> {
     play(async |scene| {
-        // Has its port, and does not listen.
-        let nobody = TcpSocket::new_v4()?;
-        nobody.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let endpoint = format!("http://{}", nobody.local_addr()?);
-        a_rude_collector_costs_nothing(scene, &endpoint).await
+        let (_nobody, address) = port::nobody()?;
+        a_rude_collector_costs_nothing(scene, &format!("http://{address}")).await
     })
     .await
 }

@@ -136,6 +136,7 @@ impl SessionError {
             | SessionError::Invalid { .. } => false,
         }
     }
+
     /// Whether the claim, or the engine instance, is over: what could not be
     /// stored is another's business then, and this is no failure.
     pub fn is_over(&self) -> bool {

@@ -19,7 +19,7 @@ impl Numbers {
     /// Notes the events with these ids as shown, whatever is missing before them:
     /// a reading of the store, which has all there is.
     pub fn take(&mut self, ids: &[String]) {
-        for (account, seq) in sorted(ids) {
+        for (account, seq) in read(ids) {
             let latest = self.0.entry(account.to_owned()).or_default();
             *latest = seq.max(*latest);
         }
@@ -30,7 +30,8 @@ impl Numbers {
     #[must_use]
     pub fn follow(&mut self, ids: &[String]) -> bool {
         let mut shown: HashMap<&str, i64> = HashMap::new();
-        let is_whole = sorted(ids).into_iter().all(|(account, seq)| {
+        let sorted: BTreeSet<_> = read(ids).collect();
+        let is_whole = sorted.into_iter().all(|(account, seq)| {
             let before = shown.insert(account, seq);
             let latest = before.max(self.0.get(account).copied());
             latest.is_none_or(|latest| seq <= latest + 1)
@@ -42,9 +43,9 @@ impl Numbers {
     }
 }
 
-fn sorted(ids: &[String]) -> BTreeSet<(&str, i64)> {
+fn read(ids: &[String]) -> impl Iterator<Item = (&str, i64)> {
     let ids = ids.iter().map(String::as_str);
-    ids.filter_map(collections::event_number).collect()
+    ids.filter_map(collections::event_number)
 }
 
 #[cfg(test)]

@@ -419,7 +419,7 @@ impl From<StoreError> for Problem {
             ),
         };
         // Where the store is slow or away, nobody has to do anything.
-        if error.is_retryable() || matches!(error, StoreError::Ambiguous { .. }) {
+        if error.may_pass() {
             tracing::warn!(%error, "store failed a request");
         } else {
             tracing::error!(%error, "store failed a request");

@@ -294,9 +294,10 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::port;
 
     /// Serves one request with an empty answer of this status.
     async fn serve_once(listener: &TcpListener, status: u16) {
@@ -306,20 +307,12 @@ mod tests {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
-    /// Has a port, and does not listen.
-    fn nobody() -> (TcpSocket, String) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = format!("http://{}", socket.local_addr().unwrap());
-        (socket, address)
-    }
-
     #[tokio::test]
     async fn another_worker_is_asked_where_one_is_not_there() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
-        let (_nobody, not_there) = nobody();
-        let api = Api::at_any([not_there, there.clone()]);
+        let (_nobody, address) = port::nobody().unwrap();
+        let api = Api::at_any([format!("http://{address}"), there.clone()]);
         let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 202));
         assert_eq!(answer.unwrap().status, 202);
         assert_eq!(api.base(), there, "and it stays there");
@@ -329,8 +322,8 @@ mod tests {
     async fn only_what_may_be_repeated_goes_on_after_a_refusal() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
-        let (_nobody, not_there) = nobody();
-        let api = Api::at_any([there, not_there]);
+        let (_nobody, address) = port::nobody().unwrap();
+        let api = Api::at_any([there, format!("http://{address}")]);
         let (answer, ()) = tokio::join!(api.post("/", Value::Null), serve_once(&listener, 503));
         assert_eq!(answer.unwrap().status, 503);
         let (answer, ()) = tokio::join!(api.get("/"), serve_once(&listener, 503));
